@@ -1,0 +1,270 @@
+"""The whole configuration of a run: frozen dataclasses, and one function per profile.
+
+A profile is a Python function that returns a complete `Config`; a setting is changed with
+`override(config, "loss.lambda_hard=0.05")`. What cannot change a result (paths, worker counts) is
+not in here, so `identity(config)` names a result.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import types
+import typing
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, Literal
+
+from .errors import UserError, nearest
+from .files import digest
+
+
+@dataclass(frozen=True, kw_only=True)
+class Model:
+    """Which pipeline, and the size of the clips it renders."""
+
+    pipeline: str = "tiny"  # "tiny": the weights inside this package; else a folder or a hub id
+    revision: str | None = None  # of the hub id
+    frames: int = 81  # a multiple of the VAE's temporal stride, plus one
+    height: int = 480  # pixels
+    width: int = 832  # pixels
+    text_length: int = 512  # tokens, padded with zeros
+    dtype: Literal["float32", "bfloat16"] = "bfloat16"  # of forward passes; masters are fp32
+
+
+@dataclass(frozen=True, kw_only=True)
+class Data:
+    """The post-training clips."""
+
+    source: Literal["world", "cache"] = "cache"
+    clips: int = 11_299
+    seed: int = 0  # of the procedural world
+
+
+@dataclass(frozen=True, kw_only=True)
+class Loss:
+    """Eq. 6; the meaning of each field is `direct.velocity_loss`'s."""
+
+    lambda_rand: float = 0.005
+    lambda_hard: float = 0.02
+    lambda_anc: float = 0.2
+    threshold: float = 50.0
+    negative_noise: Literal["sampled", "marginal"] = "sampled"
+    regenerate_noise: bool = False  # eps drawn again inside the loss instead of kept
+    backend: Literal["auto", "cuda", "triton", "cpp", "eager"] = "auto"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Macro:
+    """MaNS, Eq. 2-3."""
+
+    sampling: Literal["partition", "uniform", "batch"] = "partition"
+    clusters: int = 32
+    restarts: int = 50
+    exclude_same_law: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class Micro:
+    """MiNS, Eq. 4."""
+
+    candidates: int = 10  # perturbed prompts per clip
+    min_cosine: float = 0.87  # to the clip's prompt, in the frozen text encoder's space
+    keep: int = 3
+    axes: tuple[str, ...] = ("kinematics", "forces", "material", "interaction", "magnitude")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Train:
+    init: Literal["base", "sft"] = "base"  # of the trained model; the reference is always the base
+    steps: int = 15_000  # 0: the base itself, zero-shot
+    batch: int = 8  # global
+    learning_rate: float = 1e-6  # constant (App. D)
+    beta1: float = 0.9
+    beta2: float = 0.999
+    epsilon: float = 1e-10
+    weight_decay: float = 3e-2
+    clip: float = 1.0  # gradient norm
+    prompt_dropout: float = 0.1  # such samples are not contrasted
+    shift: float = 5.0  # of the timestep grid (VideoX-Fun)
+    checkpoint_every: int = 500
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sample:
+    """Euler sampling with classifier-free guidance (App. D)."""
+
+    steps: int = 50
+    guidance: float = 5.0
+    shift: float = 3.0  # Wan's own at 480p
+    negative_prompt: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluate:
+    judge: Literal["world", "videophy", "worldmodelbench"] = "videophy"
+    prompts: int = 344
+    split: Literal["validation", "evaluation"] = "evaluation"
+    seed: int = 0  # of the initial noise, shared by every variant
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    profile: str
+    seed: int = 0  # training seed: data order, timesteps, noise, negatives
+    threads: int = 1  # per worker; part of the result, since sums depend on it
+    model: Model = field(default_factory=Model)
+    data: Data = field(default_factory=Data)
+    loss: Loss = field(default_factory=Loss)
+    macro: Macro = field(default_factory=Macro)
+    micro: Micro = field(default_factory=Micro)
+    train: Train = field(default_factory=Train)
+    sample: Sample = field(default_factory=Sample)
+    hard_sample: Sample = field(default_factory=Sample)  # how hard negatives are rendered
+    evaluate: Evaluate = field(default_factory=Evaluate)
+
+
+def wan21_t2v_1_3b() -> Config:
+    """The paper's setting (Sec. 5.1, App. D; what it leaves open: VideoX-Fun's defaults)."""
+    return Config(
+        profile="wan2.1-t2v-1.3b",
+        model=Model(pipeline="Wan-AI/Wan2.1-T2V-1.3B-Diffusers"),
+    )
+
+
+def tiny() -> Config:
+    """A miniature of the same pipeline on the procedural physics world, for two cores."""
+    sampling = Sample(steps=12, guidance=3.0, shift=3.0)
+    return Config(
+        profile="tiny",
+        model=Model(pipeline="tiny", frames=17, height=32, width=32, text_length=32, dtype="float32"),
+        data=Data(source="world", clips=384),
+        train=Train(steps=150, batch=8, learning_rate=1e-4, shift=3.0, checkpoint_every=50),
+        sample=sampling,
+        hard_sample=sampling,
+        evaluate=Evaluate(judge="world", prompts=192),
+    )
+
+
+PROFILES = {"tiny": tiny, "wan2.1-t2v-1.3b": wan21_t2v_1_3b}
+
+
+def profile(name: str) -> Config:
+    """The named profile's configuration, validated."""
+    if name not in PROFILES:
+        raise UserError(f"--profile {name} is not a profile; {nearest(name, PROFILES)}")
+    return validate(PROFILES[name]())
+
+
+def identity(config: Config) -> str:
+    """12 hex digits that name the configuration, its seed included."""
+    return digest(asdict(config))
+
+
+def override(config: Config, assignment: str) -> Config:
+    """`config` with one setting changed, as in `loss.lambda_hard=0.05`; typed, validated."""
+    path, separator, text = assignment.partition("=")
+    if not separator:
+        raise UserError(f"--set {assignment} has no '='; write it as loss.lambda_hard=0.05")
+    return validate(_replace(config, path.strip().split("."), text.strip(), assignment))
+
+
+def with_values(config: Config, values: dict[str, Any]) -> Config:
+    """`config` with several settings changed by dotted name, as in `{"loss.lambda_hard": 0.05}`."""
+    for path, value in values.items():
+        *parents, leaf = path.split(".")
+        node: Any = config
+        trail = []
+        for name in parents:
+            trail.append(node)
+            node = getattr(node, name)
+        node = replace(node, **{leaf: value})
+        for name, parent in zip(reversed(parents), reversed(trail), strict=True):
+            node = replace(parent, **{name: node})
+        config = node
+    return validate(config)
+
+
+def settings(config: Any, prefix: str = "") -> dict[str, Any]:
+    """Every setting by dotted name."""
+    flat: dict[str, Any] = {}
+    for entry in dataclasses.fields(config):
+        value = getattr(config, entry.name)
+        if dataclasses.is_dataclass(value):
+            flat |= settings(value, f"{prefix}{entry.name}.")
+        else:
+            flat[prefix + entry.name] = value
+    return flat
+
+
+def _replace(node: Any, names: list[str], text: str, assignment: str) -> Any:
+    known = {entry.name for entry in dataclasses.fields(node)}
+    if names[0] not in known:
+        raise UserError(f"--set {assignment}: no setting {names[0]!r}; {nearest(names[0], known)}")
+    value = getattr(node, names[0])
+    if dataclasses.is_dataclass(value) != (len(names) > 1):
+        names_below = settings(value) if dataclasses.is_dataclass(value) else {names[0]: value}
+        raise UserError(f"--set {assignment}: name one setting; known: {', '.join(names_below)}")
+    if len(names) > 1:
+        return replace(node, **{names[0]: _replace(value, names[1:], text, assignment)})
+    kind = typing.get_type_hints(type(node))[names[0]]
+    return replace(node, **{names[0]: _parse(text, kind, assignment)})
+
+
+def _parse(text: str, kind: Any, assignment: str) -> Any:
+    """`text` as a value of the annotated type."""
+    origin, options = typing.get_origin(kind), typing.get_args(kind)
+    if origin is Literal:
+        if text not in options:
+            raise UserError(f"--set {assignment}: {nearest(text, options)}")
+        return text
+    if origin is tuple:
+        return tuple(_parse(part.strip(), options[0], assignment) for part in text.split(",") if part)
+    if origin is types.UnionType:
+        return None if text.lower() == "none" else _parse(text, options[0], assignment)
+    if kind is bool:
+        if text.lower() not in ("true", "false"):
+            raise UserError(f"--set {assignment}: write true or false")
+        return text.lower() == "true"
+    try:
+        return kind(text)
+    except ValueError:
+        raise UserError(f"--set {assignment}: {text!r} is not of type {kind.__name__}") from None
+
+
+def validate(config: Config) -> Config:
+    """`config`, if it can be run; else a `UserError` that names the setting and the fix."""
+    loss, train = config.loss, config.train
+    for name, value in settings(config).items():
+        if isinstance(value, float) and not value == value:
+            raise UserError(f"{name} is nan; give a number")
+    for name in ("lambda_rand", "lambda_hard", "lambda_anc"):
+        if getattr(loss, name) < 0:
+            raise UserError(f"loss.{name}={getattr(loss, name)} is negative; use 0 or more")
+    curvature = 1 - loss.lambda_rand - loss.lambda_hard + loss.lambda_anc
+    if not curvature > 0:
+        raise UserError(
+            f"the loss is not convex: 1 - loss.lambda_rand - loss.lambda_hard + loss.lambda_anc = "
+            f"{curvature:g}; lower lambda_rand={loss.lambda_rand} or lambda_hard={loss.lambda_hard}"
+        )
+    if config.macro.clusters < 2:
+        raise UserError(
+            f"macro.clusters={config.macro.clusters} leaves no other cluster to draw from; use 2 or more"
+        )
+    if config.macro.clusters > config.data.clips:
+        raise UserError(
+            f"macro.clusters={config.macro.clusters} is above data.clips={config.data.clips}; "
+            "use at most as many clusters as prompts"
+        )
+    for name in ("train.batch", "train.checkpoint_every", "data.clips", "micro.keep",
+                 "micro.candidates", "sample.steps", "hard_sample.steps", "evaluate.prompts",
+                 "model.frames", "model.height", "model.width", "macro.restarts", "threads"):
+        if settings(config)[name] < 1:
+            raise UserError(f"{name}={settings(config)[name]} must be at least 1")
+    if train.steps < 0:
+        raise UserError(f"train.steps={train.steps} is negative; 0 is the base itself")
+    if not 0 <= train.prompt_dropout < 1:
+        raise UserError(f"train.prompt_dropout={train.prompt_dropout} must be in [0, 1)")
+    if not loss.threshold > 0:
+        raise UserError(f"loss.threshold={loss.threshold} must be positive; inf turns the mask off")
+    if not -1 <= config.micro.min_cosine <= 1:
+        raise UserError(f"micro.min_cosine={config.micro.min_cosine} is not a cosine; use -1 to 1")
+    return config

@@ -1,0 +1,30 @@
+"""One sentence for a person: what was wrong, where, and how to mend it."""
+
+from __future__ import annotations
+
+import difflib
+import sys
+from collections.abc import Callable, Iterable
+
+
+class UserError(ValueError):
+    """Bad input. The message names the value, the place and the fix, in one sentence."""
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """`"; did you mean a, b?"`, or the whole list where nothing is close."""
+    known = sorted(known)
+    close = difflib.get_close_matches(word, known, n=3, cutoff=0.5)
+    return f"did you mean {' or '.join(close)}?" if close else f"known: {', '.join(known)}"
+
+
+def command(main: Callable[[], int | None]) -> None:
+    """Runs a command line: `UserError` becomes one line on stderr and exit status 2."""
+    try:
+        sys.exit(main() or 0)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("interrupted; what is finished is kept, the same command goes on", file=sys.stderr)
+        sys.exit(130)

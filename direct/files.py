@@ -1,0 +1,128 @@
+"""Files that are whole or absent: temporary name, fsync, rename; a checksum beside what is cached.
+
+A reader never meets a half-written file under its final name, also after a kill or on a full disk.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .errors import UserError
+
+
+def write_atomic(path: Path, write: Callable[[Path], object]) -> None:
+    """Calls `write(temporary)` and renames the temporary to `path` once its bytes are on the disk."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.{uuid.uuid4().hex[:8]}.tmp")
+    try:
+        write(temporary)
+        _fsync(temporary)
+        os.replace(temporary, path)
+        _fsync(path.parent)
+    except OSError as error:
+        if error.errno in (28, 122):  # ENOSPC, EDQUOT
+            raise UserError(f"no space left to write {path}; free some and run again") from error
+        raise
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    write_atomic(path, lambda temporary: temporary.write_bytes(data))
+
+
+def write_text(path: Path, text: str) -> None:
+    write_bytes(path, text.encode())
+
+
+def canonical_json(value: Any, indent: int | None = None) -> str:
+    """The one spelling of a value that is hashed and stored: sorted keys, floats by repr, no nan."""
+    separators = (",", ":") if indent is None else None
+    return json.dumps(value, sort_keys=True, indent=indent, separators=separators, allow_nan=False)
+
+
+def write_json(path: Path, value: Any) -> None:
+    write_text(path, canonical_json(value, indent=1) + "\n")
+
+
+def digest(value: Any, length: int = 12) -> str:
+    """Hash of a value's canonical JSON, `length` hex digits of SHA-256."""
+    return hashlib.sha256(canonical_json(value).encode()).hexdigest()[:length]
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file's bytes, 64 hex digits."""
+    with open(path, "rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
+def folder_digest(folder: Path) -> str:
+    """SHA-256 over the names and bytes of every file below a folder."""
+    files = sorted(path for path in Path(folder).rglob("*") if path.is_file())
+    return digest([(str(path.relative_to(folder)), file_digest(path)) for path in files], 64)
+
+
+def save_arrays(path: Path, arrays: dict[str, Any], metadata: dict[str, Any] | None = None) -> None:
+    """Tensors (torch) as safetensors, atomically, with a `.sha256` file that `load_arrays` checks."""
+    from safetensors.torch import save
+
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in arrays.items()}
+    data = save(tensors, {"json": canonical_json(metadata or {})})
+    write_bytes(path, data)
+    write_text(checksum_path(path), hashlib.sha256(data).hexdigest() + "\n")
+
+
+def load_arrays(path: Path) -> dict[str, Any] | None:
+    """The tensors of `save_arrays`; `None` where there is no whole entry.
+
+    An entry whose bytes do not match its checksum is named, set aside as `*.damaged` and absent
+    from then on, so that its maker makes it anew.
+    """
+    from safetensors.torch import load
+
+    path = Path(path)
+    if not path.exists() or not checksum_path(path).exists():
+        return None  # killed between the two writes: made anew
+    data = path.read_bytes()
+    if hashlib.sha256(data).hexdigest() != checksum_path(path).read_text().strip():
+        set_aside(path)
+        return None
+    return load(data)
+
+
+def set_aside(path: Path) -> None:
+    """Renames a damaged file to `*.damaged` and says so."""
+    damaged = path.with_name(path.name + ".damaged")
+    os.replace(path, damaged)
+    checksum_path(path).unlink(missing_ok=True)
+    print(f"damaged: {path} does not match its checksum; set aside as {damaged.name}, made anew")
+
+
+def checksum_path(path: Path) -> Path:
+    return path.with_name(path.name + ".sha256")
+
+
+def stable_seed(*parts: Any) -> int:
+    """A 63-bit seed that is a pure function of its parts (Python's own `hash` is salted)."""
+    return int(digest([*map(_plain, parts)], 16), 16) >> 1
+
+
+def _plain(part: Any) -> Any:
+    return part.item() if isinstance(part, np.generic) else part
+
+
+def _fsync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
