@@ -1,0 +1,182 @@
+"""Counter-based normal noise: a pure function of a key, the same bits on every backend.
+
+The words are Philox4x32-10 (Salmon et al., SC 2011) with the layout of PyTorch's stateless generator
+and of Triton's `tl.randint4x`: a key is `(seed, offset)`, four consecutive elements share the block
+`offset + i // 4`, and element `i` takes word `i % 4`. The third counter word tells terms of one loss
+apart, so one key serves `eps` and both negatives' noises.
+
+Words become normals by Box-Muller, (R cos, R sin) of each pair. Logarithm, sine and cosine are short
+polynomials, written with integer operations, correctly rounded `+`, `*`, fused multiply-add and square
+root alone. IEEE 754 fixes the bits of those, so a CPU, a GPU and this file agree on every bit of every
+normal, whatever their libraries do. The same text stands in csrc/noise.h and velocity_loss/triton.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from .errors import UserError
+
+EPS, RAND, HARD = 0, 1, 2  # the term of the loss a noise belongs to: counter word 2
+
+# -2 ln(1 + f) = f * Q(f) for f in [1/sqrt(2) - 1, sqrt(2) - 1], relative error 3e-8.
+LOG = (-2.0, 0.9999995827674866, -0.6666831970214844, 0.5000589489936829, -0.39916834235191345,
+       0.3308747708797455, -0.2983475625514984, 0.28964370489120483, -0.1791982352733612)  # fmt: skip
+# On |x| <= pi/4, with z = x^2: sin x = x + x z S(z), cos x = 1 + z C(z), errors 1.3e-8 and 1e-9.
+SIN = (-0.166666641831398, 0.008332748897373676, -0.0001958801003638655)
+COS = (-0.5, 0.0416666641831398, -0.001388830365613103, 2.4547975044697523e-05)
+MINUS_2_LN2 = -1.3862943649291992
+RADIANS = 2 * 3.1415927410125732 * 2.0**-32  # one step of a 32-bit angle, in single precision
+SQRT_HALF_BITS = 0x3F3504F3  # of the float 1/sqrt(2)
+
+_MASK = 0xFFFFFFFF
+_MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
+_WEYL = (0x9E3779B9, 0xBB67AE85)
+
+
+def keys(seed: int, step: int, indices: Tensor | Sequence[int], stream: int = 0) -> Tensor:
+    """One key per sample, a pure function of its arguments: sharding and batch size cannot matter.
+
+    `indices` [B]: the samples' global indices, at least 0. `seed`, `step`: 64-bit integers. `stream`:
+    0 to 2^32 - 1, tells independent uses within a step apart. Returns int64 [B, 2] on the CPU (or the
+    device of `indices`). Made as in `torch.func._random.fold_in`: a Philox block's words are the key.
+    """
+    if not 0 <= stream <= _MASK:
+        raise UserError(f"stream={stream} must be in 0 .. 2^32 - 1")
+    indices = torch.as_tensor(indices, dtype=torch.int64)
+    zero = torch.zeros_like(indices)
+    root = [zero + part for part in _halves(seed)]
+    counter = [zero + part for part in (*_halves(step), stream, 0)]
+    run = philox(counter, root)
+    words = philox([*_halves(indices), zero, zero + 1], run[:2])
+    return torch.stack((_join(words[0], words[1]), _join(words[2], words[3])), dim=-1)
+
+
+def normal(
+    key: Tensor,
+    shape: Sequence[int],
+    dtype: torch.dtype = torch.float32,
+    device: torch.device | str | None = None,
+    term: int = EPS,
+) -> Tensor:
+    """Standard normal noise of the given full shape [B, ...] from `key` int64 [B, 2].
+
+    Drawn in single precision, rounded once to `dtype`. `term`: EPS, RAND or HARD. |value| < 6.77.
+    """
+    key = _checked(key, shape).to(device)
+    elements = _count(shape)
+    blocks = torch.arange((elements + 3) // 4, device=key.device)
+    offset = key[:, 1:] + blocks  # [B, blocks], wraps like any 64-bit counter
+    zero = torch.zeros_like(offset)
+    seed = [part + zero for part in _halves(key[:, :1])]
+    words = philox([*_halves(offset), zero + term, zero], seed)
+    values = torch.stack((*_box_muller(*words[:2]), *_box_muller(*words[2:])), dim=-1)
+    return values.flatten(1)[:, :elements].reshape(shape).to(dtype)
+
+
+def interpolate(latents: Tensor, key: Tensor, t: Tensor) -> Tensor:
+    """x_t = (1 - t) x + t eps, with `eps = normal(key)` never kept: the loss draws it again.
+
+    `latents` [B, ...], `key` int64 [B, 2], `t` [B] in [0, 1]. Formed in single precision and rounded
+    once to the dtype of `latents`.
+    """
+    if t.shape != latents.shape[:1]:
+        raise UserError(f"t has shape {list(t.shape)}; give one per sample, [{latents.shape[0]}]")
+    t = t.to(latents.device, torch.float32).reshape(-1, *[1] * (latents.dim() - 1))
+    eps = normal(key, latents.shape, torch.float32, latents.device)
+    return ((1 - t) * latents.float() + t * eps).to(latents.dtype)
+
+
+def philox(counter: Sequence[Tensor], key: Sequence[Tensor]) -> list[Tensor]:
+    """Philox4x32-10: four counter words and two key words to four words, each an int64 in [0, 2^32)."""
+    c0, c1, c2, c3 = counter
+    k0, k1 = key
+    for _ in range(10):
+        high0, low0 = _wide_product(c0, _MULTIPLIERS[0])
+        high1, low1 = _wide_product(c2, _MULTIPLIERS[1])
+        c0, c1, c2, c3 = high1 ^ c1 ^ k0, low1, high0 ^ c3 ^ k1, low0
+        k0, k1 = (k0 + _WEYL[0]) & _MASK, (k1 + _WEYL[1]) & _MASK
+    return [c0, c1, c2, c3]
+
+
+def _box_muller(word0: Tensor, word1: Tensor) -> tuple[Tensor, Tensor]:
+    radius = torch.sqrt(_minus_2_log(word0))
+    cosine, sine = _cos_sin(word1)
+    return radius * cosine, radius * sine
+
+
+def _minus_2_log(word: Tensor) -> Tensor:
+    """-2 ln u for u = (word + 1/2) / 2^32, rounded to single precision: u in (0, 1]."""
+    u = word.float() * 2.0**-32 + 2.0**-33  # the product is exact, so this is a fused multiply-add
+    bits = u.view(torch.int32)
+    exponent = (bits - SQRT_HALF_BITS) >> 23
+    f = (bits - (exponent << 23)).view(torch.float32) - 1  # u = (1 + f) 2^exponent
+    q = torch.full_like(f, LOG[-1])
+    for coefficient in LOG[-2::-1]:
+        q = _fma(q, f, coefficient)
+    return _fma(exponent.float(), MINUS_2_LN2, f * q)  # at least 0; zero where u = 1
+
+
+def _cos_sin(word: Tensor) -> tuple[Tensor, Tensor]:
+    """Cosine and sine of 2 pi word / 2^32: the nearest quadrant, and an angle of at most pi/4 from it."""
+    quadrant = ((word + (1 << 29)) >> 30) & 3
+    rest = ((word + (1 << 29)) & ((1 << 30) - 1)) - (1 << 29)
+    x = rest.float() * RADIANS
+    z = x * x
+    s = _fma(x * z, _fma(_fma(z, SIN[2], SIN[1]), z, SIN[0]), x)
+    c = _fma(_fma(_fma(_fma(z, COS[3], COS[2]), z, COS[1]), z, COS[0]), z, 1.0)
+    odd = (quadrant & 1).bool()
+    cosine, sine = torch.where(odd, s, c), torch.where(odd, c, s)
+    cosine = torch.where(((quadrant + 1) & 2).bool(), -cosine, cosine)
+    return cosine, torch.where((quadrant & 2).bool(), -sine, sine)
+
+
+def _fma(a: Tensor, b: Tensor | float, c: Tensor | float) -> Tensor:
+    """a b + c in single precision, rounded once.
+
+    In double precision the product is exact. Rounding the sum to odd there, instead of to nearest,
+    makes the second rounding right in every case (Boldo and Melquiond, 2008).
+    """
+    product = a.double() * b
+    c = c.double() if isinstance(c, Tensor) else torch.full_like(product, c)
+    total = product + c
+    rest = total - product
+    error = (product - (total - rest)) + (c - rest)  # exact (Knuth's two-sum)
+    bits = total.view(torch.int64)
+    step = torch.where((error > 0) == (total > 0), 1, -1)
+    return (
+        torch.where((error != 0) & (bits & 1 == 0), bits + step, bits).view(torch.float64).float()
+    )
+
+
+def _wide_product(a: Tensor, b: int) -> tuple[Tensor, Tensor]:
+    """High and low 32 bits of a b; the 64-bit product may wrap in its sign, which the mask undoes."""
+    product = a * b
+    return (product >> 32) & _MASK, product & _MASK
+
+
+def _halves(value):
+    """The low and the high 32 bits of a 64-bit integer or tensor."""
+    return value & _MASK, (value >> 32) & _MASK
+
+
+def _join(low: Tensor, high: Tensor) -> Tensor:
+    return low | (high << 32)
+
+
+def _count(shape: Sequence[int]) -> int:
+    elements = 1
+    for size in shape[1:]:
+        elements *= size
+    return elements
+
+
+def _checked(key: Tensor, shape: Sequence[int]) -> Tensor:
+    if key.dtype != torch.int64 or list(key.shape) != [shape[0], 2]:
+        raise UserError(
+            f"noise_key is {key.dtype} {list(key.shape)}; give int64 [{shape[0]}, 2], as noise.keys does"
+        )
+    return key

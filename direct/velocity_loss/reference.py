@@ -1,0 +1,114 @@
+"""The loss as a formula (Eq. 6): the specification that every other backend is tested against.
+
+With e_k = v - u_k and m_k = [|e_k| <= threshold], per sample of n elements:
+
+    d_k    = (1/n) sum m_k e_k^2                           k in fm, rand, hard, anc
+    a_k    = -(1/n) sum m_fm m_k e_fm e_k                  k in rand, hard          (Eq. 9)
+    loss   = (1/B) sum_b sum_k w_bk c_k d_bk               c = 1, -lambda_rand, -lambda_hard, lambda_anc
+    dloss/dv = (2 / (B n)) sum_k w_bk c_k m_k e_k
+
+The mask selects, it does not multiply: what is masked cannot leak, not even as nan.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from .. import noise
+
+Result = tuple[Tensor, Tensor, Tensor, Tensor]
+
+
+def evaluate(
+    v: Tensor,
+    x: Tensor,
+    eps: Tensor | None,
+    x_rand: Tensor | None,
+    eps_rand: Tensor | None,
+    x_hard: Tensor | None,
+    eps_hard: Tensor | None,
+    v_ref: Tensor | None,
+    key: Tensor | None,
+    weight: Tensor | None,
+    lambda_rand: float,
+    lambda_hard: float,
+    lambda_anc: float,
+    threshold: float,
+    alpha_dot: float,
+    sigma_dot: float,
+    marginal: bool,
+    need_gradient: bool,
+) -> Result:
+    """(loss [], distances [B, 4], alignment [B, 2], gradient [B, ...] or [0]) of validated input.
+
+    Noise that is None is drawn from `key`, except a negative's where `marginal`: there its mean, zero,
+    stands in its place and the distance carries its variance. Sums are fp32, or fp64 for fp64 input.
+    """
+    precision = torch.float64 if v.dtype == torch.float64 else torch.float32
+    batch, elements = v.shape[0], max(v[:1].numel(), 1)
+
+    def velocity(latents: Tensor, given: Tensor | None, term: int) -> Tensor:
+        """u = alpha_dot x + sigma_dot eps, Eq. 1's for the linear interpolant."""
+        u = alpha_dot * latents.to(precision)
+        if given is None and marginal and term != noise.EPS:
+            return u
+        if given is None:
+            assert key is not None  # validated
+            given = noise.normal(key, v.shape, precision, v.device, term)
+        return u + sigma_dot * given.to(precision)
+
+    targets = (
+        velocity(x, eps, noise.EPS),
+        None if x_rand is None else velocity(x_rand, eps_rand, noise.RAND),
+        None if x_hard is None else velocity(x_hard, eps_hard, noise.HARD),
+        None if v_ref is None else v_ref.to(precision),
+    )
+    unsampled = (
+        False,
+        marginal and eps_rand is None,
+        marginal and eps_hard is None,
+        False,
+    )
+    coefficients = (1.0, -lambda_rand, -lambda_hard, lambda_anc)
+    scale = _per_term(weight, batch, precision, v.device)  # w [B, 4]
+
+    distances = torch.full((batch, 4), torch.nan, dtype=precision, device=v.device)
+    alignment = torch.full((batch, 2), torch.nan, dtype=precision, device=v.device)
+    loss = torch.zeros((), dtype=precision, device=v.device)
+    gradient = torch.zeros(v.shape, dtype=precision, device=v.device) if need_gradient else None
+    for k, u in enumerate(targets):
+        if u is None:
+            continue
+        e = v.to(precision) - u
+        e = torch.where(e.abs() <= threshold, e, 0)  # m e
+        if k == 0:
+            e_fm = e
+        d = _sum(e * e) / elements
+        if unsampled[k]:
+            d = d + sigma_dot**2
+        if k in (1, 2):
+            alignment[:, k - 1] = -_sum(e_fm * e) / elements
+        distances[:, k] = d
+        w = scale[:, k] * coefficients[k]
+        loss = loss + (w * d).sum() / max(batch, 1)
+        if gradient is not None:
+            gradient += (w * (2 / (max(batch, 1) * elements))).reshape(-1, *[1] * (v.dim() - 1)) * e
+    return loss, distances, alignment, v.new_empty(0) if gradient is None else gradient.to(v.dtype)
+
+
+def _per_term(
+    weight: Tensor | None, batch: int, dtype: torch.dtype, device: torch.device
+) -> Tensor:
+    if weight is None:
+        return torch.ones(batch, 4, dtype=dtype, device=device)
+    return (weight if weight.dim() == 2 else weight[:, None].expand(-1, 4)).to(dtype)
+
+
+def _sum(values: Tensor) -> Tensor:
+    """Sum over all but the batch, each sample by itself, so that its bits do not depend on the others."""
+    return (
+        torch.stack([sample.sum() for sample in values])
+        if len(values)
+        else values.flatten(1).sum(1)
+    )
