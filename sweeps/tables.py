@@ -1,0 +1,226 @@
+"""A table as numbers: every value with its interval, n, and paired difference to the baseline.
+
+`build` is a pure function of result files; `render` writes what it found (see `sweeps.render`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from direct.config import Config
+from direct.errors import UserError
+from direct.files import write_text
+
+from . import stats
+from .ablations import METRICS, Ablation, Cell, Row
+from .results import frame, read_all
+from .stats import Array, Estimate
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+JUDGES = {"world": "world judge", "videophy": "VideoPhy", "worldmodelbench": "WorldModelBench"}
+
+
+@dataclass(frozen=True)
+class Scores:
+    """A row's scores on one metric, in the judge's units."""
+
+    matrix: Array  # [S, P]
+    seeds: tuple[int, ...]  # of the rows of `matrix`
+    seedless: bool  # the base model: one row that stands for every seed
+
+
+@dataclass(frozen=True)
+class Value:
+    """One number of a table, in the judge's units. `None`: there is nothing to say."""
+
+    scores: Scores
+    mean: Estimate
+    difference: Estimate | None  # paired, this row minus the baseline
+    differences: Array | None  # [S, P]
+    p_holm: float | None  # of a declared contrast
+    best: bool = False
+    second: bool = False
+    tied: bool = False  # its interval of the paired difference from the best holds 0
+
+
+@dataclass(frozen=True)
+class Line:
+    """One row of a table."""
+
+    row: Row
+    values: dict[str, Value]  # by metric; empty where nothing is finished
+    cells: tuple[Cell, ...]
+    missing: int  # cells without a result
+    diverged: tuple[str, ...]  # one reason per diverged cell
+    seedless: bool  # the base model: one cell, whatever the seeds
+
+
+@dataclass(frozen=True)
+class Table:
+    ablation: Ablation
+    config: Config  # of the first cell: profile, judge, prompts
+    lines: tuple[Line, ...]
+    detectable: float | None  # smallest paired PC difference, judge's units
+    provenance: dict[str, Any]
+
+    @property
+    def judge(self) -> str:
+        """Whose scores these are: never to be mistaken for the paper's."""
+        return f"{JUDGES[self.config.evaluate.judge]}, {self.config.profile}"
+
+    @property
+    def baseline(self) -> Line | None:
+        return next((x for x in self.lines if x.row.label == self.ablation.baseline), None)
+
+
+def render(ablation: Ablation, cells: list[Cell], root: Path, folder: Path) -> list[Path]:
+    """Writes `folder/table_x.{md,tex,csv,html,svg,json}` from the results below `root`."""
+    from . import plots
+    from .render import csv, html, latex, markdown, provenance
+
+    table = build(ablation, cells, read_all(root))
+    svg = plots.svg(table)
+    written = {"md": markdown(table), "tex": latex(table), "csv": csv(table), "svg": svg,
+               "html": html(table, svg), "json": provenance(table)}
+    paths = []
+    for suffix, text in written.items():
+        paths.append(folder / f"{ablation.file}.{suffix}")
+        write_text(paths[-1], text)
+    return paths
+
+
+def build(ablation: Ablation, cells: list[Cell], results: dict[str, dict[str, Any]]) -> Table:
+    """The table of these cells, as far as they have results."""
+    ids = {cell.id for cell in cells}
+    own = {name: result for name, result in results.items() if name in ids}
+    wide = _wide(frame(own))
+    lines = [_line(row, [c for c in cells if c.row == row.label], own) for row in ablation.rows]
+    scores = {line.row.label: _scores(line, ablation, wide) for line in lines}
+    values = {
+        label: {metric: _value(own, scores.get(ablation.baseline, {}).get(metric))
+                for metric, own in by_metric.items()}
+        for label, by_metric in scores.items()
+    }
+    values = _adjusted(ablation, values)
+    values = _ranked(ablation, values, {x.row.label for x in lines if x.diverged})
+    return Table(
+        ablation, cells[0].config,
+        tuple(Line(x.row, values[x.row.label], x.cells, x.missing, x.diverged, x.seedless)
+              for x in lines),
+        _detectable(ablation, values), _provenance(own),
+    )
+
+
+def _wide(scores: pd.DataFrame) -> dict[tuple[str, str], Array]:
+    """`{(cell, metric): [P]}`, prompts in one order for all; refuses cells of other prompts."""
+    if scores.empty:
+        return {}
+    wide = scores.pivot(index="prompt", columns=["cell", "metric"], values="value")
+    if wide.isna().to_numpy().any():
+        cell = wide.columns[wide.isna().any(axis=0)][0][0]
+        raise UserError(f"cell {cell} was judged on other prompts or metrics than the table's other "
+                        "cells; remove its folder and run again")
+    return {key: wide[key].to_numpy(float) for key in wide.columns}
+
+
+def _line(row: Row, cells: list[Cell], results: dict[str, dict[str, Any]]) -> Line:
+    found = [results.get(cell.id) for cell in cells]
+    diverged = tuple(r["reason"] for r in found if r and r["status"] == "diverged")
+    seedless = bool(cells) and cells[0].config.train.steps == 0
+    return Line(row, {}, tuple(cells), found.count(None), diverged, seedless)
+
+
+def _scores(line: Line, ablation: Ablation, wide: dict[tuple[str, str], Array]
+            ) -> dict[str, Scores]:
+    done = [cell for cell in line.cells if any(key[0] == cell.id for key in wide)]
+    if not done:
+        return {}
+    seeds = tuple(cell.config.seed for cell in done)
+    return {
+        metric: Scores(np.stack([wide[cell.id, metric] for cell in done]), seeds, line.seedless)
+        for metric in ablation.metrics if (done[0].id, metric) in wide
+    }
+
+
+def paired(a: Scores, b: Scores) -> Array | None:
+    """`a - b` as `[S, P]` over the seeds they share; a row without a seed pairs with each."""
+    if a.seedless or b.seedless:
+        return a.matrix - b.matrix  # [1, P] broadcasts
+    shared = [seed for seed in a.seeds if seed in b.seeds]
+    if not shared:
+        return None
+    return (a.matrix[[a.seeds.index(seed) for seed in shared]]
+            - b.matrix[[b.seeds.index(seed) for seed in shared]])
+
+
+def _value(own: Scores, baseline: Scores | None) -> Value:
+    d = None if baseline is None or baseline is own else paired(own, baseline)
+    return Value(own, stats.estimate(own.matrix), None if d is None else stats.estimate(d), d, None)
+
+
+Values = dict[str, dict[str, Value]]  # by label, by metric
+
+
+def _adjusted(ablation: Ablation, values: Values) -> Values:
+    """Holm over the declared contrasts. One that cannot be tested yet counts as p = 1."""
+    keys = [(label, metric) for label, metric in ablation.contrasts if label in values]
+    tests = [values[label].get(metric) for label, metric in keys]
+    raw = [v.difference.p if v and v.difference else 1.0 for v in tests]
+    for (label, metric), value, p in zip(keys, tests, stats.holm(raw), strict=True):
+        if value and value.difference:
+            values[label][metric] = replace(value, p_holm=p)
+    return values
+
+
+def _ranked(ablation: Ablation, values: Values, diverged: set[str]) -> Values:
+    """Marks the best, the second, and what the paired interval does not separate from the best.
+
+    Rows compare as printed: means that round to the same number share a rank.
+    """
+    for metric in ablation.metrics:
+        column = {label: by[metric] for label, by in values.items()
+                  if metric in by and label not in diverged}
+        show = METRICS[metric]
+        printed = {k: round(show.scale * v.mean.mean, show.decimals) for k, v in column.items()}
+        levels = sorted(set(printed.values()), reverse=True)
+        if len(levels) < 2:
+            continue
+        top = max(column, key=lambda label: column[label].mean.mean)
+        for label, value in column.items():
+            values[label][metric] = replace(
+                value, best=printed[label] == levels[0], second=printed[label] == levels[1],
+                tied=label != top and _inseparable(value, column[top]),
+            )
+    return values
+
+
+def _inseparable(value: Value, top: Value) -> bool:
+    d = paired(top.scores, value.scores)
+    if d is None:
+        return False
+    found = stats.estimate(d)
+    return bool(found.low <= 0 <= found.high)
+
+
+def _detectable(ablation: Ablation, values: Values) -> float | None:
+    """The largest of the PC contrasts' minimum detectable differences."""
+    found = [values[label][metric].difference for label, metric in ablation.contrasts
+             if metric == "PC" and metric in values.get(label, {})]
+    sizes = [stats.detectable(d.se, d.df, len(ablation.contrasts)) for d in found if d]
+    return max(sizes) if sizes else None
+
+
+def _provenance(results: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """Each kind of provenance that the results have, once."""
+    kinds: dict[str, list[Any]] = {}
+    for name in sorted(results):
+        for key, value in results[name]["provenance"].items():
+            if value not in kinds.setdefault(key, []):
+                kinds[key].append(value)
+    return kinds

@@ -1,0 +1,58 @@
+"""A stand-in for the stages, for tests of the machinery alone: scores are a function of the cell.
+
+As a program it is a worker that runs `execute` below instead of the real one.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+
+from direct.files import stable_seed, write_json
+from sweeps import cell
+
+
+class Diverged(Exception):
+    pass
+
+
+def execute(config, cache, run, progress):
+    """Three steps of `FAKE_SECONDS`; a failure or divergence where `FAKE_*` names the weight."""
+    hard = str(config.loss.lambda_hard)
+    with open(cache / "executed.log", "a") as log:
+        log.write(run.name + "\n")
+    for step in range(3):
+        with cell.timed(run, "train"):
+            time.sleep(float(os.environ.get("FAKE_SECONDS", 0)) / 3)
+            progress("train", step + 1, 3)
+    if hard == os.environ.get("FAKE_FAIL"):
+        raise RuntimeError("made to fail")
+    if hard == os.environ.get("FAKE_KILL"):
+        os.kill(os.getpid(), 9)
+    if hard == os.environ.get("FAKE_DIVERGE"):
+        raise Diverged("loss was nan 10 times up to step 17")
+    write_json(run / "transformer.json", {"cell": run.name})
+    prompts = config.evaluate.prompts
+    shared = np.random.default_rng(3).random(prompts)
+    rng = np.random.default_rng(stable_seed("fake", run.name))
+    gain = 0.05 * np.log10(1 + 100 * config.loss.lambda_hard)
+    records = []
+    for i in range(prompts):
+        sa, pc = np.clip(shared[i] * 0.6 + gain + 0.05 * rng.random(2), 0, 1)
+        scores = {"SA": sa, "PC": pc, "AVG": (sa + pc) / 2, "PCcap": pc, "Instr": 3 * sa,
+                  "Frame": 1.0, "Temp": pc, "Mass": sa, "Penetr": 1.0,
+                  "Total": 3 * sa + 2 + pc + sa}
+        records.append({"prompt": f"p{i:03d}", "caption": f"clip {i}",
+                        "scores": {k: float(v) for k, v in scores.items()}})
+    return records
+
+
+if __name__ == "__main__":
+    cell.execute = execute
+    from sweeps.worker import main
+
+    main(Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3])
