@@ -1,0 +1,260 @@
+"""Loading a Wan pipeline, and what it computes: text embeddings, latents, videos.
+
+One function loads the weights inside this package ("tiny"), a folder, or a hub id.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .config import Model
+from .errors import UserError
+from .files import digest, file_digest, folder_digest, write_text
+
+PACKAGED = Path(__file__).parent / "weights" / "tiny"
+MANIFEST = "SHA256SUMS"  # lines "<sha256>  <relative path>", as `sha256sum` writes them
+TEXT_BATCH = 32
+VIDEO_BATCH = 8
+
+
+def device() -> torch.device:
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def load_pipeline(
+    name: str,
+    revision: str | None = None,
+    dtype: torch.dtype = torch.float32,
+    without: Sequence[str] = (),
+) -> Any:
+    """A frozen `diffusers.WanPipeline` in eval mode; the VAE is always fp32.
+
+    name: "tiny", a folder, or a hub id; revision: of a hub id; without: parts to leave out, as
+    "transformer". Weights are read from safetensors
+    alone. A missing or damaged file is a `UserError`.
+    """
+    from diffusers import WanPipeline
+
+    source = _source(name)
+    with _one_sentence(source):
+        pipeline = WanPipeline.from_pretrained(
+            source,
+            revision=revision,
+            dtype={"vae": torch.float32, "default": dtype},
+            use_safetensors=True,
+            **dict.fromkeys(without),
+        )
+    for part in ("text_encoder", "vae", "transformer"):
+        if (module := getattr(pipeline, part)) is not None:
+            module.eval().requires_grad_(False)
+    return pipeline.to(device())
+
+
+def load_transformer(
+    name: str | Path, revision: str | None = None, dtype: torch.dtype = torch.float32
+) -> Any:
+    """The `WanTransformer3DModel` of a pipeline ("tiny", folder, hub id), or of its own folder."""
+    from diffusers import WanTransformer3DModel
+
+    source = _source(str(name))
+    own_folder = (Path(source) / "config.json").exists()
+    with _one_sentence(source):
+        transformer = WanTransformer3DModel.from_pretrained(
+            source,
+            subfolder=None if own_folder else "transformer",
+            revision=revision,
+            dtype=dtype,
+            use_safetensors=True,
+        )
+    return transformer.eval().to(device())
+
+
+def vae_config(model: Model) -> dict[str, Any]:
+    """The VAE's configuration alone: strides and channels, without its weights."""
+    from diffusers import AutoencoderKLWan
+
+    source = _located(model.pipeline)
+    with _one_sentence(source):
+        return AutoencoderKLWan.load_config(source, subfolder="vae", revision=model.revision)
+
+
+def identity(model: Model) -> str:
+    """12 hex digits that name the pipeline's weights: what is cached from them is found by it."""
+    source = Path(_located(model.pipeline))
+    if not source.is_dir():
+        return digest([model.pipeline, model.revision])
+    if (source / MANIFEST).exists():  # checked against the files whenever they are loaded
+        return file_digest(source / MANIFEST)[:12]
+    return folder_digest(source)[:12]
+
+
+def write_manifest(folder: Path) -> None:
+    """Writes the checksums that `load_pipeline` and `load_transformer` check."""
+    files = sorted(
+        path for path in Path(folder).rglob("*") if path.is_file() and path.name != MANIFEST
+    )
+    lines = [f"{file_digest(path)}  {path.relative_to(folder).as_posix()}\n" for path in files]
+    write_text(Path(folder) / MANIFEST, "".join(lines))
+
+
+def fault_of(folder: Path) -> str | None:
+    """What is missing or damaged in a folder with a manifest; `None` where it is whole."""
+    try:
+        lines = (folder / MANIFEST).read_text().splitlines()
+    except (OSError, ValueError):
+        return f"{folder / MANIFEST} is missing"
+    for line in lines:
+        expected, _, name = line.partition("  ")
+        if not (folder / name).is_file():
+            return f"{folder / name} is missing"
+        if file_digest(folder / name) != expected:
+            return f"{folder / name} is damaged (its SHA-256 is not the one in {MANIFEST})"
+    return None if lines else f"{folder / MANIFEST} is empty"
+
+
+def clean(prompt: str) -> str:
+    """The pipeline's own prompt cleaning, for training, negatives and generation alike."""
+    from diffusers.pipelines.wan.pipeline_wan import prompt_clean
+
+    return prompt_clean(prompt)
+
+
+@torch.no_grad()
+def encode_prompts(pipeline: Any, prompts: Sequence[str], length: int) -> tuple[Tensor, Tensor]:
+    """Embeddings [N, length, D] in the encoder's dtype, zero beyond each prompt; lengths [N] int64.
+
+    A prompt of more than `length` tokens (end token included) is a `UserError`, never cut.
+    """
+    if not prompts:
+        raise UserError("encode_prompts was given no prompt; give at least one")
+    embeddings, lengths = [], []
+    for chosen, valid in batches(len(prompts), TEXT_BATCH):
+        tokens = _tokenize(pipeline.tokenizer, [prompts[i] for i in chosen], length)
+        mask = tokens.attention_mask.to(pipeline.text_encoder.device)
+        ids = tokens.input_ids.to(pipeline.text_encoder.device)
+        states = pipeline.text_encoder(ids, mask).last_hidden_state
+        kept = torch.where(mask[..., None].bool(), states, torch.zeros_like(states))
+        embeddings.append(kept[:valid].cpu())
+        lengths.append(mask.sum(1)[:valid].cpu())
+    return torch.cat(embeddings), torch.cat(lengths)
+
+
+@torch.no_grad()
+def encode_videos(pipeline: Any, videos: np.ndarray) -> Tensor:
+    """uint8 [N, T, H, W, 3] to normalised latents [N, C, T', H', W'] fp32, (mode - mean) / std.
+
+    Deterministic (the posterior's mode), as Wan's own code, DiffSynth and FastVideo have it.
+    """
+    mean, std = _latent_scale(pipeline.vae)
+    latents = []
+    for chosen, valid in batches(len(videos), VIDEO_BATCH):
+        pixels = torch.from_numpy(np.ascontiguousarray(videos[chosen])).to(pipeline.vae.device)
+        pixels = pixels.permute(0, 4, 1, 2, 3).float() / 127.5 - 1  # [n, 3, T, H, W] in [-1, 1]
+        mode = pipeline.vae.encode(pixels).latent_dist.mode()
+        latents.append(((mode - mean) / std)[:valid].cpu())
+    return torch.cat(latents)
+
+
+@torch.no_grad()
+def decode_latents(pipeline: Any, latents: Tensor) -> np.ndarray:
+    """Normalised latents [N, C, T', H', W'] to uint8 videos [N, T, H, W, 3]."""
+    mean, std = _latent_scale(pipeline.vae)
+    videos = []
+    for chosen, valid in batches(len(latents), VIDEO_BATCH):
+        scaled = (
+            latents[torch.from_numpy(chosen)].to(pipeline.vae.device, torch.float32) * std + mean
+        )
+        pixels = pipeline.vae.decode(scaled, return_dict=False)[0][:valid]
+        pixels = ((pixels + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
+        videos.append(pixels.permute(0, 2, 3, 4, 1).cpu().numpy())
+    return np.concatenate(videos)
+
+
+def batches(count: int, size: int) -> Iterator[tuple[np.ndarray, int]]:
+    """(indices [size], how many of them count): batches of one fixed shape, the last one filled up.
+
+    Kernels choose their order of summation by shape: with one shape, what is computed for an item
+    does not depend on how many others are computed beside it.
+    """
+    for start in range(0, count, size):
+        chosen = np.arange(start, start + size)
+        yield np.minimum(chosen, count - 1), min(size, count - start)
+
+
+def _tokenize(tokenizer: Any, prompts: list[str], length: int) -> Any:
+    prompts = [clean(prompt) for prompt in prompts]
+    for prompt, ids in zip(
+        prompts, tokenizer(prompts, add_special_tokens=True).input_ids, strict=True
+    ):
+        if len(ids) > length:
+            raise UserError(
+                f"the prompt {prompt[:60]!r}... has {len(ids)} tokens, more than "
+                f"model.text_length={length}; shorten the prompt or raise model.text_length"
+            )
+    return tokenizer(
+        prompts,
+        padding="max_length",
+        max_length=length,
+        add_special_tokens=True,
+        return_attention_mask=True,
+        return_tensors="pt",
+    )
+
+
+def _latent_scale(vae: Any) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation per latent channel, [1, C, 1, 1, 1] fp32."""
+    mean, std = (
+        torch.tensor(values, device=vae.device, dtype=torch.float32).view(1, -1, 1, 1, 1)
+        for values in (vae.config.latents_mean, vae.config.latents_std)
+    )
+    return mean, std
+
+
+def _source(name: str) -> str:
+    """The folder or hub id that a pipeline's name means, its checksums found right."""
+    source = _located(name)
+    _check_manifest(Path(source))
+    return source
+
+
+def _located(name: str) -> str:
+    folder = PACKAGED if name == "tiny" else Path(name)
+    if name == "tiny" and not folder.is_dir():
+        raise UserError(f"model.pipeline=tiny: {folder} is missing; install the package again")
+    if not folder.is_dir():
+        if name.startswith((".", "/", "~")) or name.count("/") != 1:
+            raise UserError(
+                f"model.pipeline={name} is not 'tiny', a folder or a hub id (owner/name); check it"
+            )
+        return name
+    return str(folder)
+
+
+def _check_manifest(folder: Path) -> None:
+    if (folder / MANIFEST).exists() and (fault := fault_of(folder)):
+        raise UserError(f"{fault}; restore the folder or delete it and make it anew")
+
+
+@contextlib.contextmanager
+def _one_sentence(source: str) -> Iterator[None]:
+    """Turns the many ways in which loading fails into one `UserError`."""
+    from diffusers.utils import logging as diffusers_logging
+    from safetensors import SafetensorError
+    from transformers.utils import logging as transformers_logging
+
+    diffusers_logging.disable_progress_bar()
+    transformers_logging.disable_progress_bar()
+    try:
+        yield
+    except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(
+            f"the weights at {source} cannot be loaded ({reason}); restore them or check the name"
+        ) from error
