@@ -1,0 +1,253 @@
+"""Everything that cells share, computed once and cached by content: embeddings, clip latents, the
+partition of MaNS, the perturbed prompts of MiNS and their rendered latents.
+
+Each maker looks for what is missing, makes it in shards and writes each shard whole, so a kill
+loses at most the shards in progress, and a longer run adds to what a shorter one left.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from . import draws, generate, models
+from .config import Config, Model
+from .data import source
+from .data.cache import Store, cached_json, lock
+from .data.encode import (
+    Indices,
+    Lookup,
+    Progress,
+    clip_latents,
+    pool_once,
+    pooled,
+    tell,
+    text_identity,
+    text_key,
+    texts,
+)
+from .data.source import Sample
+from .files import digest
+from .negatives import macro, micro
+
+
+@dataclass(frozen=True)
+class Shared:
+    """What training reads. Tensors are looked up by sample index or prompt when they are needed."""
+
+    samples: list[Sample]
+    latents: Callable[[Indices], Tensor]  # sample indices -> x [B, C, T, H, W]
+    text: Lookup  # prompts -> embeddings [B, L, D], zero-padded
+    pools: macro.Exclusion | None  # of Eq. 2, where macro.sampling is "partition"
+    hard_prompts: list[list[str]]  # kept perturbed prompts of each sample; empty lists without MiNS
+    hard: Lookup  # perturbed prompts -> x_hard [B, C, T, H, W]
+
+
+def prepare(
+    config: Config, cache: Path, workers: int = 1, progress: Progress | None = None
+) -> None:
+    """Builds in `cache` what training and generating `config` will read and is not there yet."""
+    evaluated = [item.prompt for item in source.evaluation(config)]
+    texts(config, cache, [*evaluated, config.sample.negative_prompt], progress)
+    if config.train.steps:
+        shared(config, cache, workers, progress)
+
+
+def shared(
+    config: Config, cache: Path, workers: int = 1, progress: Progress | None = None
+) -> Shared:
+    """Builds what is missing and opens what training `config` reads."""
+    torch.set_num_threads(config.threads)
+    samples = source.training(config)
+    latents = clip_latents(config, cache, samples, progress)
+    text = texts(config, cache, ["", *(item.prompt for item in samples)], progress)
+    pools = None
+    if config.loss.lambda_rand and config.macro.sampling == "partition":
+        labels = np.array(partition(config, cache, samples, progress)["labels"])
+        laws = np.array([item.law for item in samples])
+        pools = macro.exclusion(labels, laws if config.macro.exclude_same_law else None)
+    kept: list[list[str]] = [[] for _ in samples]
+    if config.loss.lambda_hard:
+        plan = perturbations(config, cache, samples, progress)
+        kept = [[entry["prompt"] for entry in entries] for entries in plan["kept"]]
+    hard = hard_negatives(config, cache, drawn_prompts(config, kept), workers, progress)
+    return Shared(samples, latents, text, pools, kept, hard)
+
+
+def steps(config: Config) -> range:
+    """The optimizer steps of this cell; where it starts from an SFT cell, the first half is its."""
+    total = config.train.steps
+    return range(total // 2 if config.train.init == "sft" else 0, total)
+
+
+def partition(
+    config: Config, cache: Path, samples: Sequence[Sample], progress: Progress | None = None
+) -> dict[str, Any]:
+    """k-means labels of the prompts, their inertia and the share of draws that Eq. 2 changes."""
+    prompts, settings = [item.prompt for item in samples], config.macro
+    folder = text_identity(config)
+    name = digest([folder, prompts, settings.clusters, settings.restarts])
+
+    def make() -> dict[str, Any]:
+        tell(progress, "partition", 0, 1)
+        z = pooled(config, cache, prompts, progress)
+        labels, inertia = macro.partition(z, settings.clusters, settings.restarts)
+        changed = macro.exclusion(labels).excluded_share
+        tell(progress, "partition", 1, 1)
+        return {"labels": labels.tolist(), "inertia": inertia, "sum_p_squared": changed}
+
+    return cached_json(cache / "partition" / f"{name}.json", make)
+
+
+def perturbations(
+    config: Config, cache: Path, samples: Sequence[Sample], progress: Progress | None = None
+) -> dict[str, Any]:
+    """Kept perturbed prompts per sample (`kept`) and how many each stage left (`retention`)."""
+    settings = config.micro
+    corpus = [source.identity(config), [item.id for item in samples]]
+    name = digest([text_identity(config), corpus, asdict(settings)])
+
+    def make() -> dict[str, Any]:
+        found = [
+            micro.candidates(item.id, item.prompt, item.perturb, settings.axes, settings.candidates)
+            for item in samples
+        ]
+        anchors = pooled(config, cache, [item.prompt for item in samples], progress)
+        flat = [prompt for candidates in found for _, prompt in candidates]
+        z = pool_once(config, flat, progress)
+        ends = np.cumsum([len(candidates) for candidates in found])
+        cosines = [
+            micro.cosine(anchor, near)
+            for anchor, near in zip(anchors, np.split(z, ends[:-1]), strict=True)
+        ]
+        kept = [
+            micro.select(candidates, near, settings.min_cosine, settings.keep)
+            for candidates, near in zip(found, cosines, strict=True)
+        ]
+        report = micro.retention(found, cosines, kept, settings.min_cosine)
+        return {"retention": report, "kept": kept}
+
+    return cached_json(cache / "micro" / f"{name}.json", make)
+
+
+def drawn_prompts(config: Config, kept: Sequence[Sequence[str]]) -> list[str]:
+    """The perturbed prompts that the run will draw as hard negatives, each once, sorted."""
+    counts = np.array([len(prompts) for prompts in kept])
+    drawn = set()
+    if counts.any():
+        for step in steps(config):
+            chosen, _, slot = negatives_of(config, step, counts)
+            drawn |= {kept[i][j] for i, j in zip(chosen, slot, strict=True) if j >= 0}
+    return sorted(drawn)
+
+
+def negatives_of(
+    config: Config, step: int, counts: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Samples [B], whether each keeps its prompt [B], and its hard negative's slot or -1 [B]."""
+    seed, batch = config.seed, config.train.batch
+    chosen = draws.indices(seed, step, batch, len(counts))
+    prompted = draws.uniform(seed, step, "dropout", batch) >= config.train.prompt_dropout
+    slot = micro.draw(seed, step, np.where(prompted, counts[chosen], 0))
+    return chosen, prompted, slot
+
+
+def hard_negatives(
+    config: Config,
+    cache: Path,
+    prompts: Sequence[str],
+    workers: int = 1,
+    progress: Progress | None = None,
+) -> Lookup:
+    """prompts -> x_hard: what the base model makes of them, [B, C, T, H, W] fp32, never decoded.
+
+    A prompt's latents depend on the prompt, the base model and the sampling settings alone.
+    """
+    store = _hard_store(config, cache)
+    keys = {text_key(prompt): prompt for prompt in prompts}
+    if store.missing(keys):
+        texts(config, cache, [*prompts, config.hard_sample.negative_prompt], progress)
+        with lock(store.folder / ".lock"):
+            store.refresh()
+            _render_all(
+                config, cache, [keys[key] for key in store.missing(keys)], workers, progress
+            )
+            store.refresh()
+    return lambda wanted: torch.stack([store[text_key(prompt)] for prompt in wanted])
+
+
+def _render_all(
+    config: Config, cache: Path, prompts: list[str], workers: int, progress: Progress | None
+) -> None:
+    base = _base(config.model)
+    shape = generate.latent_shape(config, base, models.vae_config(config.model))
+    size = generate.batch_size(shape, base.config.patch_size)
+    shards = [prompts[start : start + size] for start in range(0, len(prompts), size)]
+    if workers == 1 or len(shards) < 2:
+        for done, shard in enumerate(shards, 1):
+            _render(config, cache, shard, shape, size)
+            tell(progress, "render", done, len(shards))
+        return
+    with ProcessPoolExecutor(
+        workers, get_context("spawn"), _end_with_parent, (os.getpid(),)
+    ) as pool:
+        pending = [pool.submit(_render, config, cache, shard, shape, size) for shard in shards]
+        for done, future in enumerate(as_completed(pending), 1):
+            future.result()
+            tell(progress, "render", done, len(shards))
+
+
+def _render(
+    config: Config, cache: Path, prompts: list[str], shape: Sequence[int], size: int
+) -> None:
+    """One shard of at most `size` hard negatives, in a batch of exactly `size`."""
+    torch.set_num_threads(config.threads)
+    negative = config.hard_sample.negative_prompt
+    text = texts(config, cache, [*prompts, negative])
+    ((chosen, _),) = models.batches(len(prompts), size)
+    names = [models.clean(prompts[i]) for i in chosen]
+    eps = generate.initial_noise(0, names, shape, generate.HARD).to(models.device())
+    latents = generate.sample(
+        _base(config.model),
+        text([prompts[i] for i in chosen]),
+        text([negative]),
+        eps,
+        config.hard_sample,
+    )
+    keys = [text_key(prompt) for prompt in prompts]
+    _hard_store(config, cache).write(dict(zip(keys, latents.cpu(), strict=False)))
+
+
+def _end_with_parent(parent: int) -> None:
+    """Makes a worker end when the process that started it was killed."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(1)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def _hard_store(config: Config, cache: Path) -> Store:
+    model = config.model
+    shape = [model.frames, model.height, model.width]
+    name = digest([text_identity(config), shape, asdict(config.hard_sample)])
+    return Store(cache / "hard" / name)
+
+
+@lru_cache(maxsize=1)
+def _base(model: Model) -> Any:
+    return models.load_transformer(model.pipeline, model.revision, getattr(torch, model.dtype))

@@ -1,0 +1,155 @@
+"""Sampling equals diffusers' own pipeline; a prompt's clip depends on nothing beside it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from direct import flow, generate, models, train
+from direct.config import Sample
+from direct.data.cache import Store
+from direct.errors import UserError
+from direct.files import load_arrays
+
+SHAPE = (4, 2, 4, 4)  # of the fixture's latents: 5 frames of 16 x 16
+
+
+def inputs(pipeline, count: int = 2):
+    prompts = ["a red ball falls slowly", "a large box slides to the left"] * count
+    text, _ = models.encode_prompts(pipeline, prompts[:count], 12)
+    negative, _ = models.encode_prompts(pipeline, ["a rough wall"], 12)
+    names = [f"clip {n}" for n in range(count)]
+    return text, negative, generate.initial_noise(0, names, SHAPE, generate.EVALUATION)
+
+
+@pytest.mark.parametrize("guidance", [1.0, 4.0])
+def test_sample_equals_the_diffusers_pipeline(pipeline_folder, guidance):
+    pipeline = models.load_pipeline(str(pipeline_folder))
+    settings = Sample(steps=5, guidance=guidance, shift=3.0)
+    text, negative, eps = inputs(pipeline)
+    ours = generate.sample(pipeline.transformer, text, negative, eps, settings)
+
+    assert pipeline.scheduler.config.shift == settings.shift
+    set_timesteps = pipeline.scheduler.set_timesteps
+    levels = np.linspace(1, 1 / 1000, settings.steps)  # the scheduler shifts these, once
+    pipeline.scheduler.set_timesteps = lambda steps, device: set_timesteps(sigmas=levels)
+    pipeline.set_progress_bar_config(disable=True)
+    theirs = pipeline(
+        prompt_embeds=text, negative_prompt_embeds=negative.expand_as(text), latents=eps, height=16,
+        width=16, num_frames=5, num_inference_steps=settings.steps, guidance_scale=guidance,
+        output_type="latent",
+    ).frames  # fmt: skip
+    np.testing.assert_allclose(
+        pipeline.scheduler.sigmas, flow.sampling_grid(settings.steps, 3.0), rtol=1e-6
+    )
+    torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-5)
+    assert (ours - eps).abs().max() > 0.1
+
+
+def test_euler_is_exact_for_a_straight_flow():
+    """With v = eps - x0 everywhere, any number of steps lands on x0."""
+    x0, eps = torch.randn(2, *SHAPE), torch.randn(2, *SHAPE)
+
+    class Straight:
+        dtype = torch.float32
+
+        def __call__(self, x, t, text, return_dict):
+            return ((eps - x0).repeat(len(x) // 2, 1, 1, 1, 1),)
+
+    text = torch.zeros(2, 3, 8)
+    for steps in (1, 7):
+        settings = Sample(steps=steps, guidance=5.0)
+        made = generate.sample(Straight(), text, text[:1], eps, settings)
+        torch.testing.assert_close(made, x0, atol=1e-5, rtol=1e-5)
+
+
+def test_a_clip_does_not_depend_on_its_batch(pipeline_folder):
+    """Bit for bit: alone in a batch of fixed size, or among others, at any place."""
+    pipeline = models.load_pipeline(str(pipeline_folder))
+    settings = Sample(steps=2, guidance=3.0)
+    text, negative, eps = inputs(pipeline, 4)
+    whole = generate.sample(pipeline.transformer, text, negative, eps, settings)
+    order = torch.tensor([3, 3, 0, 3])
+    moved = generate.sample(pipeline.transformer, text[order], negative, eps[order], settings)
+    assert torch.equal(moved, whole[order])
+
+
+def test_initial_noise_is_a_function_of_seed_and_name_alone():
+    def make(seed, names):
+        return generate.initial_noise(seed, names, SHAPE, generate.EVALUATION)
+
+    many = make(0, ["a", "b", "c"])
+    assert torch.equal(make(0, ["c"])[0], many[2])
+    assert not torch.equal(make(1, ["c"])[0], many[2])
+    assert many.std().item() == pytest.approx(1, abs=0.15)
+
+
+def test_variants_share_noise_and_zero_shot_is_the_base(small, tmp_path, pipeline_folder):
+    base = small(train__steps=0)
+    path = generate.generate(base, cache=tmp_path / "cache", run=tmp_path / "base")
+    made = load_arrays(path)["latents"]
+    assert made.shape == (5, *SHAPE) and made.dtype == torch.float32
+
+    still = small(train__steps=1, train__learning_rate=0.0, train__weight_decay=0.0)
+    train.train(still, cache=tmp_path / "cache", run=tmp_path / "still")
+    same = generate.generate(still, cache=tmp_path / "cache", run=tmp_path / "still")
+    assert torch.equal(load_arrays(same)["latents"], made)  # nothing learnt: nothing differs
+
+
+def test_killed_generation_goes_on_and_equals_an_uninterrupted_one(small, tmp_path, monkeypatch):
+    config = small(train__steps=0, evaluate__prompts=7)
+    monkeypatch.setattr(generate, "batch_size", lambda *_: 2)
+    whole = generate.generate(config, cache=tmp_path / "cache", run=tmp_path / "whole")
+
+    class Killed(BaseException):
+        pass
+
+    def kill(stage, done, total):
+        if done == 4:
+            raise Killed
+
+    run = tmp_path / "killed"
+    with pytest.raises(Killed):
+        generate.generate(config, cache=tmp_path / "cache", run=run, progress=kill)
+    assert not (run / "samples.safetensors").exists()
+    calls = []
+    sample = generate.sample
+    monkeypatch.setattr(generate, "sample", lambda *a: calls.append(a) or sample(*a))
+    path = generate.generate(config, cache=tmp_path / "cache", run=run)
+    assert len(calls) == 2  # of four batches
+    assert path.read_bytes() == whole.read_bytes()
+    assert not (run / "samples.parts").exists()
+
+
+def test_damaged_samples_are_named_and_made_again(small, tmp_path, capsys):
+    config = small(train__steps=0)
+    path = generate.generate(config, cache=tmp_path / "cache", run=tmp_path / "run")
+    good = path.read_bytes()
+    path.write_bytes(good[:-1] + bytes([good[-1] ^ 1]))
+    generate.generate(config, cache=tmp_path / "cache", run=tmp_path / "run")
+    assert path.read_bytes() == good and "damaged" in capsys.readouterr().out
+
+
+def test_untrained_cell_and_impossible_sizes_are_refused(small, tmp_path):
+    with pytest.raises(UserError, match="train this cell first"):
+        generate.generate(small(), cache=tmp_path, run=tmp_path / "run")
+    for values, message in (
+        ({"model__frames": 6}, "model.frames=6 must be a multiple of 4, plus one"),
+        ({"model__width": 20}, "model.width=20 must be a multiple of 8"),
+    ):
+        with pytest.raises(UserError, match=message):
+            generate.generate(small(train__steps=0, **values), cache=tmp_path, run=tmp_path / "run")
+
+
+def test_batch_size_is_one_clip_of_the_papers_size_and_at_most_sixteen():
+    assert generate.batch_size((16, 21, 60, 104), (1, 2, 2)) == 1
+    assert generate.batch_size((16, 5, 8, 8), (1, 2, 2)) == 16
+
+
+def test_store_of_parts_reads_what_it_wrote(tmp_path):
+    store = Store(tmp_path / "parts")
+    store.write({"a": torch.arange(3.0)})
+    assert store.missing(["b", "a", "b"]) == ["b", "a"]  # not read again yet
+    store.refresh()
+    assert store.missing(["b", "a", "b"]) == ["b"] and store["a"].tolist() == [0, 1, 2]

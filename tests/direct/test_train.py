@@ -1,0 +1,236 @@
+"""The trainer: exact resume, pure batches, the loss it minimises, and divergence."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from direct import flow, generate, models, noise, prepare, train
+from direct.config import identity
+
+
+class Killed(BaseException):
+    """Stands for `kill -9`: nothing in the product catches it."""
+
+
+def killed_at(*where: tuple[str, int]):
+    left = list(where)
+
+    def progress(stage: str, done: int, total: int) -> None:
+        if left and (stage, done) == left[0]:
+            left.pop(0)
+            raise Killed
+
+    return progress
+
+
+def bytes_of(run: Path) -> dict[str, bytes]:
+    names = ["metrics.jsonl", "transformer/diffusion_pytorch_model.safetensors"]
+    return {name: (run / name).read_bytes() for name in names}
+
+
+def test_run_killed_twice_equals_an_uninterrupted_one(small, tmp_path):
+    config, cache = small(), tmp_path / "cache"
+    train.train(config, cache=cache, run=tmp_path / "whole")
+    progress = killed_at(("train", 3), ("train", 5))  # one step past a checkpoint each time
+    for _ in range(2):
+        with pytest.raises(Killed):
+            train.train(config, cache=cache, run=tmp_path / "killed", progress=progress)
+        assert not (tmp_path / "killed" / "transformer").exists()
+    train.train(config, cache=cache, run=tmp_path / "killed", progress=progress)
+    assert bytes_of(tmp_path / "killed") == bytes_of(tmp_path / "whole")
+    steps = [json.loads(line)["step"] for line in (tmp_path / "whole/metrics.jsonl").open()]
+    assert steps == [1, 2, 3, 4, 5, 6]
+    assert not (tmp_path / "whole" / "checkpoints").exists()
+
+
+def test_damaged_checkpoint_is_named_set_aside_and_the_one_before_taken(small, tmp_path, capsys):
+    config, cache, run = small(), tmp_path / "cache", tmp_path / "run"
+    train.train(config, cache=cache, run=tmp_path / "whole")
+    with pytest.raises(Killed):
+        train.train(config, cache=cache, run=run, progress=killed_at(("train", 5)))
+    newest = run / "checkpoints" / "step-00000004" / "weights.safetensors"
+    data = bytearray(newest.read_bytes())
+    data[-1] ^= 1
+    newest.write_bytes(data)
+    train.train(config, cache=cache, run=run)
+    assert "weights.safetensors is damaged" in capsys.readouterr().out
+    assert bytes_of(run) == bytes_of(tmp_path / "whole")
+
+
+def test_finished_run_returns_at_once_and_zero_shot_saves_nothing(small, tmp_path, monkeypatch):
+    config, cache = small(train__steps=1), tmp_path / "cache"
+    final = train.train(config, cache=cache, run=tmp_path / "run")
+    monkeypatch.setattr(train, "_train", lambda *_: pytest.fail("trained again"))
+    assert train.train(config, cache=cache, run=tmp_path / "run") == final
+    train.train(small(train__steps=0), cache=cache, run=tmp_path / "zero")
+    assert not (tmp_path / "zero").exists()
+
+
+def test_batch_is_a_pure_function_of_the_step_and_variants_share_it(small, tmp_path):
+    config = small(train__prompt_dropout=0.4)
+    data = prepare.shared(config, tmp_path)
+    a, b = train.load_batch(config, data, 3), train.load_batch(config, data, 3)
+    assert all(
+        torch.equal(getattr(a, name), getattr(b, name)) for name in ("x", "t", "text", "x_hard")
+    )
+    other = small(train__prompt_dropout=0.4, loss__lambda_hard=0.1, macro__sampling="uniform")
+    c = train.load_batch(other, prepare.shared(other, tmp_path), 3)
+    assert torch.equal(a.x, c.x) and torch.equal(a.t, c.t) and torch.equal(a.key, c.key)
+    assert torch.equal(a.x_hard, c.x_hard) and torch.equal(a.text, c.text)
+    assert not torch.equal(train.load_batch(config, data, 4).x, a.x)
+
+
+def test_dropped_prompts_are_empty_and_not_contrasted(small, tmp_path):
+    config = small(train__prompt_dropout=0.5, train__batch=8)
+    data = prepare.shared(config, tmp_path)
+    empty, seen = data.text([""])[0], 0
+    for step in range(4):
+        batch = train.load_batch(config, data, step)
+        dropped = torch.tensor([torch.equal(text, empty) for text in batch.text])
+        assert torch.equal(batch.weight[:, 1] == 0, dropped)
+        assert (batch.weight[dropped, 2] == 0).all()
+        assert (batch.weight[:, [0, 3]] == 1).all()
+        seen += int(dropped.sum())
+    assert 0 < seen < 32
+
+
+def test_clip_without_kept_negatives_is_not_contrasted_on_that_term(small, tmp_path):
+    config = small(train__prompt_dropout=0.0)
+    data = prepare.shared(config, tmp_path)
+    bare = replace(data, hard_prompts=[[] if i % 2 else p for i, p in enumerate(data.hard_prompts)])
+    chosen, _, slot = prepare.negatives_of(config, 0, np.array([len(p) for p in bare.hard_prompts]))
+    batch = train.load_batch(config, bare, 0)
+    assert batch.weight[:, 2].tolist() == [float(i % 2 == 0) for i in chosen]
+    assert batch.weight[:, 1].tolist() == [1.0] * 4
+    assert (batch.x_hard[torch.from_numpy(slot < 0)] == 0).all()
+
+
+def test_step_minimises_equation_6(small, tmp_path):
+    """One plain-SGD step against the loss written out in float64 and differentiated by autograd."""
+    config = small(loss__lambda_rand=0.1, loss__lambda_hard=0.2, loss__lambda_anc=0.3)
+    batch = train.load_batch(config, prepare.shared(config, tmp_path), 0)
+    model = models.load_transformer(config.model.pipeline)
+    reference = models.load_transformer(config.model.pipeline)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.01 * torch.randn(parameter.shape, generator=torch.manual_seed(1)))
+    engine = train.Engine(model, replace(config.train, clip=1e9))
+    engine.optimizer = torch.optim.SGD(model.parameters(), lr=0.0)
+    engine.optimizer.zero_grad = lambda: None  # the gradient is looked at below
+    measured = train.step(engine, reference, batch, config)
+    found = {name: p.grad.clone() for name, p in model.named_parameters()}
+
+    model.double().zero_grad()
+    shape, w = batch.x.shape, batch.weight.double()
+    eps, eps_rand, eps_hard = (
+        noise.normal(batch.key, shape, torch.float64, term=term)
+        for term in (noise.EPS, noise.RAND, noise.HARD)
+    )
+    x, t = batch.x.double(), batch.t.double().view(-1, 1, 1, 1, 1)
+    inputs = ((1 - t) * x + t * eps, 1000 * t.flatten(), batch.text.double())
+    v = model(*inputs, return_dict=False)[0]
+    v_ref = reference.double()(*inputs, return_dict=False)[0].detach()
+    targets = (eps - x, eps_rand - batch.x_rand, eps_hard - batch.x_hard, v_ref)
+    d = torch.stack([(v - u).square().flatten(1).mean(1) for u in targets], 1)
+    loss = (w * d * torch.tensor([1, -0.1, -0.2, 0.3])).sum(1).mean()
+    loss.backward()
+    assert measured["loss"] == pytest.approx(loss.item(), rel=1e-4)
+    assert measured["d_anc"] == pytest.approx(d[:, 3].mean().item(), rel=1e-3)
+    for name, parameter in model.named_parameters():
+        torch.testing.assert_close(found[name].double(), parameter.grad, rtol=1e-3, atol=1e-5)
+
+
+def test_regenerated_noise_gives_the_same_training(small, tmp_path):
+    for name, flag in (("kept", False), ("drawn", True)):
+        config = small(loss__regenerate_noise=flag, train__steps=2)
+        train.train(config, cache=tmp_path / "cache", run=tmp_path / name)
+    kept, drawn = (
+        [json.loads(line)["loss"] for line in (tmp_path / name / "metrics.jsonl").open()]
+        for name in ("kept", "drawn")
+    )
+    assert kept == pytest.approx(drawn, rel=1e-5)
+
+
+def test_in_batch_negatives_are_other_samples_with_their_own_noise(small, tmp_path):
+    config = small(macro__sampling="batch")
+    batch = train.load_batch(config, prepare.shared(config, tmp_path), 0)
+    eps = noise.normal(batch.key, batch.x.shape)
+    for b in range(4):
+        others = [o for o in range(4) if o != b and torch.equal(batch.x[o], batch.x_rand[b])]
+        assert any(torch.equal(eps[o], batch.eps_rand[b]) for o in others)
+
+
+def test_reference_runs_only_where_it_is_anchored_to(small, tmp_path, monkeypatch):
+    loaded = []
+    real = models.load_transformer
+    monkeypatch.setattr(
+        models, "load_transformer", lambda *a, **k: loaded.append(a) or real(*a, **k)
+    )
+    values = {"train__steps": 1, "loss__lambda_hard": 0.0}
+    train.train(small(loss__lambda_anc=0.0, **values), cache=tmp_path / "c", run=tmp_path / "a")
+    alone = len(loaded)
+    train.train(small(loss__lambda_anc=0.2, **values), cache=tmp_path / "c", run=tmp_path / "b")
+    assert len(loaded) - alone == alone + 1
+    assert json.loads((tmp_path / "a/metrics.jsonl").read_text())["d_anc"] is None
+
+
+def test_nan_skips_the_step_and_three_in_a_row_diverge(small, tmp_path, monkeypatch):
+    real = train.load_batch
+
+    def poisoned(bad):
+        def load(config, data, step):
+            batch = real(config, data, step)
+            return replace(batch, x=batch.x * torch.nan) if step in bad else batch
+
+        return load
+
+    config, cache = small(train__checkpoint_every=100), tmp_path / "cache"
+    monkeypatch.setattr(train, "load_batch", poisoned({1, 2, 4}))
+    train.train(config, cache=cache, run=tmp_path / "skips")
+    lines = [json.loads(line) for line in (tmp_path / "skips/metrics.jsonl").open()]
+    assert [line["skipped"] for line in lines] == [False, True, True, False, True, False]
+    assert lines[1]["grad_norm"] is None and lines[3]["loss"] is not None
+    monkeypatch.setattr(train, "load_batch", poisoned({2, 3, 4}))
+    with pytest.raises(train.Diverged) as caught:
+        train.train(config, cache=cache, run=tmp_path / "diverges")
+    assert caught.value.step == 5 and "non-finite" in caught.value.reason
+
+
+def test_sft_start_is_the_sft_cell_of_half_the_steps(small, tmp_path):
+    config = small(train__init="sft")
+    sft = train.sft_config(config)
+    train.train(config, cache=tmp_path, run=tmp_path / "run")
+    half = tmp_path / "runs" / identity(sft)
+    first = [json.loads(line) for line in (half / "metrics.jsonl").open()]
+    second = [json.loads(line) for line in (tmp_path / "run/metrics.jsonl").open()]
+    assert [line["step"] for line in first + second] == [1, 2, 3, 4, 5, 6]
+    assert all(line["d_hard"] is None and line["d_anc"] is not None for line in first)
+    assert all(line["d_hard"] is not None for line in second)
+    assert sft == train.sft_config(small(train__init="sft", macro__clusters=2))
+
+
+def test_bfloat16_forward_passes_train_fp32_weights(small, tmp_path):
+    config = small(model__dtype="bfloat16", train__steps=1, train__learning_rate=1e-6)
+    folder = train.train(config, cache=tmp_path / "cache", run=tmp_path / "run")
+    after, before = models.load_transformer(folder), models.load_transformer(config.model.pipeline)
+    moved = [
+        (a - b).abs().max().item()
+        for a, b in zip(after.parameters(), before.parameters(), strict=True)
+    ]
+    assert max(moved) < 1e-5 and np.mean(np.array(moved) > 0) > 0.9  # bf16 weights would not move
+
+
+def test_streams_of_noise_differ():
+    shape = (2, 1, 1, 4, 4)
+    made = [
+        noise.normal(noise.keys(0, 0, [5, 6], stream), shape)
+        for stream in (generate.TRAINING, generate.EVALUATION, generate.HARD)
+    ]
+    assert not any(torch.equal(made[i], made[j]) for i in range(3) for j in range(i))
+    assert flow.TIMESTEPS == 1000
