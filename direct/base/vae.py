@@ -1,0 +1,143 @@
+"""Stage 1: a small genuine `AutoencoderKLWan`, on renders of the pretraining corpus.
+
+Short windows first, whole clips last: a clip costs as much as its frames, and single objects and
+colours are learned as well on five frames as on seventeen.
+"""
+
+from __future__ import annotations
+
+import copy
+import itertools
+import math
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from diffusers import AutoencoderKLWan
+from torch import Tensor
+
+from ..files import stable_seed
+from ..world.corpus import corpus
+from ..world.render import stage
+
+CONFIG = {
+    "base_dim": 12, "z_dim": 16, "dim_mult": [1, 2, 4], "num_res_blocks": 1,
+    "temperal_downsample": [True, True], "scale_factor_temporal": 4, "scale_factor_spatial": 4,
+}
+OBJECT_WEIGHT = 8.0  # pixels that differ from the empty stage are few, and all that matters
+KL_WEIGHT = 2e-5
+EMA = 0.998
+
+
+def build(seed: int, **changes: object) -> AutoencoderKLWan:
+    """An untrained VAE whose latents are not yet normalised."""
+    torch.manual_seed(seed)
+    moments = {"latents_mean": [0.0] * 16, "latents_std": [1.0] * 16}
+    vae = AutoencoderKLWan(**{**CONFIG, **moments, **changes})
+    with torch.no_grad():  # a posterior as wide as its prior would teach the decoder noise first
+        vae.quant_conv.bias[16:] -= 6.0
+    return vae
+
+
+def decode(vae: AutoencoderKLWan, z: Tensor) -> Tensor:
+    """`vae.decode` without its clamp to [-1, 1], which has no gradient outside. [B, 3, T, H, W]."""
+    vae.clear_cache()
+    x, frames = vae.post_quant_conv(z), []
+    for i in range(z.shape[2]):
+        vae._conv_idx = [0]
+        frames.append(
+            vae.decoder(x[:, :, i : i + 1], feat_cache=vae._feat_map, feat_idx=vae._conv_idx,
+                        first_chunk=i == 0)
+        )
+    vae.clear_cache()
+    return torch.cat(frames, dim=2)
+
+
+def windows(seed: int, frames: int, batch: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """Endless batches of video [B, 3, T, H, W] in [-1, 1] and object weights [B, 1, T, H, W]."""
+    rng = np.random.default_rng(stable_seed("windows", seed, frames))
+    block = 0
+    while True:
+        clips = corpus("pretraining", 512, seed=stable_seed(seed, block))
+        block += 1
+        for start in range(0, len(clips) - batch + 1, batch):
+            videos, weights = [], []
+            for clip in clips[start : start + batch]:
+                video = clip.video()
+                first = int(rng.integers(0, len(video) - frames + 1))
+                video = video[first : first + frames].astype(np.float32) / 127.5 - 1
+                empty = stage(clip.shown or clip.record).astype(np.float32) * 2 - 1
+                videos.append(video)
+                weights.append(1 + OBJECT_WEIGHT * (abs(video - empty).max(-1) > 0.1))
+            x = torch.from_numpy(np.stack(videos)).permute(0, 4, 1, 2, 3).contiguous()
+            yield x, torch.from_numpy(np.stack(weights)).float()[:, None]
+
+
+def train(
+    vae: AutoencoderKLWan, plan: list[tuple[int, int, int]], rate: float, seed: int, out: Path
+) -> AutoencoderKLWan:
+    """Trains through `plan`, stages of (frames, clips per process, steps); returns the average.
+
+    Only parameters that require grad are trained. The rate warms up over 50 steps and falls by a
+    cosine over the whole plan. Every process of a torch.distributed group draws its own clips.
+    """
+    average = copy.deepcopy(vae).requires_grad_(False)
+    trained = [p for p in vae.parameters() if p.requires_grad]
+    optimizer = torch.optim.AdamW(trained, lr=rate, betas=(0.9, 0.99), weight_decay=1e-4)
+    total, step, begin = sum(steps for *_, steps in plan), 0, time.monotonic()
+    for frames, batch, steps in plan:
+        clips = windows(stable_seed(seed, rank()), frames, batch)
+        for x, weight in itertools.islice(clips, steps):
+            cosine = 0.5 * (1 + math.cos(math.pi * step / total))
+            optimizer.param_groups[0]["lr"] = rate * min(1, (step + 1) / 50) * (0.02 + 0.98 * cosine)
+            loss, y = reconstruction_loss(vae, x, weight)
+            optimizer.zero_grad()
+            loss.backward()
+            average_gradients(trained)
+            torch.nn.utils.clip_grad_norm_(trained, 1.0)
+            optimizer.step()
+            step += 1
+            ema(average, vae, min(EMA, step / (step + 20)))
+            if step % 50 == 0 and rank() == 0:
+                objects = weight.expand_as(x) > 1
+                error = (y - x)[objects].square().mean().item()
+                print(f"vae {(time.monotonic() - begin) / 60:5.1f} min, step {step} of {total}, "
+                      f"{frames} frames, loss {loss.item():.4f}, object mse {error:.4f}", flush=True)
+            if step % 500 == 0 and rank() == 0:
+                average.save_pretrained(out)
+    if rank() == 0:
+        average.save_pretrained(out)
+    return average
+
+
+def reconstruction_loss(vae: AutoencoderKLWan, x: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+    """Weighted squared and absolute error plus a small KL term; and the reconstruction."""
+    posterior = vae.encode(x).latent_dist
+    y = decode(vae, posterior.sample())
+    error = (weight * (y - x) ** 2).mean() + 0.1 * (weight * (y - x).abs()).mean()
+    return error + KL_WEIGHT * posterior.kl().mean() / posterior.mean[0].numel(), y
+
+
+def rank() -> int:
+    return dist.get_rank() if dist.is_initialized() else 0
+
+
+def average_gradients(parameters: list[torch.nn.Parameter]) -> None:
+    """Data parallelism for modules that are not called through their `forward`."""
+    if dist.is_initialized():
+        gradients = [p.grad for p in parameters if p.grad is not None]
+        flat = torch.cat([g.flatten() for g in gradients])
+        dist.all_reduce(flat)
+        flat /= dist.get_world_size()
+        for g, part in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):
+            g.copy_(part.view_as(g))
+
+
+@torch.no_grad()
+def ema(average: torch.nn.Module, model: torch.nn.Module, decay: float) -> None:
+    """Exponential moving average of the weights."""
+    for a, b in zip(average.parameters(), model.parameters(), strict=True):
+        a.lerp_(b, 1 - decay)
