@@ -20,7 +20,7 @@ from .errors import UserError
 
 
 def write_atomic(path: Path, write: Callable[[Path], object]) -> None:
-    """Calls `write(temporary)` and renames the temporary to `path` once its bytes are on the disk."""
+    """Calls `write(temporary)` and renames it to `path` once its bytes are on the disk."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.{uuid.uuid4().hex[:8]}.tmp")
@@ -50,8 +50,8 @@ def write_folder(path: Path, write: Callable[[Path], object]) -> None:
         _fsync(temporary)
         os.replace(temporary, path)
         _fsync(path.parent)
-    except OSError as error:
-        if error.errno in (28, 122):  # ENOSPC, EDQUOT
+    except Exception as error:  # safetensors has an exception of its own for a full disk
+        if getattr(error, "errno", None) in (28, 122) or "No space left" in str(error):
             raise UserError(f"no space left to write {path}; free some and run again") from error
         raise
     finally:
@@ -67,7 +67,7 @@ def write_text(path: Path, text: str) -> None:
 
 
 def canonical_json(value: Any, indent: int | None = None) -> str:
-    """The one spelling of a value that is hashed and stored: sorted keys, floats by repr, no nan."""
+    """The one spelling of a value that is hashed and stored: sorted keys, no nan."""
     separators = (",", ":") if indent is None else None
     return json.dumps(value, sort_keys=True, indent=indent, separators=separators, allow_nan=False)
 
@@ -94,7 +94,7 @@ def folder_digest(folder: Path) -> str:
 
 
 def save_arrays(path: Path, arrays: dict[str, Any], metadata: dict[str, Any] | None = None) -> None:
-    """Tensors (torch) as safetensors, atomically, with a `.sha256` file that `load_arrays` checks."""
+    """Tensors as safetensors, atomically, with a `.sha256` file that `load_arrays` checks."""
     from safetensors.torch import save
 
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in arrays.items()}

@@ -53,6 +53,7 @@ def load_pipeline(
         )
     for part in ("text_encoder", "vae", "transformer"):
         if (module := getattr(pipeline, part)) is not None:
+            _check_complete(module, source)
             module.eval().requires_grad_(False)
     return pipeline.to(device())
 
@@ -73,6 +74,7 @@ def load_transformer(
             dtype=dtype,
             use_safetensors=True,
         )
+    _check_complete(transformer, source)
     return transformer.eval().to(device())
 
 
@@ -240,6 +242,15 @@ def _located(name: str) -> str:
 def _check_manifest(folder: Path) -> None:
     if (folder / MANIFEST).exists() and (fault := fault_of(folder)):
         raise UserError(f"{fault}; restore the folder or delete it and make it anew")
+
+
+def _check_complete(module: torch.nn.Module, source: str) -> None:
+    """Diffusers only warns of a tensor that is not in the file, and leaves it without a value."""
+    absent = [name for name, tensor in module.state_dict().items() if tensor.is_meta]
+    if absent:
+        raise UserError(
+            f"the weights at {source} lack {absent[0]} ({len(absent)} tensors in all); restore them"
+        )
 
 
 @contextlib.contextmanager

@@ -42,6 +42,8 @@ from .data.source import Sample
 from .files import digest
 from .negatives import macro, micro
 
+SHARDS_PER_WORKER = 4  # fewer are done sooner than processes are started
+
 
 @dataclass(frozen=True)
 class Shared:
@@ -195,7 +197,7 @@ def _render_all(
     shape = generate.latent_shape(config, base, models.vae_config(config.model))
     size = generate.batch_size(shape, base.config.patch_size)
     shards = [prompts[start : start + size] for start in range(0, len(prompts), size)]
-    if workers == 1 or len(shards) < 2:
+    if len(shards) <= SHARDS_PER_WORKER * workers or workers == 1:
         for done, shard in enumerate(shards, 1):
             _render(config, cache, shard, shape, size)
             tell(progress, "render", done, len(shards))

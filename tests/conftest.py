@@ -92,7 +92,7 @@ def build_samples(count: int, split: str) -> list[Sample]:
 
 @pytest.fixture
 def small(pipeline_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Config]:
-    """A configuration that trains in a second, on clips that need no world; values as in `--set`."""
+    """A configuration that trains in a second, on clips that need no world."""
 
     def training(config: Config) -> list[Sample]:
         return build_samples(config.data.clips, "training")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -62,9 +63,14 @@ def _samples(config: Config, split: str, count: int) -> list[Sample]:
             f"data.source={config.data.source}: curated clips have to be cached first and no such "
             "cache is here; use --profile tiny, whose source is 'world'"
         )
+    return list(_world_samples(split, count, config.data.seed))
+
+
+@lru_cache(maxsize=4)
+def _world_samples(split: str, count: int, seed: int) -> list[Sample]:
     from .. import world
 
-    return [_from_world(world, clip) for clip in world.corpus(split, count, config.data.seed)]
+    return [_from_world(world, clip) for clip in world.corpus(split, count, seed)]
 
 
 def _from_world(world: Any, clip: Any) -> Sample:

@@ -53,6 +53,7 @@ class Exclusion:
     order: np.ndarray  # [N] samples, sorted by group
     start: np.ndarray  # [G] where a group's block begins in `order`
     allowed: np.ndarray  # [G, G + 1] cumulative count of allowed negatives over the groups, from 0
+    ladder: np.ndarray  # [G * G] rows of `allowed` (without the 0), each N + 1 above the one before
 
     @property
     def excluded_share(self) -> float:
@@ -79,22 +80,24 @@ def exclusion(clusters: np.ndarray, laws: np.ndarray | None = None) -> Exclusion
         cluster, index = groups[empty[0]]
         where, fix = f"cluster {cluster}", "use more clusters"
         if laws is not None:
-            where += f" and law {np.unique(laws)[index]!r}"
+            where += f" and law {str(np.unique(laws)[index])!r}"
             fix = "set macro.exclude_same_law=false"
         raise UserError(
             f"macro.clusters={len(np.unique(clusters))} leaves no negatives for the "
             f"{size[empty[0]]} prompts of {where}: no prompt lies outside; {fix} or add clips"
         )
-    return Exclusion(group, np.argsort(group, kind="stable"), size.cumsum() - size, allowed)
+    ladder = allowed[:, 1:] + (len(group) + 1) * np.arange(len(size))[:, None]
+    order = np.argsort(group, kind="stable")
+    return Exclusion(group, order, size.cumsum() - size, allowed, ladder.reshape(-1))
 
 
 def draw(exclusion: Exclusion, samples: np.ndarray, u: np.ndarray) -> np.ndarray:
     """Eq. 2: for each of samples [B], one allowed sample, by u [B] uniform in [0, 1)."""
-    row = exclusion.allowed[exclusion.group[samples]]  # [B, G + 1]
-    rank = (u * row[:, -1]).astype(np.int64)  # of the negative among the allowed ones
-    block = (row[:, 1:] <= rank[:, None]).sum(1)  # the group that it falls in
-    within = rank - np.take_along_axis(row, block[:, None], 1)[:, 0]
-    return exclusion.order[exclusion.start[block] + within]
+    group, size = exclusion.group[samples], len(exclusion.group)
+    rank = (u * exclusion.allowed[group, -1]).astype(np.int64)  # among the allowed ones
+    rung = np.searchsorted(exclusion.ladder, rank + (size + 1) * group, side="right")
+    block = rung - group * len(exclusion.start)  # the group that it falls in
+    return exclusion.order[exclusion.start[block] + rank - exclusion.allowed[group, block]]
 
 
 def draw_uniform(samples: np.ndarray, u: np.ndarray, size: int) -> np.ndarray:

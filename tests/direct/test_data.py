@@ -1,0 +1,131 @@
+"""The cache's promises, and the world seen through `source`."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import time
+
+import numpy as np
+import pytest
+import torch
+
+from direct.config import profile, with_values
+from direct.data import source
+from direct.data.cache import Store, cached_json, lock
+from direct.errors import UserError
+
+
+def test_store_keeps_what_it_is_given(tmp_path):
+    store = Store(tmp_path)
+    tensors = {"a": torch.randn(2, 3), "b": torch.arange(4).bfloat16()}
+    store.write(tensors)
+    store.write({"c": torch.zeros(1)})
+    again = Store(tmp_path)
+    assert again.missing(["a", "b", "c", "d"]) == ["d"]
+    assert all(torch.equal(again[key], tensor) for key, tensor in tensors.items())
+    again.remove()
+    assert not tmp_path.exists()
+
+
+@pytest.mark.parametrize("fault", ["flip", "cut", "no checksum"])
+def test_damaged_shard_is_absent_and_the_others_stay(tmp_path, capsys, fault):
+    Store(tmp_path).write({"a": torch.randn(5)})
+    (shard,) = tmp_path.glob("*.safetensors")
+    Store(tmp_path).write({"b": torch.ones(2)})
+    data = bytearray(shard.read_bytes())
+    if fault == "flip":
+        data[-1] ^= 1
+    if fault == "no checksum":
+        shard.with_name(shard.name + ".sha256").unlink()
+    shard.write_bytes(data[: -1 if fault == "cut" else None])
+    store = Store(tmp_path)
+    assert store.missing(["a", "b"]) == ["a"]
+    if fault != "no checksum":
+        assert f"{shard}" in capsys.readouterr().out
+    store.write({"a": torch.zeros(5)})
+    store.refresh()
+    assert store["a"].tolist() == [0] * 5
+
+
+def test_unfinished_write_is_not_there(tmp_path):
+    (tmp_path / ".x.safetensors.1.tmp").write_bytes(b"half")
+    assert Store(tmp_path).missing(["a"]) == ["a"]
+
+
+def test_cached_json_is_made_once_and_again_when_damaged(tmp_path, capsys):
+    made = []
+
+    def make():
+        made.append(1)
+        return {"value": [0.1, "x"], "n": len(made)}
+
+    path = tmp_path / "deep" / "entry.json"
+    assert cached_json(path, make) == cached_json(path, make) and len(made) == 1
+    path.write_text(path.read_text().replace("0.1", "0.2"))
+    assert cached_json(path, make)["n"] == 2
+    assert "damaged" in capsys.readouterr().out
+    path.write_text("{")
+    assert cached_json(path, make)["n"] == 3
+    path.write_text("[]")
+    assert cached_json(path, make)["n"] == 4
+
+
+def _hold(path, ready):
+    with lock(path):
+        ready.set()
+        time.sleep(60)
+
+
+def test_lock_excludes_and_a_killed_holder_lets_go(tmp_path):
+    context = multiprocessing.get_context("fork")
+    ready = context.Event()
+    holder = context.Process(target=_hold, args=(tmp_path / "lock", ready))
+    holder.start()
+    assert ready.wait(10)
+    import fcntl
+
+    with open(tmp_path / "lock") as handle, pytest.raises(BlockingIOError):
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    os.kill(holder.pid, 9)
+    with lock(tmp_path / "lock"):
+        pass
+    holder.join()
+
+
+def test_world_through_source():
+    config = with_values(profile("tiny"), {"data.clips": 40, "evaluate.prompts": 20})
+    training, evaluation = source.training(config), source.evaluation(config)
+    assert len(training) == 40 and len(evaluation) == 20
+    assert len({item.id for item in training + evaluation}) == 60
+    assert not {item.prompt for item in training} & {item.prompt for item in evaluation}
+    assert len({item.law for item in training}) > 3
+    assert all(item.law == item.law.strip().lower() for item in training)
+    video = training[0].video()
+    assert video.shape == (17, 32, 32, 3) and video.dtype == np.uint8
+    assert [item.prompt for item in source.training(config)] == [item.prompt for item in training]
+
+
+def test_a_perturbation_changes_the_prompt_along_its_axis():
+    config = with_values(profile("tiny"), {"data.clips": 40})
+    changed = 0
+    for item in source.training(config):
+        for axis in config.micro.axes:
+            prompt = item.perturb(axis, np.random.default_rng(0))
+            changed += prompt not in (None, item.prompt)
+    assert changed > 40
+
+
+def test_validation_prompts_are_apart_from_evaluation_prompts():
+    values = {"evaluate.prompts": 30, "evaluate.split": "validation"}
+    validation = source.evaluation(with_values(profile("tiny"), values))
+    evaluation = source.evaluation(with_values(profile("tiny"), {"evaluate.prompts": 30}))
+    assert not {item.prompt for item in validation} & {item.prompt for item in evaluation}
+
+
+def test_what_is_not_here_is_refused_by_name():
+    paper = profile("wan2.1-t2v-1.3b")
+    with pytest.raises(UserError, match=r"data.source=cache"):
+        source.training(paper)
+    with pytest.raises(UserError, match=r"evaluate.judge=videophy"):
+        source.judge(paper)
