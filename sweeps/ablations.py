@@ -13,7 +13,6 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from direct.config import PROFILES, Config, identity, with_values
-from direct.errors import UserError, nearest
 
 from . import paper
 
@@ -177,13 +176,6 @@ _ALL = (
     ),
 )
 ABLATIONS = {ablation.name: ablation for ablation in _ALL}
-
-
-def ablation(name: str) -> Ablation:
-    """The declaration of that name."""
-    if name not in ABLATIONS:
-        raise UserError(f"{name} is not a sweep; {nearest(name, ABLATIONS)}")
-    return ABLATIONS[name]
 
 
 def cells(table: Ablation, base: Config, seeds: Sequence[int]) -> list[Cell]:

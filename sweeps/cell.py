@@ -18,6 +18,7 @@ import subprocess
 import time
 import typing
 from collections.abc import Callable
+from contextlib import suppress
 from functools import cache as memo
 from importlib import metadata
 from pathlib import Path
@@ -25,7 +26,7 @@ from typing import Any
 
 from direct.config import Config, identity, validate
 from direct.errors import UserError
-from direct.files import digest, set_aside, write_json
+from direct.files import canonical_json, digest, set_aside, write_json
 
 SCHEMA = 1
 STAGES = ("train", "generate", "judge")
@@ -62,7 +63,7 @@ def run_cell(config: Config, cache: Path, run: Path, progress: Progress,
     if done := read_result(run):
         return done
     result: dict[str, Any] = {
-        "schema": SCHEMA, "cell": identity(config), "config": dataclasses.asdict(config),
+        "schema": SCHEMA, "cell": identity(config), "config": _plain(config),
         "provenance": provenance(config),
     }
     try:
@@ -140,6 +141,12 @@ class timed:
         write_json(self.path, seconds)
 
 
+def _plain(config: Config) -> dict[str, Any]:
+    """The configuration as JSON gives it back: lists for tuples."""
+    value: dict[str, Any] = json.loads(canonical_json(dataclasses.asdict(config)))
+    return value
+
+
 def write_config(run: Path, config: Config) -> None:
     write_json(run / "config.json", dataclasses.asdict(config))
 
@@ -147,10 +154,8 @@ def write_config(run: Path, config: Config) -> None:
 def read_config(run: Path) -> Config:
     """The configuration of a run folder; refused if its hash is not the folder's name."""
     config: Config | None = None
-    try:
+    with suppress(TypeError, KeyError, AttributeError):
         config = validate(_build(Config, read_json(run / "config.json")))
-    except (TypeError, KeyError, AttributeError):
-        pass
     if config is None or identity(config) != run.name:
         raise UserError(f"{run / 'config.json'} is not the configuration that its folder names; "
                         "remove the folder and run again")

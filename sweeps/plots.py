@@ -3,46 +3,48 @@
 from __future__ import annotations
 
 import io
+import math
 import re
 from typing import Any
 
-from . import paper
+import numpy as np
+
+from . import paper, stats
 from .ablations import METRICS
-from .tables import Line, Table
+from .tables import Table
 
 OURS, GREY, PAPER = "#0072B2", "#777777", "#D55E00"  # Okabe and Ito: distinct to colour-blind eyes
 
 
 def svg(table: Table) -> str:
-    """The same bytes for the same results: no date, fixed ids, text as text."""
+    """Rows: scores, paired differences to the baseline, the paper's numbers.
+
+    The same bytes for the same results: no date, fixed ids, text as text.
+    """
     import matplotlib
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
 
-    published = [m for m in table.ablation.metrics
-                 if any(m in row for row in table.ablation.published.values())]
-    columns = len(table.ablation.metrics)
-    wide = 3.4 if table.ablation.axis else 3.0
+    metrics = table.ablation.metrics
     with matplotlib.rc_context({"svg.hashsalt": table.ablation.name, "svg.fonttype": "none",
                                 "font.size": 9, "axes.spines.top": False,
                                 "axes.spines.right": False}):
-        figure = Figure(figsize=(wide * columns, 5.6), layout="constrained")
+        figure = Figure(figsize=(3.2 * len(metrics), 8.0), layout="constrained")
         FigureCanvasSVG(figure)
-        axes = figure.subplots(2, columns, squeeze=False, sharex=table.ablation.axis is not None)
-        for ax, metric in zip(axes[0], table.ablation.metrics, strict=True):
-            _ours(ax, table, metric)
-        for ax, metric in zip(axes[1], table.ablation.metrics, strict=True):
-            if metric in published:
-                _paper(ax, table, metric)
-            else:
-                ax.set_axis_off()
+        axes = figure.subplots(3, len(metrics), squeeze=False)
+        for column, metric in zip(axes.T, metrics, strict=True):
+            _scores(column[0], table, metric)
+            _differences(column[1], table, metric)
+            _paper(column[2], table, metric)
+        for ax, name in zip(axes[:, 0], ("score", "paired difference", "score"), strict=True):
+            ax.set_ylabel(name)
         out = io.StringIO()
         figure.savefig(out, format="svg", metadata={"Date": None, "Creator": None})
     return re.sub(r"[ \t]+\n", "\n", out.getvalue())
 
 
 def _positions(table: Table) -> dict[str, float]:
-    """Row label -> x: the value of the swept setting, or the row's number. Zero has no logarithm."""
+    """Row label -> x: the value of the swept setting (zero has no logarithm), or its number."""
     axis = table.ablation.axis
     if axis is None:
         return {line.row.label: i for i, line in enumerate(table.lines)}
@@ -50,46 +52,58 @@ def _positions(table: Table) -> dict[str, float]:
     return {label: float(value) for label, value in values.items() if value}
 
 
-def _ours(ax: Any, table: Table, metric: str) -> None:
-    scale, x = METRICS[metric].scale, _positions(table)
-    for line in table.lines:
-        value = line.values.get(metric)
-        if value is None:
-            continue
-        mean, half = scale * value.mean.mean, scale * value.mean.half
-        if line.row.label not in x:  # a reference without a place on the axis
-            ax.axhline(mean, color=GREY, linewidth=1, linestyle=_dashes(table, line),
-                       label=line.row.label)
-            continue
-        at = x[line.row.label]
-        ax.scatter([at] * len(value.scores.seeds), scale * value.scores.matrix.mean(-1), s=12, color=OURS,
-                   alpha=0.45, linewidths=0)
-        if half == half:
-            ax.errorbar([at], [mean], [half], fmt="o", color=OURS, markersize=4, capsize=3)
-    means = [(x[n.row.label], scale * n.values[metric].mean.mean) for n in table.lines
-             if n.row.label in x and metric in n.values]
-    if table.ablation.axis and means:
-        ax.plot(*zip(*sorted(means), strict=True), color=OURS, linewidth=1)
+def _scores(ax: Any, table: Table, metric: str) -> None:
+    found = {line.row.label: (value.scores.matrix, value.mean) for line in table.lines
+             if (value := line.values.get(metric))}
+    _draw(ax, table, metric, found)
     ax.set_title(f"{METRICS[metric].title}: {table.judge}", fontsize=9)
-    _decorate(ax, table, x)
     if ax.get_legend_handles_labels()[1]:
         ax.legend(fontsize=7, frameon=False)
 
 
-def _paper(ax: Any, table: Table, metric: str) -> None:
-    x = _positions(table)
-    points = [(x[label], row[metric]) for label, row in table.ablation.published.items()
-              if label in x and metric in row]
-    if points:
-        ax.plot(*zip(*sorted(points), strict=True), marker="s", markersize=4, linewidth=1,
-                color=PAPER, linestyle="-" if table.ablation.axis else "none")
-    ax.set_title(f"{METRICS[metric].title}: {paper.SCALE}", fontsize=9)
+def _differences(ax: Any, table: Table, metric: str) -> None:
+    found: dict[str, Any]
+    found = {line.row.label: (value.differences, value.difference) for line in table.lines
+             if (value := line.values.get(metric)) and value.difference}
+    zero = np.zeros((1, 2))
+    found[table.ablation.baseline] = zero, stats.estimate(zero)
+    ax.axhline(0, color="black", linewidth=0.6)
+    _draw(ax, table, metric, found)
+    name = f"{table.ablation.header} = " * bool(table.ablation.axis) + table.ablation.baseline
+    ax.set_title(f"{METRICS[metric].title}: minus {name}", fontsize=9)
+
+
+def _draw(ax: Any, table: Table, metric: str, found: dict[str, Any]) -> None:
+    """Per-seed points and means with intervals; a row without a place on the axis is a level."""
+    scale, x = METRICS[metric].scale, _positions(table)
+    levels = [label for label in found if label not in x]
+    for label, (matrix, estimate) in found.items():
+        mean, half = scale * estimate.mean, scale * estimate.half
+        if label in levels:
+            style = ("--", ":", "-.")[levels.index(label) % 3]
+            ax.axhline(mean, color=GREY, linewidth=1, linestyle=style, label=label)
+            continue
+        points = scale * matrix.mean(-1)
+        ax.scatter([x[label]] * len(points), points, s=12, color=OURS, alpha=0.45, linewidths=0)
+        bar = [half] if math.isfinite(half) else None
+        ax.errorbar([x[label]], [mean], bar, fmt="o", color=OURS, markersize=4, capsize=3)
+    means = sorted((x[label], scale * found[label][1].mean) for label in found if label in x)
+    if table.ablation.axis and means:
+        ax.plot(*zip(*means, strict=True), color=OURS, linewidth=1)
     _decorate(ax, table, x)
 
 
-def _dashes(table: Table, line: Line) -> Any:
-    references = [other for other in table.lines if other.row.reference]
-    return ["--", ":", "-."][references.index(line) % 3] if line in references else "-"
+def _paper(ax: Any, table: Table, metric: str) -> None:
+    x = _positions(table)
+    points = sorted((x[label], row[metric]) for label, row in table.ablation.published.items()
+                    if label in x and metric in row)
+    if not points:
+        ax.set_axis_off()
+        return
+    ax.plot(*zip(*points, strict=True), marker="s", markersize=4, linewidth=1, color=PAPER,
+            linestyle="-" if table.ablation.axis else "none")
+    ax.set_title(f"{METRICS[metric].title}: {paper.SCALE}", fontsize=9)
+    _decorate(ax, table, x)
 
 
 def _decorate(ax: Any, table: Table, x: dict[str, float]) -> None:

@@ -14,6 +14,7 @@ import sys
 import threading
 import time
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from .worker import MARK
 
 WORKER = [sys.executable, "-m", "sweeps.worker"]  # replaced in tests
 POLL_SECONDS = 0.5
+JOIN_SECONDS = 10.0
 REPLAN_SECONDS = 5.0  # a worker that died just after its claim is seen only later
 
 
@@ -54,6 +56,7 @@ def drain(table: Ablation, cells: list[Cell], root: Path, cache: Path, workers: 
             pool.start(min(workers, len(left)))
             pool.listen()
             display.update(_line(estimator, cells, left, workers))
+        pool.join()
     finally:
         pool.stop()
     return pool.failed
@@ -145,7 +148,7 @@ class _Pool:
         for process in ended:
             self.processes.remove(process)
             cell = self.working.pop(process.pid, "")
-            if process.returncode == 0 or cell and self.ended(cell):
+            if process.returncode == 0 or (cell and self.ended(cell)):
                 continue
             self.deaths[cell] += 1
             what = f"{cell}: its worker" if cell else "a worker without a cell"
@@ -157,6 +160,13 @@ class _Pool:
                     raise UserError(f"workers end before they take a cell: {reason}")
                 self.failed[cell] = reason
         return bool(ended)
+
+    def join(self) -> None:
+        """Lets workers tell their last trial and end by themselves: the queue is empty."""
+        until = time.monotonic() + JOIN_SECONDS
+        for process in self.processes:
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(max(0.0, until - time.monotonic()))
 
     def stop(self) -> None:
         for process in self.processes:

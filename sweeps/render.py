@@ -52,7 +52,7 @@ class Block:
 def blocks(table: Table) -> list[Block]:
     """The scores beside the published values, and the differences to the baseline."""
     ablation = table.ablation
-    published = [m for m in ablation.metrics if any(m in row for row in ablation.published.values())]
+    published = [m for m in ablation.metrics if any(m in x for x in ablation.published.values())]
     head = [("", ablation.header), ("", "seeds × prompts")]
     scores = Block(
         "Scores",
@@ -79,8 +79,8 @@ def caption(table: Table) -> str:
     ablation, line = table.ablation, table.baseline
     value = next(iter(line.values.values()), None) if line else None
     parts = [f"Table {ablation.table} of the paper, run again: {ablation.title}.",
-             f"Our scores are by the {table.judge} profile: another judge, model and scale than the "
-             f"published ones ({paper.SCALE}). Compare rows, not scales."]
+             f"Our scores ({table.judge}) and the published ones ({paper.SCALE}) come from "
+             "different models, judges and scales: compare rows, not scales."]
     if value:
         random = value.mean.seeds_random
         parts += [f"n = {value.mean.seeds} training seed{'s' if random else ''} × "
@@ -144,7 +144,7 @@ def _score(value: Value | None, metric: str) -> Entry:
     if value is None:
         return Entry(ABSENT)
     show, mean = METRICS[metric], value.mean
-    text = f"{show.scale * mean.mean:.{show.decimals}f}"
+    text = f"{show.scale * mean.mean:z.{show.decimals}f}"
     if np.isfinite(mean.half):
         text += f" ± {show.scale * mean.half:.{show.decimals}f}"
     return Entry(text + " ≈" * value.tied, value.best, value.second)
@@ -154,7 +154,7 @@ def _change(value: Value | None, metric: str) -> Entry:
     if value is None or value.difference is None:
         return Entry(ABSENT)
     show, d = METRICS[metric], value.difference
-    mean, low, high = (f"{show.scale * x:+.{show.decimals}f}" for x in (d.mean, d.low, d.high))
+    mean, low, high = (f"{show.scale * x:+z.{show.decimals}f}" for x in (d.mean, d.low, d.high))
     text = f"{mean} [{low}, {high}]" if np.isfinite(d.half) else mean
     if value.p_holm is not None:
         text += f", p {_p(value.p_holm)}"
@@ -264,7 +264,7 @@ def _tex_entry(entry: Entry) -> str:
 
 
 def csv(table: Table) -> str:
-    """One line per row and metric, full precision, in the judge's units (`scale` times: as shown)."""
+    """One line per row and metric, full precision, in the judge's units (not times `scale`)."""
     lines = [entry for line in table.lines for entry in _csv_lines(table, line)]
     out = io.StringIO()
     writer = csv_module.DictWriter(out, list(lines[0]), lineterminator="\n")

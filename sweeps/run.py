@@ -42,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             planned = _cells(table, base, options)
             if options.sweep == "status":
                 print(_state_line(table, planned, root))
-            elif any((root / cell.id / "result.json").exists() for cell in planned):
+            elif _has_report(table, planned, root, out / "reports" / base.profile):
                 _report(table, planned, out, base.profile)
         return 0
     if options.sweep not in ABLATIONS:
@@ -53,6 +53,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(_listing(table, planned, root, _workers(options, base)))
         return 0
     return _run(table, planned, out, base, _workers(options, base))
+
+
+def _has_report(table: Ablation, planned: list[Cell], root: Path, folder: Path) -> bool:
+    """Written before, or complete: tables share cells, and one shared cell makes no table."""
+    if (folder / f"{table.file}.md").exists():
+        return True
+    return all((root / cell.id / "result.json").exists() for cell in planned)
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:

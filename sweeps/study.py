@@ -19,7 +19,7 @@ import socket
 import time
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
 from pathlib import Path
 from statistics import fmean
@@ -64,6 +64,7 @@ def repair(path: Path) -> str | None:
 
     Call it under `planner`, with no worker alive. Returns what was done, for a person.
     """
+    _remove_stale_lock(path.with_name(path.name + ".lock"))
     if not path.exists():
         return None
     data = path.read_bytes()
@@ -81,6 +82,16 @@ def repair(path: Path) -> str | None:
         handle.truncate(len(whole))
         os.fsync(handle.fileno())
     return f"{path} ended in a torn line; cut off (copy in {path.name}.bak)"
+
+
+def _remove_stale_lock(lock: Path) -> None:
+    """A lock that stays for a second is of a killed process: workers hold one for milliseconds."""
+    if lock.exists():
+        before = lock.stat().st_ino
+        time.sleep(1)
+        with suppress(FileNotFoundError):
+            if lock.stat().st_ino == before:
+                lock.unlink()
 
 
 def open_study(root: Path, name: str) -> optuna.Study:

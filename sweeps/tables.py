@@ -124,8 +124,8 @@ def _wide(scores: pd.DataFrame) -> dict[tuple[str, str], Array]:
     wide = scores.pivot(index="prompt", columns=["cell", "metric"], values="value")
     if wide.isna().to_numpy().any():
         cell = wide.columns[wide.isna().any(axis=0)][0][0]
-        raise UserError(f"cell {cell} was judged on other prompts or metrics than the table's other "
-                        "cells; remove its folder and run again")
+        raise UserError(f"cell {cell} was judged on other prompts or metrics than the table's "
+                        "other cells; remove its folder and run again")
     return {key: wide[key].to_numpy(float) for key in wide.columns}
 
 

@@ -1,6 +1,6 @@
 """A stand-in for the stages, for tests of the machinery alone: scores are a function of the cell.
 
-As a program it is a worker that runs `execute` below instead of the real one.
+As a program it is `python -m sweeps.run` (or, as `fake.py worker`, its worker) with these stages.
 """
 
 from __future__ import annotations
@@ -51,8 +51,21 @@ def execute(config, cache, run, progress):
     return records
 
 
-if __name__ == "__main__":
-    cell.execute = execute
-    from sweeps.worker import main
+def prepare(left, cache, root, workers, display):
+    cache.mkdir(parents=True, exist_ok=True)
+    return 0.0
 
-    main(Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3])
+
+if __name__ == "__main__":
+    cell.execute, cell.device = execute, lambda: "none"  # the real one imports torch
+    if sys.argv[1] == "worker":
+        from sweeps.worker import main
+
+        main(Path(sys.argv[2]), Path(sys.argv[3]), sys.argv[4])
+    else:
+        from direct.errors import command
+        from sweeps import pool, run
+
+        pool.WORKER = [sys.executable, __file__, "worker"]
+        pool.POLL_SECONDS, run.prepare = 0.1, prepare
+        command(run.main)

@@ -1,0 +1,132 @@
+import json
+import time
+
+import pytest
+
+from direct.config import identity, override, profile
+from direct.errors import UserError
+from sweeps import cell
+
+CONFIG = override(profile("tiny"), "evaluate.prompts=2")
+
+
+def records(value=0.5):
+    return [{"prompt": f"p{i}", "caption": "a ball", "scores": {"SA": value, "PC": i / 2}}
+            for i in range(2)]
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch):
+    monkeypatch.setattr(cell, "execute", lambda config, cache, run, progress: records())
+    folder = tmp_path / identity(CONFIG)
+    folder.mkdir()
+    return folder
+
+
+def go(run, **more):
+    return cell.run_cell(CONFIG, run.parent, run, lambda *a: None, **more)
+
+
+def test_a_result_is_read_back_and_never_done_again(run, monkeypatch):
+    result = go(run)
+    assert result["scores"] == {"PC": [0.0, 0.5], "SA": [0.5, 0.5]}
+    assert result["prompts"] == ["p0", "p1"] and result["status"] == "done"
+    assert {"commit", "packages", "device", "weights"} <= set(result["provenance"])
+    monkeypatch.setattr(cell, "execute", None)
+    assert go(run) == result == cell.read_result(run)
+
+
+def test_the_bytes_of_a_result_do_not_depend_on_when_it_was_made(run):
+    go(run)
+    first = (run / "result.json").read_bytes()
+    (run / "result.json").unlink()
+    time.sleep(0.01)
+    go(run)
+    assert (run / "result.json").read_bytes() == first
+
+
+@pytest.mark.parametrize("damage", [
+    lambda text: text.replace('"p1"', '"p2"'),  # edited by hand
+    lambda text: text.replace("0.5", "0.9"),
+    lambda text: text[: len(text) // 2],
+    lambda text: "",
+    lambda text: "[]",
+])
+def test_a_damaged_result_is_set_aside_and_made_anew(run, damage, capsys):
+    go(run)
+    path = run / "result.json"
+    whole = path.read_text()
+    path.write_text(damage(whole))
+    assert cell.read_result(run) is None
+    assert str(path) in capsys.readouterr().out and not path.exists()
+    assert path.with_name("result.json.damaged").exists()
+    go(run)
+    assert path.read_text() == whole
+
+
+def test_a_result_of_another_cell_is_refused(run):
+    go(run)
+    other = run.parent / "0123456789ab"
+    run.rename(other)
+    assert cell.read_result(other) is None
+
+
+def test_divergence_is_a_result(run, monkeypatch):
+    class Diverged(Exception):
+        pass
+
+    def diverge(*arguments):
+        raise Diverged("loss was nan 10 times up to step 17")
+
+    monkeypatch.setattr(cell, "execute", diverge)
+    result = go(run)
+    assert result["status"] == "diverged" and "step 17" in result["reason"]
+    assert cell.read_result(run) == result and result["scores"] == {}
+
+
+def test_another_error_leaves_no_result(run, monkeypatch):
+    monkeypatch.setattr(cell, "execute", lambda *a: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        go(run)
+    assert cell.read_result(run) is None
+
+
+def test_a_worker_that_lost_its_lease_publishes_nothing(run):
+    assert go(run, holds=lambda: False) is None
+    assert cell.read_result(run) is None
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_score_that_is_no_number_is_refused(run, monkeypatch, value):
+    monkeypatch.setattr(cell, "execute", lambda *a: records(value))
+    with pytest.raises(UserError, match=r"SA=.*p0"):
+        go(run)
+
+
+def test_a_full_disk_leaves_nothing_half_written(run, monkeypatch):
+    def full(*arguments, **more):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.replace", full)
+    with pytest.raises(UserError, match="no space left"):
+        go(run)
+    assert [path.name for path in run.iterdir()] == []
+
+
+def test_config_round_trip_and_a_foreign_one(tmp_path):
+    for config in (CONFIG, override(CONFIG, "micro.axes=forces,material"),
+                   profile("wan2.1-t2v-1.3b")):
+        run = tmp_path / identity(config)
+        cell.write_config(run, config)
+        assert cell.read_config(run) == config
+    edited = json.loads((run / "config.json").read_text()) | {"seed": 5}
+    (run / "config.json").write_text(json.dumps(edited))
+    with pytest.raises(UserError, match="remove the folder"):
+        cell.read_config(run)
+
+
+def test_timings_add_up_over_attempts(tmp_path):
+    for _ in range(2):
+        with cell.timed(tmp_path, "train"):
+            time.sleep(0.02)
+    assert 0.04 <= cell.read_json(tmp_path / "timing.json")["train"] < 1

@@ -1,0 +1,206 @@
+"""The command line end to end, on stand-in stages (`fake.py`), with kills at random moments."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from direct.config import override, profile
+from sweeps import pool, results, run, study
+from sweeps.ablations import ABLATIONS, cells
+from sweeps.estimate import Estimator, words
+from sweeps.progress import plain
+
+ROOT = Path(__file__).resolve().parents[2]
+FAKE = [sys.executable, str(Path(__file__).with_name("fake.py")), "lambda_hard"]
+SMALL = ["--prompts", "4", "--seeds", "0,1"]
+
+
+def environment(**more):
+    return os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"} | more
+
+
+def sweep(out, *arguments, **more):
+    return subprocess.run([*FAKE, *SMALL, "--out", str(out), *arguments], capture_output=True,
+                          text=True, env=environment(**more), timeout=120, check=False)
+
+
+def tables(out):
+    return {path.name: path.read_bytes() for path in sorted((out / "reports/tiny").iterdir())}
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    out = tmp_path_factory.mktemp("sweep")
+    done = sweep(out)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return out, done
+
+
+def test_a_sweep_leaves_its_table_in_every_format(finished):
+    out, done = finished
+    formats = ("md", "tex", "csv", "html", "svg", "json")
+    assert set(tables(out)) == {f"table_s3.{x}" for x in formats}
+    assert "9 of 9 cells to do" in done.stdout and "this run took" in done.stdout
+    assert b"2 training seeds" in tables(out)["table_s3.md"]
+
+
+def test_the_results_are_one_long_frame(finished):
+    frame = results.load("tiny", finished[0])
+    assert list(frame.columns) == ["cell", "seed", "prompt", "metric", "value"]
+    assert len(frame) == 9 * 4 * 10  # cells, prompts, metrics
+    assert set(frame.seed) == {0, 1} and frame.value.between(0, 10).all()
+
+
+def test_a_second_run_only_renders(finished):
+    out, _ = finished
+    before, log = tables(out), (out / "cache/tiny/executed.log").read_text()
+    start = time.monotonic()
+    again = sweep(out)
+    assert again.returncode == 0 and "to do" not in again.stdout
+    assert tables(out) == before
+    assert (out / "cache/tiny/executed.log").read_text() == log
+    assert time.monotonic() - start < 20  # 5 s on an idle machine
+
+
+def test_rendering_imports_no_torch(finished):
+    code = ("import sys; from sweeps import run; "
+            "run.main(['report', '--prompts', '4', '--seeds', '0,1', '--out', sys.argv[1]]); "
+            "assert 'torch' not in sys.modules")
+    done = subprocess.run([sys.executable, "-c", code, str(finished[0])], check=True, text=True,
+                          env=environment(), capture_output=True)
+    assert "table_s3.md" in done.stdout and "table_1" not in done.stdout
+
+
+def test_killed_at_any_moment_it_goes_on_and_the_table_is_the_same(finished, tmp_path):
+    """kill -9 of the planner, of a worker, of both; every cell is published once."""
+    rng = random.Random(0)
+    for round_ in range(5):
+        process = subprocess.Popen([*FAKE, *SMALL, "--out", str(tmp_path), "--workers", "2"],
+                                   env=environment(FAKE_SECONDS="0.2"), stdout=subprocess.DEVNULL,
+                                   stderr=subprocess.DEVNULL)
+        time.sleep(0.8 + 1.2 * rng.random())
+        children = subprocess.run(["pgrep", "-P", str(process.pid)], capture_output=True, text=True,
+                                  check=False).stdout.split()
+        if round_ % 3 != 0 and children:
+            os.kill(int(rng.choice(children)), signal.SIGKILL)
+        if round_ % 3 != 1:
+            process.kill()
+        else:
+            time.sleep(0.5)
+            process.kill()
+        process.wait()
+    last = sweep(tmp_path)
+    assert last.returncode == 0, last.stdout + last.stderr
+    assert tables(tmp_path) == tables(finished[0])
+    runs = list((tmp_path / "runs/tiny").glob("*/result.json"))
+    assert len(runs) == 9
+    trials = study.open_study(tmp_path / "runs/tiny", "lambda_hard").get_trials(deepcopy=False)
+    complete = [t.user_attrs["cell"] for t in trials if t.state.name == "COMPLETE"]
+    assert Counter(complete) == Counter(path.parent.name for path in runs)
+
+
+def test_a_worker_that_is_killed_every_time_fails_its_cells_and_no_others(tmp_path):
+    done = sweep(tmp_path, "--seeds", "0", FAKE_KILL="0.1")
+    assert done.returncode == 1
+    assert done.stdout.count("ended with status -9, another takes over") == study.ATTEMPTS
+    assert "its worker ended 3 times" in done.stdout
+    assert b"Incomplete: 1 of 5 cells" in tables(tmp_path)["table_s3.md"]
+    again = sweep(tmp_path, "--seeds", "0")  # tried anew
+    assert again.returncode == 0 and "1 of 5 cells to do" in again.stdout
+
+
+def test_a_failed_cell_says_why_and_a_diverged_one_is_a_row(tmp_path):
+    done = sweep(tmp_path, "--seeds", "0", FAKE_FAIL="0.1", FAKE_DIVERGE="0.005")
+    assert done.returncode == 1 and "RuntimeError: made to fail" in done.stdout
+    table = tables(tmp_path)["table_s3.md"].decode()
+    assert "†: 0.005 diverged in 1 of 1 runs (loss was nan 10 times up to step 17)" in table
+    status = subprocess.run([*FAKE[:2], "status", "--prompts", "4", "--seeds", "0", "--out",
+                             str(tmp_path)], capture_output=True, text=True, env=environment(),
+                            check=True).stdout
+    assert "1 diverged" in status and "1 failed" in status and "3 done" in status
+
+
+def test_ctrl_c_is_clean(tmp_path):
+    process = subprocess.Popen([*FAKE, *SMALL, "--out", str(tmp_path)], text=True,
+                               env=environment(FAKE_SECONDS="30"), stdout=subprocess.PIPE,
+                               stderr=subprocess.PIPE)
+    time.sleep(2.5)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=20)
+    assert process.returncode == 130 and "interrupted" in err and "Traceback" not in out + err
+    assert not (tmp_path / "reports").exists()
+
+
+@pytest.mark.parametrize(("arguments", "said"), [
+    (["lamda_hard"], "did you mean lambda_hard"),
+    (["statsu"], "did you mean status"),
+    (["lambda_hard", "--set", "loss.lambda_had=1"], "did you mean lambda_hard"),
+    (["lambda_hard", "--set", "loss.lambda_hard"], "has no '='"),
+    (["lambda_hard", "--set", "loss.lambda_anc=-1"], "is negative"),
+    (["lambda_hard", "--set", "loss.lambda_hard=3"], "not convex"),
+    (["lambda_hard", "--set", "macro.clusters=1"], "macro.clusters=1"),
+    (["lambda_hard", "--profile", "tinny"], "did you mean tiny"),
+    (["lambda_hard", "--seeds", "0,0"], "repeats a seed"),
+    (["lambda_hard", "--seeds", "a"], "0,1,2"),
+    (["lambda_hard", "--prompts", "0"], "at least 1"),
+    (["lambda_hard", "--workers", "0"], "1 or more"),
+])
+def test_bad_input_is_one_sentence_and_status_2(arguments, said):
+    done = subprocess.run([sys.executable, "-m", "sweeps.run", *arguments, "--dry-run"], text=True,
+                          capture_output=True, env=environment(), check=False)
+    assert done.returncode == 2
+    assert said in done.stderr and done.stderr.count("\n") == 1 and "Traceback" not in done.stderr
+
+
+def test_help_is_quick_and_imports_nothing_heavy():
+    code = ("import sys; from sweeps import run\n"
+            "try: run.main(['--help'])\nexcept SystemExit: pass\n"
+            "heavy = {'torch', 'pandas', 'optuna', 'scipy', 'matplotlib'} & set(sys.modules)\n"
+            "assert not heavy, heavy")
+    subprocess.run([sys.executable, "-c", code], check=True, env=environment(),
+                   stdout=subprocess.DEVNULL)
+
+
+def test_dry_run_lists_cells_states_and_costs(finished, capsys, tmp_path):
+    run.main(["lambda_hard", "--dry-run", *SMALL, "--out", str(finished[0])])
+    listing = capsys.readouterr().out
+    assert listing.count("done") == 9 and "0 of 9 cells to do" in listing
+    assert "by recorded timings" in listing
+    run.main(["lambda_hard", "--dry-run", "--out", str(tmp_path), "--profile", "wan2.1-t2v-1.3b"])
+    listing = capsys.readouterr().out
+    assert "13 of 13 cells to do" in listing and "800 GPU-hours" in listing
+    assert not list(tmp_path.iterdir()), "a dry run writes nothing"
+
+
+def test_time_left_follows_the_speed_of_this_run(monkeypatch, tmp_path):
+    """Twice as slow as the model says: twice the model's time is left."""
+    clock = [0.0]
+    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
+    planned = cells(ABLATIONS["lambda_hard"], override(profile("tiny"), "train.steps=100"), (0,))
+    estimator = Estimator(tmp_path, {cell.id: cell.config for cell in planned})
+    cost = estimator.seconds(planned[0].config)
+    assert estimator.remaining([planned[0].id], 1) == pytest.approx(cost)
+    estimator.progress(planned[0].id, "train", 0, 100)
+    clock[0] = 2 * 50 * estimator.rates["train"]
+    estimator.progress(planned[0].id, "train", 50, 100)
+    left = estimator.remaining([planned[0].id], 1)
+    assert left == pytest.approx(2 * (cost - 50 * estimator.rates["train"]))
+    estimator.finished(planned[0].id)
+    assert estimator.remaining([planned[0].id], 1) == 0
+
+
+def test_shares_of_a_run_add_up():
+    line = run._where_time_went(100.0, 10.0, {"train": 100.0, "generate": 60.0, "judge": 0.0}, 2)
+    assert "train 50 s (50 %)" in line and "other 10 s (10 %)" in line
+
+
+def test_terminal_control_is_not_obeyed():
+    assert "\x1b" not in plain("\x1b[2J\u202ehidden") and pool.MARK not in plain("\x1e{}")
+    assert [words(x) for x in (3.21, 59, 250, 7500)] == ["3.2 s", "59 s", "4 min 10 s", "2 h 5 min"]
