@@ -65,6 +65,7 @@ class Engine:
             betas=(settings.beta1, settings.beta2),
             eps=settings.epsilon,
             weight_decay=settings.weight_decay,
+            fused=True,  # one pass over the weights
         )
         self._norm = math.nan
 

@@ -52,9 +52,9 @@ def judge(config: Config) -> Callable[[np.ndarray, Any], dict[str, float]]:
             f"evaluate.judge={config.evaluate.judge} needs the judge's own weights, which are not "
             "part of this package; use --profile tiny, whose judge is 'world'"
         )
-    from .. import world
+    from ..world.judge import judge as world_judge
 
-    return world.judge
+    return world_judge
 
 
 def _samples(config: Config, split: str, count: int) -> list[Sample]:
