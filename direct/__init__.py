@@ -1,6 +1,6 @@
 """DiReCT: contrastive post-training of flow-matching video models.
 
-`from direct import velocity_loss` is the fused loss (Eq. 6). Nothing heavy is imported before it is used.
+`from direct import velocity_loss` is the fused loss (Eq. 6). Nothing heavy is imported before use.
 """
 
 from __future__ import annotations

@@ -1,14 +1,15 @@
 """Counter-based normal noise: a pure function of a key, the same bits on every backend.
 
-The words are Philox4x32-10 (Salmon et al., SC 2011) with the layout of PyTorch's stateless generator
-and of Triton's `tl.randint4x`: a key is `(seed, offset)`, four consecutive elements share the block
-`offset + i // 4`, and element `i` takes word `i % 4`. The third counter word tells terms of one loss
-apart, so one key serves `eps` and both negatives' noises.
+The words are Philox4x32-10 (Salmon et al., SC 2011) with the layout of PyTorch's stateless
+generator and of Triton's `tl.randint4x`: a key is `(seed, offset)`, four consecutive elements share
+the block `offset + i // 4`, and element `i` takes word `i % 4`. The third counter word tells terms
+of one loss apart, so one key serves `eps` and both negatives' noises.
 
-Words become normals by Box-Muller, (R cos, R sin) of each pair. Logarithm, sine and cosine are short
-polynomials, written with integer operations, correctly rounded `+`, `*`, fused multiply-add and square
-root alone. IEEE 754 fixes the bits of those, so a CPU, a GPU and this file agree on every bit of every
-normal, whatever their libraries do. The same text stands in csrc/noise.h and velocity_loss/triton.py.
+Words become normals by Box-Muller, (R cos, R sin) of each pair. Logarithm, sine and cosine are
+short polynomials, written with integer operations, correctly rounded `+`, `*`, fused multiply-add
+and square root alone. IEEE 754 fixes the bits of those, so a CPU, a GPU and this file agree on
+every bit of every normal, whatever their libraries do. csrc/noise.h and velocity_loss/triton.py
+hold the same text.
 """
 
 from __future__ import annotations
@@ -18,13 +19,15 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from . import extension
 from .errors import UserError
 
 EPS, RAND, HARD = 0, 1, 2  # the term of the loss a noise belongs to: counter word 2
 
 # -2 ln(1 + f) = f * Q(f) for f in [1/sqrt(2) - 1, sqrt(2) - 1], relative error 3e-8.
 LOG = (-2.0, 0.9999995827674866, -0.6666831970214844, 0.5000589489936829, -0.39916834235191345,
-       0.3308747708797455, -0.2983475625514984, 0.28964370489120483, -0.1791982352733612)  # fmt: skip
+       0.3308747708797455, -0.2983475625514984, 0.28964370489120483,
+       -0.1791982352733612)  # fmt: skip
 # On |x| <= pi/4, with z = x^2: sin x = x + x z S(z), cos x = 1 + z C(z), errors 1.3e-8 and 1e-9.
 SIN = (-0.166666641831398, 0.008332748897373676, -0.0001958801003638655)
 COS = (-0.5, 0.0416666641831398, -0.001388830365613103, 2.4547975044697523e-05)
@@ -38,11 +41,11 @@ _WEYL = (0x9E3779B9, 0xBB67AE85)
 
 
 def keys(seed: int, step: int, indices: Tensor | Sequence[int], stream: int = 0) -> Tensor:
-    """One key per sample, a pure function of its arguments: sharding and batch size cannot matter.
+    """One key per sample, a function of its arguments alone: batch and sharding cannot matter.
 
-    `indices` [B]: the samples' global indices, at least 0. `seed`, `step`: 64-bit integers. `stream`:
-    0 to 2^32 - 1, tells independent uses within a step apart. Returns int64 [B, 2] on the CPU (or the
-    device of `indices`). Made as in `torch.func._random.fold_in`: a Philox block's words are the key.
+    `indices` [B]: the samples' global indices, at least 0. `seed`, `step`: 64-bit integers.
+    `stream`: 0 to 2^32 - 1, tells independent uses within a step apart. Returns int64 [B, 2] on the
+    CPU (or the device of `indices`): a Philox block's words are the key, as in torch's fold_in.
     """
     if not 0 <= stream <= _MASK:
         raise UserError(f"stream={stream} must be in 0 .. 2^32 - 1")
@@ -67,6 +70,13 @@ def normal(
     Drawn in single precision, rounded once to `dtype`. `term`: EPS, RAND or HARD. |value| < 6.77.
     """
     key = _checked(key, shape).to(device)
+    if extension.runs_on(key.device):
+        return torch.ops.direct.normal(key, _count(shape), term).reshape(shape).to(dtype)
+    return draw(key, shape, term).to(dtype)
+
+
+def draw(key: Tensor, shape: Sequence[int], term: int) -> Tensor:
+    """`normal` in float32 and plain tensor operations: the definition, on any device."""
     elements = _count(shape)
     blocks = torch.arange((elements + 3) // 4, device=key.device)
     offset = key[:, 1:] + blocks  # [B, blocks], wraps like any 64-bit counter
@@ -74,24 +84,28 @@ def normal(
     seed = [part + zero for part in _halves(key[:, :1])]
     words = philox([*_halves(offset), zero + term, zero], seed)
     values = torch.stack((*_box_muller(*words[:2]), *_box_muller(*words[2:])), dim=-1)
-    return values.flatten(1)[:, :elements].reshape(shape).to(dtype)
+    return values.flatten(1)[:, :elements].reshape(shape)
 
 
 def interpolate(latents: Tensor, key: Tensor, t: Tensor) -> Tensor:
-    """x_t = (1 - t) x + t eps, with `eps = normal(key)` never kept: the loss draws it again.
+    """x_t = (1 - t) x + t eps, with `eps = normal(key)` not kept: the loss draws it again.
 
-    `latents` [B, ...], `key` int64 [B, 2], `t` [B] in [0, 1]. Formed in single precision and rounded
-    once to the dtype of `latents`.
+    `latents` [B, ...], `key` int64 [B, 2], `t` [B] in [0, 1]. Formed in single precision and
+    rounded once to the dtype of `latents`.
     """
     if t.shape != latents.shape[:1]:
         raise UserError(f"t has shape {list(t.shape)}; give one per sample, [{latents.shape[0]}]")
-    t = t.to(latents.device, torch.float32).reshape(-1, *[1] * (latents.dim() - 1))
-    eps = normal(key, latents.shape, torch.float32, latents.device)
+    key = _checked(key, latents.shape).to(latents.device)
+    t = t.to(latents.device, torch.float32)
+    if extension.runs_on(latents.device) and latents.dtype in (torch.bfloat16, torch.float32):
+        return torch.ops.direct.interpolate(latents, key, t)
+    t = t.reshape(-1, *[1] * (latents.dim() - 1))
+    eps = normal(key, latents.shape, torch.float32)
     return ((1 - t) * latents.float() + t * eps).to(latents.dtype)
 
 
 def philox(counter: Sequence[Tensor], key: Sequence[Tensor]) -> list[Tensor]:
-    """Philox4x32-10: four counter words and two key words to four words, each an int64 in [0, 2^32)."""
+    """Philox4x32-10: four counter and two key words to four words, each an int64 in [0, 2^32)."""
     c0, c1, c2, c3 = counter
     k0, k1 = key
     for _ in range(10):
@@ -103,7 +117,8 @@ def philox(counter: Sequence[Tensor], key: Sequence[Tensor]) -> list[Tensor]:
 
 
 def _box_muller(word0: Tensor, word1: Tensor) -> tuple[Tensor, Tensor]:
-    radius = torch.sqrt(_minus_2_log(word0))
+    # Through double precision: torch's vectorised single-precision root is not correctly rounded.
+    radius = _minus_2_log(word0).double().sqrt().float()
     cosine, sine = _cos_sin(word1)
     return radius * cosine, radius * sine
 
@@ -121,7 +136,7 @@ def _minus_2_log(word: Tensor) -> Tensor:
 
 
 def _cos_sin(word: Tensor) -> tuple[Tensor, Tensor]:
-    """Cosine and sine of 2 pi word / 2^32: the nearest quadrant, and an angle of at most pi/4 from it."""
+    """Cosine and sine of 2 pi word / 2^32: nearest quadrant, and at most pi/4 from it."""
     quadrant = ((word + (1 << 29)) >> 30) & 3
     rest = ((word + (1 << 29)) & ((1 << 30) - 1)) - (1 << 29)
     x = rest.float() * RADIANS
@@ -153,7 +168,7 @@ def _fma(a: Tensor, b: Tensor | float, c: Tensor | float) -> Tensor:
 
 
 def _wide_product(a: Tensor, b: int) -> tuple[Tensor, Tensor]:
-    """High and low 32 bits of a b; the 64-bit product may wrap in its sign, which the mask undoes."""
+    """High and low 32 bits of a b; the product may wrap in its sign, which the mask undoes."""
     product = a * b
     return (product >> 32) & _MASK, product & _MASK
 
@@ -177,6 +192,7 @@ def _count(shape: Sequence[int]) -> int:
 def _checked(key: Tensor, shape: Sequence[int]) -> Tensor:
     if key.dtype != torch.int64 or list(key.shape) != [shape[0], 2]:
         raise UserError(
-            f"noise_key is {key.dtype} {list(key.shape)}; give int64 [{shape[0]}, 2], as noise.keys does"
+            f"noise_key is {key.dtype} {list(key.shape)}; "
+            f"give int64 [{shape[0]}, 2], as noise.keys does"
         )
     return key

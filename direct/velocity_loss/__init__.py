@@ -1,18 +1,19 @@
 """The fused loss of DiReCT (Eq. 6): distances, telemetry and gradient in one pass over the latents.
 
-`reference.py` is the specification, in plain tensor operations.
+`reference.py` is the specification, in plain tensor operations; `native.py` the compiled kernels of
+csrc/; `python -m direct.velocity_loss` says which backends can run here.
 """
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
-import torch
 from torch import Tensor
 
-from ..errors import UserError, nearest
+from . import backends, native
 from . import reference as _reference
-from .checks import BACKENDS, check
+from .checks import check
+from .gradient import WithGradient
 
 __all__ = ["VelocityLoss", "velocity_loss"]
 
@@ -48,18 +49,18 @@ def velocity_loss(
 ) -> VelocityLoss:
     """Flow matching, minus two contrasted negatives, plus the anchor to a frozen model (Eq. 6).
 
-    With u = alpha_dot x + sigma_dot eps (Wan: eps - x) and d the mean square over a sample's elements:
-    loss = mean over b of w_b0 d(v, u) - lambda_rand w_b1 d(v, u_rand) - lambda_hard w_b2 d(v, u_hard)
-    + lambda_anc w_b3 d(v, reference).
+    With u = alpha_dot x + sigma_dot eps (Wan: eps - x) and d the mean square over a sample's
+    elements: loss = mean over b of w_b0 d(v, u) - lambda_rand w_b1 d(v, u_rand)
+    - lambda_hard w_b2 d(v, u_hard) + lambda_anc w_b3 d(v, reference).
 
     Args:
         v: model output [B, ...], bf16 or fp32 (fp64 with "eager"); may require grad.
         latents: x, like v. All tensors have v's shape, dtype and device.
-        noise: eps, like v; None draws it from `noise_key`, as `direct.noise.interpolate` did for x_t.
+        noise: eps, like v; None draws it from `noise_key`, as `noise.interpolate` did for x_t.
         rand_latents, hard_latents, reference: a term whose tensor is None is not computed.
         rand_noise, hard_noise: given, they are used. None: drawn inside from `noise_key` where
             `negative_noise` is "sampled" (the paper); replaced by their mean, the distance carrying
-            sigma_dot^2 in their place, where it is "marginal" (same expected gradient, less variance).
+            sigma_dot^2 in their place, where it is "marginal" (same mean gradient, less variance).
         noise_key: [B, 2] int64 of `direct.noise.keys`, needed where anything is drawn.
         lambda_rand, lambda_hard, lambda_anc: finite, with 1 - rand - hard + anc > 0 (convexity).
         weight: [B] or [B, 4] fp32, per sample or per sample and term; default ones.
@@ -81,26 +82,14 @@ def velocity_loss(
     lambdas = {"lambda_rand": lambda_rand, "lambda_hard": lambda_hard, "lambda_anc": lambda_anc}
     scalars = {"threshold": threshold, "alpha_dot": alpha_dot, "sigma_dot": sigma_dot}
     check(tensors, lambdas, scalars, noise_key, weight, negative_noise)
-    if backend not in BACKENDS:
-        raise UserError(f"backend is {backend!r}; {nearest(str(backend), BACKENDS)}")
-    marginal = negative_noise == "marginal"
-    inputs = (*tensors.values(), noise_key, weight, *lambdas.values(), *scalars.values(), marginal)
-    return VelocityLoss(*_Loss.apply(*inputs))
-
-
-class _Loss(torch.autograd.Function):
-    """The gradient is computed beside the loss and kept; backward only scales it."""
-
-    @staticmethod
-    def forward(ctx, v, *arguments):
-        need_gradient = ctx.needs_input_grad[0]
-        loss, distances, alignment, gradient = _reference.evaluate(v, *arguments, need_gradient)
-        ctx.save_for_backward(gradient)
-        ctx.mark_non_differentiable(distances, alignment)
-        return loss, distances, alignment
-
-    @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx, loss_gradient, *_):
-        (gradient,) = ctx.saved_tensors
-        return (gradient * loss_gradient.to(gradient.dtype), *[None] * 16)
+    inputs: tuple[Any, ...] = (
+        *tensors.values(),
+        noise_key,
+        weight,
+        *(float(value) for value in (lambdas | scalars).values()),
+        negative_noise == "marginal",
+    )
+    chosen = backends.choose(backend, v)
+    if chosen in ("cpp", "cuda"):
+        return VelocityLoss(*native.evaluate(*inputs))
+    return VelocityLoss(*WithGradient.apply(_reference.evaluate, *inputs))

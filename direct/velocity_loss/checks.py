@@ -1,4 +1,4 @@
-"""What every backend refuses, in one sentence that names the argument, what it was and what it should be."""
+"""What every backend refuses: one sentence with the argument, what it was, what it should be."""
 
 from __future__ import annotations
 
@@ -8,8 +8,6 @@ import torch
 from torch import Tensor
 
 from ..errors import UserError
-
-BACKENDS = ("auto", "cuda", "triton", "cpp", "eager")
 
 
 def check(
@@ -56,7 +54,8 @@ def _check_numbers(lambdas: dict[str, float], scalars: dict[str, float]) -> None
     for name, value in (lambdas | scalars).items():
         if not isinstance(value, int | float):
             raise UserError(f"{name} is {type(value).__name__}; give a number")
-        if math.isnan(value) or (math.isinf(value) and name != "threshold"):
+        finite = -math.inf < value < math.inf  # false for nan; torch.compile can trace it
+        if not (finite or (name == "threshold" and value == math.inf)):
             raise UserError(f"{name} is {value}; give a finite number")
     if not scalars["threshold"] > 0:
         raise UserError(

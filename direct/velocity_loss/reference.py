@@ -4,7 +4,7 @@ With e_k = v - u_k and m_k = [|e_k| <= threshold], per sample of n elements:
 
     d_k    = (1/n) sum m_k e_k^2                           k in fm, rand, hard, anc
     a_k    = -(1/n) sum m_fm m_k e_fm e_k                  k in rand, hard          (Eq. 9)
-    loss   = (1/B) sum_b sum_k w_bk c_k d_bk               c = 1, -lambda_rand, -lambda_hard, lambda_anc
+    loss   = (1/B) sum_b sum_k w_bk c_k d_bk       c = 1, -lambda_rand, -lambda_hard, lambda_anc
     dloss/dv = (2 / (B n)) sum_k w_bk c_k m_k e_k
 
 The mask selects, it does not multiply: what is masked cannot leak, not even as nan.
@@ -18,6 +18,7 @@ from torch import Tensor
 from .. import noise
 
 Result = tuple[Tensor, Tensor, Tensor, Tensor]
+CHUNK = 16384  # below the size from which torch splits one sum over threads
 
 
 def evaluate(
@@ -42,8 +43,8 @@ def evaluate(
 ) -> Result:
     """(loss [], distances [B, 4], alignment [B, 2], gradient [B, ...] or [0]) of validated input.
 
-    Noise that is None is drawn from `key`, except a negative's where `marginal`: there its mean, zero,
-    stands in its place and the distance carries its variance. Sums are fp32, or fp64 for fp64 input.
+    Noise that is None is drawn from `key`, except a negative's where `marginal`: there its mean,
+    zero, stands in and the distance carries its variance. Sums are fp32, or fp64 for fp64 input.
     """
     precision = torch.float64 if v.dtype == torch.float64 else torch.float32
     batch, elements = v.shape[0], max(v[:1].numel(), 1)
@@ -55,7 +56,7 @@ def evaluate(
             return u
         if given is None:
             assert key is not None  # validated
-            given = noise.normal(key, v.shape, precision, v.device, term)
+            given = noise.draw(key, v.shape, term)
         return u + sigma_dot * given.to(precision)
 
     targets = (
@@ -106,9 +107,9 @@ def _per_term(
 
 
 def _sum(values: Tensor) -> Tensor:
-    """Sum over all but the batch, each sample by itself, so that its bits do not depend on the others."""
-    return (
-        torch.stack([sample.sum() for sample in values])
-        if len(values)
-        else values.flatten(1).sum(1)
-    )
+    """[B, ...] to [B], in chunks one thread sums: the bits do not depend on batch or threads."""
+    rows = values.flatten(1)
+    if rows.numel() == 0:
+        return rows.sum(1)
+    chunks = torch.nn.functional.pad(rows, (0, -rows.shape[1] % CHUNK)).view(len(rows), -1, CHUNK)
+    return torch.stack([chunk.sum(1).double().sum() for chunk in chunks]).to(values.dtype)

@@ -1,0 +1,90 @@
+// One evaluation of the loss (Eq. 6), described without torch; the arithmetic both kernels share.
+//
+//   e_k  = v - u_k,  m_k = [|e_k| <= threshold]
+//   sums = (sum m_k e_k^2 for each of 4 terms, sum m_fm m_k e_fm e_k for rand and hard)
+//   dloss/dv = sum_k scale_bk m_k e_k,      scale_bk = 2 w_bk c_k / (B n)
+#pragma once
+
+#include <cstdint>
+
+#include "noise.h"
+
+namespace direct {
+
+constexpr int TERMS = 4;  // fm, rand, hard, anc
+constexpr int SUMS = 6;   // four distances, two alignments
+constexpr int MAX_DIMS = 8;
+
+enum Input { V, X, EPS, X_RAND, EPS_RAND, X_HARD, EPS_HARD, V_REF, INPUTS };
+enum class Source : int32_t { ABSENT, GIVEN, DRAWN, MEAN };  // of a term's noise; ABSENT: of the term
+
+// A tensor [B, n]. Where its n elements do not lie side by side, `dims` > 0 and the rest says how.
+struct Stream {
+  const void* data = nullptr;
+  int64_t batch_stride = 0;  // elements
+  int32_t dims = 0;
+  int64_t size[MAX_DIMS], stride[MAX_DIMS];
+};
+
+struct Problem {
+  Stream in[INPUTS];
+  Source noise[TERMS];  // ANC: GIVEN or ABSENT
+  const int64_t* key = nullptr;  // [B, 2]
+  const float* weight = nullptr;  // [B, weight_terms]
+  int32_t weight_terms = 0;       // 0 (ones), 1 or 4
+  float coefficient[TERMS];       // c_k
+  float threshold, alpha_dot, sigma_dot;
+  int64_t batch, elements;
+  void* gradient = nullptr;  // [B, n] of the inputs' type, or none
+};
+
+}  // namespace direct
+
+namespace {
+
+using direct::Problem;
+using direct::Source;
+
+HD float masked(float e, float threshold) { return __builtin_fabsf(e) <= threshold ? e : 0.0f; }
+
+HD float from_bf16(uint16_t bits) { return as_float(uint32_t(bits) << 16); }
+
+// Round to nearest even, as torch does; nan stays nan.
+HD uint16_t to_bf16(float value) {
+  const uint32_t bits = as_bits(value);
+  const uint32_t rounded = (bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16;
+  return uint16_t(value != value ? 0x7fc0u : rounded);
+}
+
+HD float term_weight(const Problem& p, int64_t b, int k) {
+  if (p.weight_terms == 0) return 1.0f;
+  return p.weight[p.weight_terms == 1 ? b : 4 * b + k];
+}
+
+// What a unit of m_k e_k adds to the gradient; 0 for an absent term.
+HD float gradient_scale(const Problem& p, int64_t b, int k) {
+  if (p.noise[k] == Source::ABSENT) return 0.0f;
+  return float(2.0 / (double(p.batch) * double(p.elements)) * double(p.coefficient[k])) * term_weight(p, b, k);
+}
+
+// Sample b's distances [4] and alignment [2] from its sums; returns its share of the loss.
+HD double finish(const Problem& p, int64_t b, const double* sums, float* distances, float* alignment) {
+  const double n = p.elements ? double(p.elements) : 1.0, variance = double(p.sigma_dot) * double(p.sigma_dot);
+  double share = 0;
+  for (int k = 0; k < direct::TERMS; ++k) {
+    const bool absent = p.noise[k] == Source::ABSENT;
+    const double d = sums[k] / n + (p.noise[k] == Source::MEAN ? variance : 0.0);
+    distances[k] = absent ? as_float(0x7fc00000u) : float(d);
+    if (!absent) share += double(term_weight(p, b, k)) * double(p.coefficient[k]) * d;
+    if (k == RAND || k == HARD)
+      alignment[k - RAND] = absent ? as_float(0x7fc00000u) : float(-sums[direct::TERMS + k - RAND] / n);
+  }
+  return share / double(p.batch);
+}
+
+HD Key key_of(const Problem& p, int64_t b) {
+  if (!p.key) return Key{0, 0};
+  return Key{uint64_t(p.key[2 * b]), uint64_t(p.key[2 * b + 1])};
+}
+
+}  // namespace

@@ -1,0 +1,68 @@
+"""Backward of every backend: the gradient was computed beside the loss and is only scaled here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+Backend = Callable[..., tuple[Tensor, Tensor, Tensor, Tensor]]
+
+
+class WithGradient(torch.autograd.Function):
+    """A backend `(v, ..., need_gradient) -> (loss, distances, alignment, gradient)` to autograd."""
+
+    @staticmethod
+    def forward(ctx, backend: Backend, v: Tensor, *arguments):
+        need_gradient = ctx.needs_input_grad[1]
+        loss, distances, alignment, gradient = backend(v, *arguments, need_gradient)
+        if need_gradient:
+            ctx.save_for_backward(gradient)
+        ctx.mark_non_differentiable(distances, alignment)
+        ctx.arguments = len(arguments)
+        return loss, distances, alignment
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, loss_gradient, *_):
+        (gradient,) = ctx.saved_tensors
+        return (None, scaled(gradient, loss_gradient), *[None] * ctx.arguments)
+
+
+def scaled(gradient: Tensor, factor: Tensor) -> Tensor:
+    """`gradient * factor`, `factor` a float32 scalar, without waiting for the device.
+
+    Where the compiled kernels run, the device itself skips a factor of 1: nothing is touched.
+    They work in place, on a copy where the graph is kept for another backward pass.
+    """
+    if torch.compiler.is_compiling() or type(gradient) is not Tensor:
+        return (gradient * factor if _wide(gradient) else gradient.float() * factor).to(
+            gradient.dtype
+        )
+    if gradient.device.type == "cpu":
+        value = factor.item()
+        return gradient if value == 1 and not _graph_is_kept() else gradient * value
+    scale_ = _device_scale(gradient)
+    if scale_ is None:
+        return (gradient if _wide(gradient) else gradient.float()).mul(factor).to(gradient.dtype)
+    gradient = gradient.clone() if _graph_is_kept() else gradient
+    scale_(gradient, factor)
+    return gradient
+
+
+def _wide(tensor: Tensor) -> bool:
+    return tensor.dtype != torch.bfloat16
+
+
+def _graph_is_kept() -> bool:
+    """Whether the running backward pass retains its graph: then what was saved must stay."""
+    return torch._C._autograd._get_current_graph_task_keep_graph()
+
+
+def _device_scale(gradient: Tensor):
+    from .. import extension
+
+    if extension.runs_on(gradient.device) and gradient.dtype != torch.float64:
+        return torch.ops.direct.scale_
+    return None

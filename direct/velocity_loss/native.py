@@ -1,0 +1,51 @@
+"""The C++ and CUDA backends: one operator of the compiled library, with its behaviour in torch.
+
+The library defines `direct::velocity_loss` for CPU and CUDA tensors; here it learns shapes (for
+torch.compile) and its derivative. `gradient` is an output that is itself not differentiable.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from .. import extension
+from .gradient import scaled
+
+
+def evaluate(v: Tensor, *arguments) -> tuple[Tensor, Tensor, Tensor]:
+    """(loss, distances, alignment); a gradient nobody wants is neither computed nor written."""
+    need_gradient = v.requires_grad and torch.is_grad_enabled()
+    return torch.ops.direct.velocity_loss(v, *arguments, need_gradient)[:3]
+
+
+def _fake(v: Tensor, *arguments) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    batch, need_gradient = v.shape[0], arguments[-1]
+    return (
+        v.new_empty((), dtype=torch.float32),
+        v.new_empty((batch, 4), dtype=torch.float32),
+        v.new_empty((batch, 2), dtype=torch.float32),
+        v.new_empty(v.shape if need_gradient else (0,)),
+    )
+
+
+def _setup_context(ctx, inputs, output) -> None:
+    _, distances, alignment, gradient = output
+    ctx.mark_non_differentiable(distances, alignment, gradient)
+    ctx.set_materialize_grads(False)
+    ctx.save_for_backward(gradient)
+    ctx.inputs = len(inputs)
+
+
+def _backward(ctx, loss_gradient, *_):
+    (gradient,) = ctx.saved_tensors
+    if loss_gradient is None:
+        return (None,) * ctx.inputs
+    return (scaled(gradient, loss_gradient), *[None] * (ctx.inputs - 1))
+
+
+if extension.MISSING is None:
+    torch.library.register_fake("direct::velocity_loss", _fake)
+    torch.library.register_autograd(
+        "direct::velocity_loss", _backward, setup_context=_setup_context
+    )
