@@ -159,12 +159,14 @@ def identity(config: Config) -> str:
     return digest(asdict(config))
 
 
-def override(config: Config, assignment: str) -> Config:
-    """`config` with one setting changed, as in `loss.lambda_hard=0.05`; typed, validated."""
-    path, separator, text = assignment.partition("=")
-    if not separator:
-        raise UserError(f"--set {assignment} has no '='; write it as loss.lambda_hard=0.05")
-    return validate(_replace(config, path.strip().split("."), text.strip(), assignment))
+def override(config: Config, *assignments: str) -> Config:
+    """`config` with settings changed, as in `loss.lambda_hard=0.05`; typed, validated after all."""
+    for assignment in assignments:
+        path, separator, text = assignment.partition("=")
+        if not separator:
+            raise UserError(f"--set {assignment} has no '='; write it as loss.lambda_hard=0.05")
+        config = _replace(config, path.strip().split("."), text.strip(), assignment)
+    return validate(config)
 
 
 def with_values(config: Config, values: dict[str, Any]) -> Config:

@@ -24,7 +24,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from direct.config import Config, identity, validate
+from direct.config import Config, identity
 from direct.errors import UserError
 from direct.files import canonical_json, digest, set_aside, write_json
 
@@ -155,7 +155,7 @@ def read_config(run: Path) -> Config:
     """The configuration of a run folder; refused if its hash is not the folder's name."""
     config: Config | None = None
     with suppress(TypeError, KeyError, AttributeError):
-        config = validate(_build(Config, read_json(run / "config.json")))
+        config = _build(Config, read_json(run / "config.json"))
     if config is None or identity(config) != run.name:
         raise UserError(f"{run / 'config.json'} is not the configuration that its folder names; "
                         "remove the folder and run again")
@@ -172,7 +172,7 @@ def _build(kind: type[Any], value: Any) -> Any:
 
 
 def provenance(config: Config) -> dict[str, Any]:
-    """What made a result: commit, packages, device, weights. No paths, host names or secrets."""
+    """What made a result: commit, packages, device, inputs. No paths, host names or secrets."""
     versions = {}
     for package in PACKAGES:
         try:
@@ -181,7 +181,7 @@ def provenance(config: Config) -> dict[str, Any]:
             versions[package] = "absent"
     return {
         "commit": commit(), "python": platform.python_version(), "packages": versions,
-        "device": device(), "weights": weights(config),
+        "device": device(), **inputs(config),
     }
 
 
@@ -220,14 +220,9 @@ def device() -> str:
         return platform.processor() or platform.machine()
 
 
-def weights(config: Config) -> str:
-    """Hash of the base pipeline's folder; a hub id with its revision where it is no folder."""
-    from direct.files import folder_digest
+def inputs(config: Config) -> dict[str, str]:
+    """Hashes of the base pipeline's weights and of what the clips are made from."""
+    from direct import models
+    from direct.data import source
 
-    name = config.model.pipeline
-    folder = Path(name)
-    if name == "tiny":
-        folder = Path(__file__).resolve().parent.parent / "direct" / "models_tiny"
-    if folder.is_dir():
-        return folder_digest(folder)[:16]
-    return f"{name}@{config.model.revision or 'main'}"
+    return {"weights": models.identity(config.model), "data": source.identity(config)}

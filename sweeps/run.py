@@ -30,11 +30,8 @@ VERBS = ("status", "report")
 
 def main(arguments: Sequence[str] | None = None) -> int:
     options = _parse(arguments)
-    base = profile(options.profile)
-    for assignment in options.set:
-        base = override(base, assignment)
-    if options.prompts is not None:
-        base = override(base, f"evaluate.prompts={options.prompts}")
+    prompts = [] if options.prompts is None else [f"evaluate.prompts={options.prompts}"]
+    base = override(profile(options.profile), *options.set, *prompts)
     out = Path(options.out)
     root = folder(base.profile, out)
     if options.sweep in VERBS:

@@ -18,6 +18,7 @@ def records(value=0.5):
 @pytest.fixture
 def run(tmp_path, monkeypatch):
     monkeypatch.setattr(cell, "execute", lambda config, cache, run, progress: records())
+    monkeypatch.setattr(cell, "inputs", lambda config: {"weights": "abc"})
     folder = tmp_path / identity(CONFIG)
     folder.mkdir()
     return folder

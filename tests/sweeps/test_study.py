@@ -23,6 +23,7 @@ CELLS = cells(TABLE, override(profile("tiny"), "evaluate.prompts=2"), (0, 1))
 @pytest.fixture(autouse=True)
 def fast(monkeypatch):
     monkeypatch.setattr(queue, "CLAIM_SECONDS", 0.0)
+    monkeypatch.setattr(cell_module, "inputs", lambda config: {})
     monkeypatch.setattr(cell_module, "execute", lambda *a: [
         {"prompt": "p0", "caption": "a ball", "scores": {"SA": 0.5, "PC": 0.25}}])
 
