@@ -162,7 +162,7 @@ def train(config: Config, *, cache: Path, run: Path, progress: Progress | None =
     with lock(run / ".lock"):
         if not final.is_dir():
             _train(config, Path(cache), run, progress)
-            shutil.rmtree(run / "checkpoints", ignore_errors=True)
+        shutil.rmtree(run / "checkpoints", ignore_errors=True)  # also what a kill just here left
     return final
 
 
