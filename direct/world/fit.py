@@ -228,9 +228,10 @@ def fit_pour(track: Track, candidate: Candidate) -> Fit:
     nominal = SPEED["pour"].get(candidate.speed)
     observed = _pour_features(track.mass, np.nan_to_num(track.xy[:, 1]), track.spread)
     wander = np.nan_to_num(track.xy[:, 0] - np.nanmedian(track.xy[:, 0])) if track.clear.any() else 0
+    place = 16 + round(float(np.nanmedian(track.xy[:, 0])) * 4) % 4 / 4  # to a quarter pixel
     best: tuple[float, str, float] = (np.inf, "sand", 0.0)
     for material, size in product(materials, STREAM_WIDTH):
-        table = _pour_table(material, size)
+        table = _pour_table(material, size, place)
         step = table[1:] - table[:-1]
         share = ((observed - table[:-1]) * step).sum((1, 2)) / (step**2).sum((1, 2))
         rate = RATES[:-1] + np.clip(share, 0, 1) * (RATES[1] - RATES[0])
@@ -249,12 +250,12 @@ def fit_pour(track: Track, candidate: Candidate) -> Fit:
 
 
 @lru_cache(maxsize=None)
-def _pour_table(material: str, size: str) -> Array:
-    """Features [rates, T, 3] of ideal pours."""
+def _pour_table(material: str, size: str, place: float) -> Array:
+    """Features [rates, T, 3] of ideal pours at x = `place`, px."""
     rows = []
     for rate in RATES:
         volume = rate * STREAM_WIDTH[size] * np.arange(FRAMES)
-        alpha = pour_mask(volume, np.full(FRAMES, 16.0), material, size)
+        alpha = pour_mask(volume, np.full(FRAMES, place), material, size)
         mass = np.maximum(alpha.sum((1, 2)), 1e-9)
         x, y = (alpha * X).sum((1, 2)) / mass, (alpha * Y).sum((1, 2)) / mass
         spread = np.sqrt(np.maximum((alpha * X**2).sum((1, 2)) / mass - x**2, 0))

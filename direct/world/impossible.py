@@ -72,7 +72,8 @@ def gain_energy(record: Record, share: float, rng: np.random.Generator) -> Film 
     p = parameters(record)
     p["restitution"] = p["restitution"] * faster
     xy = path(record.scene, p)[0]
-    return None if abs(xy - film(record).xy).max() < 0.25 else replace(film(record), xy=xy)
+    seen = abs(xy - film(record).xy).max()  # a late or soft contact leaves nothing to see
+    return replace(film(record), xy=xy) if seen > 0.5 else None
 
 
 def reverse_gravity(record: Record, share: float, rng: np.random.Generator) -> Film | None:
@@ -107,8 +108,9 @@ def freeze(record: Record, frames: float, rng: np.random.Generator) -> Film | No
     held[when:] = np.maximum(when, np.arange(when, FRAMES) - int(frames))
     if record.scene == "pour":
         return replace(shown, volume=shown.volume[held])
-    moved = abs(shown.xy[min(when + 1, FRAMES - 1)] - shown.xy[when - 1]).max()
-    return replace(shown, xy=shown.xy[held]) if moved > 0.8 else None
+    until = min(when + int(frames), FRAMES - 1)
+    missed = abs(shown.xy[until] - shown.xy[when]).max()  # a thing at rest cannot freeze
+    return replace(shown, xy=shown.xy[held]) if missed > min(1.5, 0.4 * frames) else None
 
 
 Edit = Callable[[Record, float, np.random.Generator], Film | None]

@@ -31,7 +31,7 @@ SPEED = {  # px / frame
     "drop": {"slowly": 0.20, "quickly": 1.60},
     "collide": {"slowly": 0.75, "quickly": 1.25},
     "meet": {"slowly": 0.60, "quickly": 1.00},
-    "wall": {"slowly": 1.00, "quickly": 1.70},
+    "wall": {"slowly": 1.25, "quickly": 2.00},
     "water": {"slowly": 0.70, "quickly": 1.20},
     "pour": {"slowly": 0.60, "quickly": 1.10},
 }
@@ -151,7 +151,7 @@ def parameters(record: Record) -> Values:
     if record.scene == "slide":
         p["friction"] = FRICTION[record.material]
     elif record.scene == "throw":
-        p |= {"y": 17.0 + 3.0 * height, "vy": -2.0}
+        p |= {"y": 17.0 + 3.0 * height, "vy": -1.4}
     elif record.scene == "drop":
         p |= {"x": 10.0 + 12.0 * place, "y": 5.0 + 4.0 * height, "vx": 0.0, "vy": v}
     elif record.scene == "collide":
@@ -159,9 +159,9 @@ def parameters(record: Record) -> Values:
     elif record.scene == "meet":
         p |= {"other_x": 24.0 + 3.0 * height, "other_vx": -v}
     elif record.scene == "wall":
-        p["side"] = 1.0
+        p |= {"x": near + 4.0, "side": 1.0}
     elif record.scene == "pendulum":
-        p = {"radius": radius, "length": STRING[record.speed], "angle": -0.55 - 0.25 * place,
+        p = {"radius": radius, "length": STRING[record.speed], "angle": -0.42 - 0.18 * place,
              "phase": 0.0}
     elif record.scene == "water":
         up = record.material == "wood"

@@ -65,11 +65,11 @@ def read(video: Array) -> Reading:
     """Tracks a clip. `video`: uint8 or float in [0, 1], [T, H, W, 3]."""
     frames = video.astype(np.float64) / 255 if video.dtype == np.uint8 else video.astype(float)
     stage = recognise(frames)
-    alpha, residual = matte(frames, stage)
+    alpha, residual, empty = matte(frames, stage)
     tracks = [_track(name, alpha[..., k]) for k, name in enumerate(NAMES)]
     objects = [track for track in tracks if (track.mass > VISIBLE).sum() >= SEEN_FRAMES]
     objects.sort(key=lambda track: -float(np.median(track.mass)))
-    still = alpha.sum(axis=(0, -1)) == 0  # [H, W]: where nothing ever is
+    still = empty.all(axis=0)  # [H, W]: where nothing ever is
     if not still.any():
         return Reading(stage, tuple(objects), float(residual.mean()), 1.0, 1.0)
     flicker = abs(np.diff(frames, axis=0)).mean(-1)[:, still].mean()
@@ -99,8 +99,11 @@ def _stages() -> tuple[list[tuple[str, str, str, int]], Array]:
     return keys, np.stack([setting_image(*key) for key in keys])
 
 
-def matte(frames: Array, stage: Stage) -> tuple[Array, Array]:
-    """Coverage per colour [T, H, W, colours], and what no colour explains [T, H, W]."""
+def matte(frames: Array, stage: Stage) -> tuple[Array, Array, Array]:
+    """Coverage per colour [T, H, W, colours], what no colour explains, and where nothing is.
+
+    The last two are [T, H, W]; a pendulum's string is neither an object nor unexplained.
+    """
     palette = [*COLORS.values(), *([STRING_COLOR] if stage.setting == "pivot" else [])]
     toward = np.array(palette)[:, None, None] - stage.image  # [colours, H, W, 3]
     offset = frames - stage.image
@@ -112,7 +115,7 @@ def matte(frames: Array, stage: Stage) -> tuple[Array, Array]:
     residual = np.sqrt(np.take_along_axis(distance, best[..., None], -1)[..., 0])
     chosen = np.where(chosen > SOLID, chosen, 0)
     coverage = chosen[..., None] * (best[..., None] == np.arange(len(NAMES)))
-    return coverage, residual
+    return coverage, residual, chosen == 0
 
 
 def _track(color: str, alpha: Array) -> Track:

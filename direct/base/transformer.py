@@ -1,0 +1,115 @@
+"""Stage 3: transformer and text encoder jointly, by flow matching on the pretraining corpus.
+
+The corpus is flawed in stated shares (`direct.world.corpus`), so the base model is: this is what
+post-training has to mend.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from diffusers import WanTransformer3DModel
+from torch import Tensor, nn
+from transformers import T5Tokenizer, UMT5EncoderModel
+
+from .. import flow
+from .vae import average_gradients, ema, rank
+
+CONFIG = {
+    "patch_size": (1, 2, 2), "num_attention_heads": 4, "attention_head_dim": 32, "in_channels": 16,
+    "out_channels": 16, "text_dim": 64, "freq_dim": 128, "ffn_dim": 512, "num_layers": 4,
+    "cross_attn_norm": True, "qk_norm": "rms_norm_across_heads", "rope_max_seq_len": 32,
+}
+DROPOUT = 0.1  # of prompts, for guidance
+EMA = 0.9995
+
+
+def build(seed: int) -> WanTransformer3DModel:
+    torch.manual_seed(seed)
+    return WanTransformer3DModel(**CONFIG)
+
+
+class Optimizers:
+    """Muon for the blocks' matrices, AdamW for the rest; one rate schedule, relative to each."""
+
+    def __init__(self, model: nn.Module, text: nn.Module, rate: float) -> None:
+        inside = [p for name, p in model.named_parameters() if "blocks." in name and p.ndim == 2]
+        chosen = {id(p) for p in inside}
+        rest = [p for m in (model, text) for p in m.parameters() if id(p) not in chosen]
+        self.parameters = inside + rest
+        self.parts = [
+            torch.optim.Muon(inside, lr=rate, weight_decay=0.01, adjust_lr_fn="match_rms_adamw"),
+            torch.optim.AdamW(rest, lr=rate, betas=(0.9, 0.99), weight_decay=0.0),
+        ]
+        self.rate = rate
+
+    def step(self, share: float) -> None:
+        average_gradients([p for p in self.parameters if p.grad is not None])
+        torch.nn.utils.clip_grad_norm_(self.parameters, 1.0)
+        for part in self.parts:
+            part.param_groups[0]["lr"] = self.rate * share
+            part.step()
+            part.zero_grad()
+
+
+def train(
+    model: WanTransformer3DModel, text: UMT5EncoderModel, latents: Tensor, tokens: Tensor,
+    *, steps: int, batch: int, rate: float, shift: float, seed: int, out: Path,
+) -> tuple[WanTransformer3DModel, UMT5EncoderModel]:
+    """Trains both; returns their averages.
+
+    latents [N, C, T, H, W], normalised; tokens [N + 1, L] int64, padded with 0, the last row the
+    empty prompt. Of the schedule, the first 200 steps warm up and the last 40 % cool down linearly.
+    """
+    averages = copy.deepcopy(model).requires_grad_(False), copy.deepcopy(text).requires_grad_(False)
+    optimizers = Optimizers(model, text, rate)
+    rng = np.random.default_rng([seed, rank()])
+    generator = torch.Generator().manual_seed(seed * 1000 + rank())
+    begin, running = time.monotonic(), math.nan
+    for step in range(steps):
+        chosen = torch.from_numpy(rng.integers(0, len(latents), batch))
+        x = latents[chosen].float()
+        eps = torch.randn(x.shape, generator=generator)
+        t = flow.sample_times(seed + rank(), step, batch, shift)
+        prompts = torch.where(torch.from_numpy(rng.random(batch) < DROPOUT), len(latents), chosen)
+        states = encode(text, tokens[prompts])
+        v = model(flow.interpolate(x, eps, t), flow.TIMESTEPS * t, states, return_dict=False)[0]
+        loss = (v - flow.target_velocity(x, eps)).square().mean()  # Eq. 1 without its second term
+        loss.backward()
+        optimizers.step(min(1.0, (step + 1) / 200, (1 - step / steps) / 0.4 + 1e-3))
+        decay = min(EMA, step / (step + 50))
+        for average, current in zip(averages, (model, text), strict=True):
+            ema(average, current, decay)
+        running = loss.item() if math.isnan(running) else 0.99 * running + 0.01 * loss.item()
+        if (step + 1) % 200 == 0 and rank() == 0:
+            print(f"transformer {(time.monotonic() - begin) / 60:5.1f} min, step {step + 1} of "
+                  f"{steps}, loss {running:.4f}", flush=True)
+        if (step + 1) % 2000 == 0 and rank() == 0:
+            save(averages, out)
+    if rank() == 0:
+        save(averages, out)
+    return averages
+
+
+def save(models: tuple[WanTransformer3DModel, UMT5EncoderModel], out: Path) -> None:
+    for name, model in zip(("transformer", "text_encoder"), models, strict=True):
+        model.save_pretrained(out / name)
+
+
+def encode(text: UMT5EncoderModel, tokens: Tensor) -> Tensor:
+    """States [B, L, D], zero at padding: what `direct.models.encode_prompts` gives, with gradient."""
+    mask = tokens != 0
+    return text(tokens, mask.long()).last_hidden_state * mask[..., None]
+
+
+def tokenize(tokenizer: T5Tokenizer, prompts: list[str], length: int) -> Tensor:
+    """Token ids [N + 1, length], the last row the empty prompt."""
+    found = tokenizer(
+        [*prompts, ""], padding="max_length", max_length=length, return_tensors="pt"
+    )
+    return found.input_ids

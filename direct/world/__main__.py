@@ -1,0 +1,105 @@
+"""Looking at the world, and at its judge.
+
+    python -m direct.world sheet --split post_training --count 20 --out world.png
+    python -m direct.world gif --axes --out axes.gif          # each MiNS axis of some records
+    python -m direct.world validate                            # reports/tiny/world_judge.md
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from ..errors import UserError, command
+from . import sheet as pictures
+from .corpus import Clip, corpus
+from .impossible import EDITS
+from .motion import Array
+from .record import AXES, caption, perturb
+from .render import render
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m direct.world", description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = parser.add_subparsers(dest="command", required=True)
+    for name in ("sheet", "gif"):
+        one = commands.add_parser(name, help=f"write a {name} of a corpus")
+        one.add_argument("--split", default="post_training", help="which corpus")
+        one.add_argument("--count", type=int, default=12, help="how many clips")
+        one.add_argument("--axes", action="store_true", help="each clip with its one-field edits")
+        one.add_argument("--impossible", action="store_true", help="each clip with its impossible edits")
+        one.add_argument("--out", type=Path, required=True, help="the file to write")
+    check = commands.add_parser("validate", help="write world_judge.md")
+    check.add_argument("--clips", type=int, default=160, help="validation prompts")
+    check.add_argument("--out", type=Path, default=Path("reports/tiny"), help="the folder to write to")
+    check.add_argument("--pipeline", default="tiny", help="whose VAE and model are judged")
+    arguments = parser.parse_args()
+    if arguments.command == "validate":
+        validate(arguments)
+        return
+    if arguments.count < 1:
+        raise UserError(f"--count {arguments.count} must be at least 1")
+    videos, captions = gather(arguments)
+    if arguments.command == "sheet":
+        pictures.sheet(arguments.out, videos, captions)
+    else:
+        pictures.gif(arguments.out, videos)
+    print(f"wrote {arguments.out}")
+
+
+def gather(arguments: argparse.Namespace) -> tuple[list[Array], list[str]]:
+    """The videos and captions of a sheet: clips, and their edits where asked for."""
+    videos: list[Array] = []
+    captions: list[str] = []
+    for clip in corpus(arguments.split, arguments.count):
+        videos.append(clip.video())
+        captions.append(clip.caption + ("" if clip.kind == "right" else f"  [{clip.kind}]"))
+        if arguments.axes:
+            rng = np.random.default_rng(0)
+            edits = {axis: perturb(clip.record, axis, rng) for axis in AXES}
+            videos += [render(edit) for edit in edits.values() if edit]
+            captions += [f"  {axis}: {caption(edit)}" for axis, edit in edits.items() if edit]
+        if arguments.impossible:
+            for name, (edit, unit, size, _) in EDITS.items():
+                film = edit(clip.record, size, np.random.default_rng(0))
+                if film is not None:
+                    videos.append(render(clip.record, film))
+                    captions.append(f"  {name}, {size:g} {unit}")
+    return videos, captions
+
+
+def validate(arguments: argparse.Namespace) -> None:
+    """Reference rows and ROC-AUCs with the pipeline's VAE and the model as it is, trained or not."""
+    from .. import models
+    from ..config import profile
+    from .samples import sampler, untrained
+    from .validate import reference_rows, report, separations
+
+    pipeline = models.load_pipeline(arguments.pipeline)
+    config = profile("tiny")
+
+    def rebuild(videos: Array) -> Array:
+        return models.decode_latents(pipeline, models.encode_videos(pipeline, videos))
+
+    def tell(stage: str, done: int, total: int) -> None:
+        print(f"\r{stage} {done}/{total}", end="" if done < total else "\n", file=sys.stderr)
+
+    clips: Sequence[Clip] = corpus("validation", arguments.clips)
+    rows = reference_rows(
+        clips,
+        {"untrained model": sampler(untrained(pipeline), pipeline, config),
+         "base model": sampler(pipeline.transformer, pipeline, config)},
+        rebuild,
+    )
+    found = separations(clips, rebuild, tell)
+    report(arguments.out, rows, found, len(clips), "the evaluation prompts are not touched.")
+    print(f"wrote {arguments.out / 'world_judge.md'}")
+
+
+if __name__ == "__main__":
+    command(main)

@@ -1,0 +1,42 @@
+"""Clips that a model renders for the world's prompts, for the judge's reference rows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+
+from .. import generate, models
+from ..config import Config
+from .corpus import Clip
+from .motion import Array
+
+BATCH = 16
+
+
+def sampler(transformer: Any, pipeline: Any, config: Config) -> Callable[[Sequence[Clip]], Array]:
+    """A function from clips to the videos [N, T, H, W, 3] that `transformer` makes of their captions."""
+
+    def render(clips: Sequence[Clip]) -> Array:
+        length = config.model.text_length
+        prompts, _ = models.encode_prompts(pipeline, [clip.caption for clip in clips], length)
+        negative, _ = models.encode_prompts(pipeline, [config.sample.negative_prompt], length)
+        shape = generate.latent_shape(config, transformer, pipeline.vae.config)
+        noise = generate.initial_noise(
+            config.evaluate.seed, [clip.id for clip in clips], shape, generate.EVALUATION
+        )
+        latents = [
+            generate.sample(transformer, prompts[k : k + BATCH], negative, noise[k : k + BATCH],
+                            config.sample)
+            for k in range(0, len(clips), BATCH)
+        ]
+        return models.decode_latents(pipeline, torch.cat(latents))
+
+    return render
+
+
+def untrained(pipeline: Any) -> Any:
+    """The pipeline's transformer with fresh random weights."""
+    torch.manual_seed(0)
+    return type(pipeline.transformer).from_config(pipeline.transformer.config).eval()
