@@ -11,8 +11,10 @@ import numpy as np
 
 from . import paper, stats
 from .ablations import METRICS
+from .progress import plain
 from .tables import Table
 
+PLOTTED = ("SA", "PC", "AVG", "PCcap", "Total")
 OURS, GREY, PAPER = "#0072B2", "#777777", "#D55E00"  # Okabe and Ito: distinct to colour-blind eyes
 
 
@@ -25,13 +27,17 @@ def svg(table: Table) -> str:
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
 
-    metrics = table.ablation.metrics
-    with matplotlib.rc_context({"svg.hashsalt": table.ablation.name, "svg.fonttype": "none",
-                                "font.size": 9, "axes.spines.top": False,
-                                "axes.spines.right": False}):
-        figure = Figure(figsize=(3.2 * len(metrics), 8.0), layout="constrained")
+    metrics = [metric for metric in table.ablation.metrics if metric in PLOTTED]
+    style: Any = {"svg.hashsalt": table.ablation.name, "svg.fonttype": "none", "font.size": 9,
+             "text.parse_math": False, "axes.spines.top": False, "axes.spines.right": False}
+    with matplotlib.rc_context(style):
+        figure = Figure(figsize=(3.4 * len(metrics), 8.4))
         FigureCanvasSVG(figure)
         axes = figure.subplots(3, len(metrics), squeeze=False)
+        # Fixed margins: matplotlib's automatic layouts draw everything several times.
+        figure.subplots_adjust(left=0.15 / len(metrics), right=0.995, top=0.96, wspace=0.25,
+                               bottom=0.06 if table.ablation.axis else 0.16,
+                               hspace=0.45 if table.ablation.axis else 0.95)
         for column, metric in zip(axes.T, metrics, strict=True):
             _scores(column[0], table, metric)
             _differences(column[1], table, metric)
@@ -70,7 +76,7 @@ def _differences(ax: Any, table: Table, metric: str) -> None:
     ax.axhline(0, color="black", linewidth=0.6)
     _draw(ax, table, metric, found)
     name = f"{table.ablation.header} = " * bool(table.ablation.axis) + table.ablation.baseline
-    ax.set_title(f"{METRICS[metric].title}: minus {name}", fontsize=9)
+    ax.set_title(f"{METRICS[metric].title}: minus {plain(name)}", fontsize=9)
 
 
 def _draw(ax: Any, table: Table, metric: str, found: dict[str, Any]) -> None:
@@ -81,7 +87,7 @@ def _draw(ax: Any, table: Table, metric: str, found: dict[str, Any]) -> None:
         mean, half = scale * estimate.mean, scale * estimate.half
         if label in levels:
             style = ("--", ":", "-.")[levels.index(label) % 3]
-            ax.axhline(mean, color=GREY, linewidth=1, linestyle=style, label=label)
+            ax.axhline(mean, color=GREY, linewidth=1, linestyle=style, label=plain(label))
             continue
         points = scale * matrix.mean(-1)
         ax.scatter([x[label]] * len(points), points, s=12, color=OURS, alpha=0.45, linewidths=0)
@@ -110,8 +116,11 @@ def _decorate(ax: Any, table: Table, x: dict[str, float]) -> None:
     if table.ablation.axis:
         ax.set_xscale("log")
         ax.set_xlabel(table.ablation.header)
-    ax.set_xticks(list(x.values()), list(x), rotation=0 if table.ablation.axis else 30,
-                  ha="center" if table.ablation.axis else "right")
+    ax.set_xticks(list(x.values()), [plain(label) for label in x])
+    if not table.ablation.axis:
+        ax.tick_params(axis="x", rotation=30)
+        for tick in ax.get_xticklabels():
+            tick.set_ha("right")
     ax.minorticks_off()
     ax.margins(x=0.12)
     ax.grid(axis="y", linewidth=0.3)

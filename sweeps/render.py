@@ -188,7 +188,7 @@ def markdown(table: Table) -> str:
 
 def _md(text: str) -> str:
     """Markdown's special characters escaped, and HTML's."""
-    text = re.sub(r"([\\`*_\[\]|#~$])", r"\\\1", text)
+    text = re.sub(r"([\\`*_\[\]|#~$])", r"\\\1", plain(text))
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 

@@ -142,12 +142,13 @@ def holm(p: list[float]) -> list[float]:
 def detectable(se: float, df: float, contrasts: int = 1, alpha: float = ALPHA) -> float:
     """The smallest true difference found with 80 % power by a two-sided t test at alpha/contrasts.
 
-    alpha/contrasts is Holm's first and hardest step, so this is the worst case of the family.
+    alpha/contrasts is Holm's first and hardest step, so this is the worst case of the family. nan
+    where the differences are constant.
     """
     from scipy import special
 
-    if not se > 0:
-        return 0.0 if se == 0 else float("nan")
+    if not se > 0:  # constant: no spread to plan with
+        return float("nan")
     critical = special.stdtrit(df, 1 - alpha / (2 * contrasts))
     # The noncentrality at which 1 - POWER of the noncentral t lies below the critical value.
     return float(special.nctdtrinc(df, 1 - POWER, critical)) * se

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -213,6 +214,7 @@ def _detectable(ablation: Ablation, values: Values) -> float | None:
     found = [values[label][metric].difference for label, metric in ablation.contrasts
              if metric == "PC" and metric in values.get(label, {})]
     sizes = [stats.detectable(d.se, d.df, len(ablation.contrasts)) for d in found if d]
+    sizes = [size for size in sizes if math.isfinite(size)]
     return max(sizes) if sizes else None
 
 
