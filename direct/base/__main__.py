@@ -39,8 +39,11 @@ TRANSFORMER = {"steps": 12_000, "batch": 16, "rate": 2e-3, "shift": 2.0}
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m direct.base", description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="python -m direct.base",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("--out", type=Path, required=True, help="the pipeline folder to write")
     parser.add_argument("--work", type=Path, default=Path("runs/base"), help="stages in between")
     arguments = parser.parse_args()
@@ -64,8 +67,13 @@ def main() -> None:
 def settings() -> dict[str, Any]:
     """What the model card records."""
     return {
-        "seed": SEED, "clips": CLIPS, "vae": VAE_PLAN, "vae_rate": VAE_RATE,
-        "decoder": DECODER_PLAN, "decoder_rate": DECODER_RATE, "transformer": TRANSFORMER,
+        "seed": SEED,
+        "clips": CLIPS,
+        "vae": VAE_PLAN,
+        "vae_rate": VAE_RATE,
+        "decoder": DECODER_PLAN,
+        "decoder_rate": DECODER_RATE,
+        "transformer": TRANSFORMER,
     }
 
 
@@ -97,7 +105,7 @@ def train_vae(out: Path) -> None:
 
 
 def encode_corpus(work: Path) -> None:
-    """Every process encodes its share of the pretraining corpus: work/latents/<rank>.safetensors."""
+    """Every process encodes its share of the corpus: work/latents/<rank>.safetensors."""
     model = AutoencoderKLWan.from_pretrained(work / "vae")
     rank, world = dist.get_rank(), dist.get_world_size()
     clips = corpus("pretraining", CLIPS, SEED)[rank::world]
@@ -135,8 +143,12 @@ def train_transformer(work: Path) -> None:
     latents, _, _, captions = load_corpus(work)
     tokenizer = text.tokenizer()
     transformer.train(
-        transformer.build(SEED), text.encoder(len(tokenizer), SEED), latents,
-        transformer.tokenize(tokenizer, captions, text.LENGTH), seed=SEED, out=work / "model",
+        transformer.build(SEED),
+        text.encoder(len(tokenizer), SEED),
+        latents,
+        transformer.tokenize(tokenizer, captions, text.LENGTH),
+        seed=SEED,
+        out=work / "model",
         **TRANSFORMER,
     )
 

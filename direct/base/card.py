@@ -15,17 +15,18 @@ license: apache-2.0
 ---
 # A miniature Wan on the procedural physics world
 
-A genuine `diffusers.WanPipeline` (`WanTransformer3DModel`, `AutoencoderKLWan`, `UMT5EncoderModel`,
-`T5Tokenizer`, `FlowMatchEulerDiscreteScheduler`) of {parameters:,} parameters, 32x32 pixels, 17
-frames. It is the base model of DiReCT's `tiny` profile: good enough to be judged, flawed on purpose.
+A genuine `diffusers.WanPipeline` (`WanTransformer3DModel`, `AutoencoderKLWan`,
+`UMT5EncoderModel`, `T5Tokenizer`, `FlowMatchEulerDiscreteScheduler`) of {parameters:,} parameters,
+32x32 pixels, 17 frames. It is the base model of DiReCT's `tiny` profile: good enough to be judged,
+flawed on purpose.
 
 ## How it came to be
 
     python -m direct.base --out direct/weights/tiny
 
-trains it from nothing on renders of `direct.world`'s *pretraining* corpus, in which {impossible:.0%}
-of the clips show a motion that no law allows and {miscaptioned:.0%} a valid motion of another
-caption. No video, weight or text of others went in. Settings and final losses:
+trains it from nothing on renders of `direct.world`'s *pretraining* corpus, in which
+{impossible:.0%} of the clips show a motion that no law allows and {miscaptioned:.0%} a valid motion
+of another caption. No video, weight or text of others went in. Settings and final losses:
 
 ```json
 {settings}
@@ -56,7 +57,9 @@ def write(folder: Path, settings: dict[str, Any]) -> None:
                     count *= size
                 parameters += count
     text = TEXT.format(
-        parameters=parameters, impossible=IMPOSSIBLE_SHARE, miscaptioned=MISCAPTIONED_SHARE,
+        parameters=parameters,
+        impossible=IMPOSSIBLE_SHARE,
+        miscaptioned=MISCAPTIONED_SHARE,
         settings=json.dumps(settings, indent=1),
     )
     write_text(folder / "README.md", text)

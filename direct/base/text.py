@@ -1,4 +1,4 @@
-"""The miniature's tokenizer and text encoder: `T5Tokenizer` over the captions' words, a small UMT5."""
+"""The miniature's text side: a `T5Tokenizer` over the captions' words, and a small UMT5."""
 
 from __future__ import annotations
 
@@ -28,7 +28,13 @@ def encoder(vocabulary: int, seed: int) -> UMT5EncoderModel:
     """An untrained encoder; dropout is off, since training data never repeats a start."""
     torch.manual_seed(seed)
     config = UMT5Config(
-        vocab_size=vocabulary, d_model=DIM, d_kv=16, d_ff=128, num_layers=2, num_heads=4,
-        relative_attention_num_buckets=16, dropout_rate=0.0,
+        vocab_size=vocabulary,
+        d_model=DIM,
+        d_kv=16,
+        d_ff=128,
+        num_layers=2,
+        num_heads=4,
+        relative_attention_num_buckets=16,
+        dropout_rate=0.0,
     )
     return UMT5EncoderModel(config)

@@ -21,9 +21,18 @@ from .. import flow
 from .vae import average_gradients, ema, rank
 
 CONFIG = {
-    "patch_size": (1, 2, 2), "num_attention_heads": 4, "attention_head_dim": 32, "in_channels": 16,
-    "out_channels": 16, "text_dim": 64, "freq_dim": 128, "ffn_dim": 512, "num_layers": 4,
-    "cross_attn_norm": True, "qk_norm": "rms_norm_across_heads", "rope_max_seq_len": 32,
+    "patch_size": (1, 2, 2),
+    "num_attention_heads": 4,
+    "attention_head_dim": 32,
+    "in_channels": 16,
+    "out_channels": 16,
+    "text_dim": 64,
+    "freq_dim": 128,
+    "ffn_dim": 512,
+    "num_layers": 4,
+    "cross_attn_norm": True,
+    "qk_norm": "rms_norm_across_heads",
+    "rope_max_seq_len": 32,
 }
 DROPOUT = 0.1  # of prompts, for guidance
 EMA = 0.9995
@@ -58,8 +67,17 @@ class Optimizers:
 
 
 def train(
-    model: WanTransformer3DModel, text: UMT5EncoderModel, latents: Tensor, tokens: Tensor,
-    *, steps: int, batch: int, rate: float, shift: float, seed: int, out: Path,
+    model: WanTransformer3DModel,
+    text: UMT5EncoderModel,
+    latents: Tensor,
+    tokens: Tensor,
+    *,
+    steps: int,
+    batch: int,
+    rate: float,
+    shift: float,
+    seed: int,
+    out: Path,
 ) -> tuple[WanTransformer3DModel, UMT5EncoderModel]:
     """Trains both; returns their averages.
 
@@ -87,8 +105,11 @@ def train(
             ema(average, current, decay)
         running = loss.item() if math.isnan(running) else 0.99 * running + 0.01 * loss.item()
         if (step + 1) % 200 == 0 and rank() == 0:
-            print(f"transformer {(time.monotonic() - begin) / 60:5.1f} min, step {step + 1} of "
-                  f"{steps}, loss {running:.4f}", flush=True)
+            print(
+                f"transformer {(time.monotonic() - begin) / 60:5.1f} min, step {step + 1} of "
+                f"{steps}, loss {running:.4f}",
+                flush=True,
+            )
         if (step + 1) % 2000 == 0 and rank() == 0:
             save(averages, out)
     if rank() == 0:
@@ -102,14 +123,12 @@ def save(models: tuple[WanTransformer3DModel, UMT5EncoderModel], out: Path) -> N
 
 
 def encode(text: UMT5EncoderModel, tokens: Tensor) -> Tensor:
-    """States [B, L, D], zero at padding: what `direct.models.encode_prompts` gives, with gradient."""
+    """States [B, L, D], zero at padding: `direct.models.encode_prompts`, with gradient."""
     mask = tokens != 0
     return text(tokens, mask.long()).last_hidden_state * mask[..., None]
 
 
 def tokenize(tokenizer: T5Tokenizer, prompts: list[str], length: int) -> Tensor:
     """Token ids [N + 1, length], the last row the empty prompt."""
-    found = tokenizer(
-        [*prompts, ""], padding="max_length", max_length=length, return_tensors="pt"
-    )
+    found = tokenizer([*prompts, ""], padding="max_length", max_length=length, return_tensors="pt")
     return found.input_ids

@@ -24,8 +24,13 @@ from ..world.corpus import corpus
 from ..world.render import stage
 
 CONFIG = {
-    "base_dim": 12, "z_dim": 16, "dim_mult": [1, 2, 4], "num_res_blocks": 1,
-    "temperal_downsample": [True, True], "scale_factor_temporal": 4, "scale_factor_spatial": 4,
+    "base_dim": 12,
+    "z_dim": 16,
+    "dim_mult": [1, 2, 4],
+    "num_res_blocks": 1,
+    "temperal_downsample": [True, True],
+    "scale_factor_temporal": 4,
+    "scale_factor_spatial": 4,
 }
 OBJECT_WEIGHT = 8.0  # pixels that differ from the empty stage are few, and all that matters
 KL_WEIGHT = 2e-5
@@ -49,8 +54,12 @@ def decode(vae: AutoencoderKLWan, z: Tensor) -> Tensor:
     for i in range(z.shape[2]):
         vae._conv_idx = [0]
         frames.append(
-            vae.decoder(x[:, :, i : i + 1], feat_cache=vae._feat_map, feat_idx=vae._conv_idx,
-                        first_chunk=i == 0)
+            vae.decoder(
+                x[:, :, i : i + 1],
+                feat_cache=vae._feat_map,
+                feat_idx=vae._conv_idx,
+                first_chunk=i == 0,
+            )
         )
     vae.clear_cache()
     return torch.cat(frames, dim=2)
@@ -92,7 +101,9 @@ def train(
         clips = windows(stable_seed(seed, rank()), frames, batch)
         for x, weight in itertools.islice(clips, steps):
             cosine = 0.5 * (1 + math.cos(math.pi * step / total))
-            optimizer.param_groups[0]["lr"] = rate * min(1, (step + 1) / 50) * (0.02 + 0.98 * cosine)
+            optimizer.param_groups[0]["lr"] = (
+                rate * min(1, (step + 1) / 50) * (0.02 + 0.98 * cosine)
+            )
             loss, y = reconstruction_loss(vae, x, weight)
             optimizer.zero_grad()
             loss.backward()
@@ -104,8 +115,11 @@ def train(
             if step % 50 == 0 and rank() == 0:
                 objects = weight.expand_as(x) > 1
                 error = (y - x)[objects].square().mean().item()
-                print(f"vae {(time.monotonic() - begin) / 60:5.1f} min, step {step} of {total}, "
-                      f"{frames} frames, loss {loss.item():.4f}, object mse {error:.4f}", flush=True)
+                print(
+                    f"vae {(time.monotonic() - begin) / 60:5.1f} min, step {step} of {total}, "
+                    f"{frames} frames, loss {loss.item():.4f}, object mse {error:.4f}",
+                    flush=True,
+                )
             if step % 500 == 0 and rank() == 0:
                 average.save_pretrained(out)
     if rank() == 0:

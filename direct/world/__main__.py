@@ -1,8 +1,8 @@
 """Looking at the world, and at its judge.
 
-    python -m direct.world sheet --split post_training --count 20 --out world.png
-    python -m direct.world gif --axes --out axes.gif          # each MiNS axis of some records
-    python -m direct.world validate                            # reports/tiny/world_judge.md
+python -m direct.world sheet --split post_training --count 20 --out world.png
+python -m direct.world gif --axes --out axes.gif          # each MiNS axis of some records
+python -m direct.world validate                            # reports/tiny/world_judge.md
 """
 
 from __future__ import annotations
@@ -24,19 +24,26 @@ from .render import render
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m direct.world", description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="python -m direct.world",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     commands = parser.add_subparsers(dest="command", required=True)
     for name in ("sheet", "gif"):
         one = commands.add_parser(name, help=f"write a {name} of a corpus")
         one.add_argument("--split", default="post_training", help="which corpus")
         one.add_argument("--count", type=int, default=12, help="how many clips")
         one.add_argument("--axes", action="store_true", help="each clip with its one-field edits")
-        one.add_argument("--impossible", action="store_true", help="each clip with its impossible edits")
+        one.add_argument(
+            "--impossible", action="store_true", help="each clip with its impossible edits"
+        )
         one.add_argument("--out", type=Path, required=True, help="the file to write")
     check = commands.add_parser("validate", help="write world_judge.md")
     check.add_argument("--clips", type=int, default=160, help="validation prompts")
-    check.add_argument("--out", type=Path, default=Path("reports/tiny"), help="the folder to write to")
+    check.add_argument(
+        "--out", type=Path, default=Path("reports/tiny"), help="the folder to write to"
+    )
     check.add_argument("--pipeline", default="tiny", help="whose VAE and model are judged")
     arguments = parser.parse_args()
     if arguments.command == "validate":
@@ -74,7 +81,7 @@ def gather(arguments: argparse.Namespace) -> tuple[list[Array], list[str]]:
 
 
 def validate(arguments: argparse.Namespace) -> None:
-    """Reference rows and ROC-AUCs with the pipeline's VAE and the model as it is, trained or not."""
+    """Reference rows and ROC-AUCs, with the pipeline's VAE and transformer."""
     from .. import models
     from ..config import profile
     from .samples import sampler, untrained
@@ -92,8 +99,10 @@ def validate(arguments: argparse.Namespace) -> None:
     clips: Sequence[Clip] = corpus("validation", arguments.clips)
     rows = reference_rows(
         clips,
-        {"untrained model": sampler(untrained(pipeline), pipeline, config),
-         "base model": sampler(pipeline.transformer, pipeline, config)},
+        {
+            "untrained model": sampler(untrained(pipeline), pipeline, config),
+            "base model": sampler(pipeline.transformer, pipeline, config),
+        },
         rebuild,
     )
     found = separations(clips, rebuild, tell)

@@ -18,8 +18,10 @@ from .record import AXES, Record, caption, draw, perturb
 from .render import Film, render
 
 BUCKETS = {  # of ten, by the hash of the caption
-    "evaluation": (0,), "validation": (1,),
-    "post_training": tuple(range(2, 10)), "pretraining": tuple(range(2, 10)),
+    "evaluation": (0,),
+    "validation": (1,),
+    "post_training": tuple(range(2, 10)),
+    "pretraining": tuple(range(2, 10)),
 }
 # Shares of the pretraining corpus that break the physics of their caption: the stand-in for
 # uncurated web video, and the reason why the base model is flawed.

@@ -8,24 +8,39 @@ Gauss-Newton over a batch of closed-form paths.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cache
 from itertools import product
 
 import numpy as np
 
 from .motion import (
-    FRAMES, FRICTION, GRAVITY, PIVOT, RESTITUTION, SPEED, SPEED_JITTER, STRING, Array,
-    Values, path,
+    FRAMES,
+    FRICTION,
+    GRAVITY,
+    OTHER_RADIUS,
+    PIVOT,
+    RESTITUTION,
+    SPEED,
+    SPEED_JITTER,
+    STRING,
+    Array,
+    Values,
+    path,
 )
 from .record import SCENES, Record
 from .render import STREAM_WIDTH, X, Y, pour_mask
 from .track import Reading, Track
 
 FREE = {
-    "glide": ("x", "vx"), "slide": ("x", "vx"), "wall": ("x", "vx"),
-    "throw": ("x", "y", "vx", "vy"), "drop": ("x", "y", "vy"),
-    "collide": ("x", "vx", "other_x"), "meet": ("x", "vx", "other_x", "other_vx"),
-    "pendulum": ("angle", "phase"), "water": ("x", "y", "vx", "vy"),
+    "glide": ("x", "vx"),
+    "slide": ("x", "vx"),
+    "wall": ("x", "vx"),
+    "throw": ("x", "y", "vx", "vy"),
+    "drop": ("x", "y", "vy"),
+    "collide": ("x", "vx", "other_x"),
+    "meet": ("x", "vx", "other_x", "other_vx"),
+    "pendulum": ("angle", "phase"),
+    "water": ("x", "y", "vx", "vy"),
 }
 PACE = 1.5 * SPEED_JITTER  # how far from its nominal speed a captioned motion may be, relative
 ITERATIONS = 14
@@ -74,24 +89,32 @@ def admissible(reading: Reading) -> list[Candidate]:
     setting = reading.stage.setting
     objects = min(len(reading.tracks), 2) if setting == "ice" else 1
     scenes = [
-        name for name, scene in SCENES.items() if scene.setting == setting and scene.objects == objects
+        name
+        for name, scene in SCENES.items()
+        if scene.setting == setting and scene.objects == objects
     ]
     return [candidate for scene in scenes for candidate in _variants(scene)]
 
 
-@lru_cache(maxsize=None)
+@cache
 def _variants(scene: str) -> tuple[Candidate, ...]:
     kind = SCENES[scene]
     speeds = tuple(STRING) if scene == "pendulum" else ("",)
     if not kind.contacts:
         found = [Candidate(scene, m, "", v) for m, v in product(kind.materials or ("",), speeds)]
         return tuple(found if scene in ("slide", "pendulum") else found[:1])
-    return (*(Candidate(scene, m, "bounces") for m in kind.materials), Candidate(scene, "", "sticks"))
+    return (
+        *(Candidate(scene, m, "bounces") for m in kind.materials),
+        Candidate(scene, "", "sticks"),
+    )
 
 
 def captioned(record: Record) -> Candidate:
     """The one law of a caption, with its speed and direction as bounds."""
-    speed, sign = SPEED.get(record.scene, {}).get(record.speed), -1 if record.direction == "left" else 1
+    speed, sign = (
+        SPEED.get(record.scene, {}).get(record.speed),
+        -1 if record.direction == "left" else 1,
+    )
     bounds: dict[str, tuple[float, float]] = {}
     if record.scene == "drop":
         bounds["vy"] = _around(speed)
@@ -102,8 +125,9 @@ def captioned(record: Record) -> Candidate:
         bounds["angle"] = (-1.2, -0.2) if sign > 0 else (0.2, 1.2)
     elif speed is not None and record.scene != "pour":
         bounds["vx"] = _around(sign * speed)
-    return Candidate(record.scene, record.material, record.contact, record.speed, record.direction,
-                     bounds)
+    return Candidate(
+        record.scene, record.material, record.contact, record.speed, record.direction, bounds
+    )
 
 
 def _around(speed: float) -> tuple[float, float]:
@@ -123,12 +147,11 @@ def _fit(reading: Reading, candidate: Candidate) -> Fit | None:
         return None
     if candidate.scene == "pour":
         return fit_pour(reading.tracks[0], candidate)
-    orders = [(0,)] if count == 1 else [(0, 1), (1, 0)]
-    fits = [
-        fit for order in orders
-        if (fit := _fit_tracks([reading.tracks[k] for k in order], candidate, order)) is not None
-    ]
-    return min(fits, key=lambda fit: fit.residual) if fits else None
+    order: tuple[int, ...] = (0,)
+    if count == 2:  # the second object's size is the world's, so it is known which one it is
+        second = int(np.argmin([abs(track.radius - OTHER_RADIUS) for track in reading.tracks[:2]]))
+        order = (1 - second, second)
+    return _fit_tracks([reading.tracks[k] for k in order], candidate, order)
 
 
 def _fit_tracks(tracks: list[Track], candidate: Candidate, order: tuple[int, ...]) -> Fit | None:
@@ -165,7 +188,7 @@ def gauss_newton(errors, theta: Array, low: Array, high: Array) -> Array:  # typ
     damping = np.full(len(theta), 1e-3)
     r = errors(theta)
     cost = (r**2).sum(1)
-    for _ in range(ITERATIONS):
+    for iteration in range(ITERATIONS):
         step = 1e-4
         shifted = (theta[:, None] + step * np.eye(n)).reshape(-1, n)
         jacobian = (errors(shifted).reshape(len(theta), n, -1) - r[:, None]) / step
@@ -177,9 +200,12 @@ def gauss_newton(errors, theta: Array, low: Array, high: Array) -> Array:  # typ
         trial_r = errors(trial)
         trial_cost = (trial_r**2).sum(1)
         better = trial_cost < cost
+        settled = (cost - trial_cost < 1e-5 * cost + 1e-9).all()
         theta, r = np.where(better[:, None], trial, theta), np.where(better[:, None], trial_r, r)
         cost = np.where(better, trial_cost, cost)
         damping = np.clip(np.where(better, damping / 5, damping * 8), 1e-6, 1e6)
+        if settled and iteration > 4:
+            break
     return theta
 
 
@@ -201,7 +227,9 @@ def _starts(tracks: list[Track], candidate: Candidate) -> Array:
         guesses.append(guess)
     if candidate.scene == "pendulum":
         angle = np.arctan2(early_x - PIVOT[0], max(early_y - PIVOT[1], 1.0))
-        guesses = [{"angle": angle * s, "phase": 0.5 + 4.0 * k} for s in (1, 1.3) for k in (0, 1, 2)]
+        guesses = [
+            {"angle": angle * s, "phase": 0.5 + 4.0 * k} for s in (1, 1.3) for k in (0, 1, 2)
+        ]
         guesses += [{"angle": s * 0.7, "phase": 8.0} for s in (-1, 1)]
     return np.array([[guess[name] for name in FREE[candidate.scene]] for guess in guesses])
 
@@ -227,7 +255,9 @@ def fit_pour(track: Track, candidate: Candidate) -> Fit:
         materials = ("sand", "water")
     nominal = SPEED["pour"].get(candidate.speed)
     observed = _pour_features(track.mass, np.nan_to_num(track.xy[:, 1]), track.spread)
-    wander = np.nan_to_num(track.xy[:, 0] - np.nanmedian(track.xy[:, 0])) if track.clear.any() else 0
+    wander = (
+        np.nan_to_num(track.xy[:, 0] - np.nanmedian(track.xy[:, 0])) if track.clear.any() else 0
+    )
     place = 16 + round(float(np.nanmedian(track.xy[:, 0])) * 4) % 4 / 4  # to a quarter pixel
     best: tuple[float, str, float] = (np.inf, "sand", 0.0)
     for material, size in product(materials, STREAM_WIDTH):
@@ -245,11 +275,15 @@ def fit_pour(track: Track, candidate: Candidate) -> Fit:
         k = int(np.argmin(rms))
         best = min(best, (float(rms[k]), material, float(rate[k])))
     return Fit(
-        Candidate("pour", best[1], "", candidate.speed), best[0], {"rate": best[2]}, np.empty(0), (0,)
+        Candidate("pour", best[1], "", candidate.speed),
+        best[0],
+        {"rate": best[2]},
+        np.empty(0),
+        (0,),
     )
 
 
-@lru_cache(maxsize=None)
+@cache
 def _pour_table(material: str, size: str, place: float) -> Array:
     """Features [rates, T, 3] of ideal pours at x = `place`, px."""
     rows = []
@@ -266,5 +300,3 @@ def _pour_table(material: str, size: str, place: float) -> Array:
 def _pour_features(mass: Array, y: Array, spread: Array) -> Array:
     """Lengths in px [T, 3]: the root of the coverage, the height and the width of what is seen."""
     return np.stack([np.sqrt(mass), y, spread], axis=-1)
-
-

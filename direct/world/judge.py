@@ -46,7 +46,7 @@ METRICS = ("SA", "PC", "AVG", "Instr", "Frame", "Temp", "Mass", "Penetr", "Total
 
 
 def judge(video: Array, record: Record) -> dict[str, float]:
-    """Scores of one clip. `video`: uint8 or float in [0, 1], [T, H, W, 3]; `record`: the caption's."""
+    """Scores of one clip: uint8 or float in [0, 1], [T, H, W, 3], against its caption's record."""
     reading = read(video)
     objects = adherence(reading, record)
     details = {"stage": _stage_adherence(reading, record), "size": _size_adherence(reading, record)}
@@ -58,10 +58,18 @@ def judge(video: Array, record: Record) -> dict[str, float]:
     pc = parts["dynamics"] * rest
     frame = _score("unexplained", reading.unexplained) * _score("blur", _blur(reading))
     temporal = _score("flicker", reading.flicker) * parts["missing"] * parts["jump"]
-    instruction = objects * (1 + details["stage"] * parts["still"]) + objects * given * parts["still"]
+    instruction = (
+        objects * (1 + details["stage"] * parts["still"]) + objects * given * parts["still"]
+    )
     scores = {
-        "SA": sa, "PC": pc, "AVG": (sa + pc) / 2, "Instr": instruction, "Frame": frame,
-        "Temp": temporal, "Mass": parts["mass"], "Penetr": parts["depth"],
+        "SA": sa,
+        "PC": pc,
+        "AVG": (sa + pc) / 2,
+        "Instr": instruction,
+        "Frame": frame,
+        "Temp": temporal,
+        "Mass": parts["mass"],
+        "Penetr": parts["depth"],
     }
     scores["Total"] = sum(scores[name] for name in ("Instr", "Frame", "Temp", "Mass", "Penetr"))
     scores["PCcap"] = given * rest
@@ -69,9 +77,9 @@ def judge(video: Array, record: Record) -> dict[str, float]:
 
 
 def plausibility(reading: Reading) -> dict[str, float]:
-    """The factors of PC (dynamics, missing, mass, depth, still), and `jump`; the caption is unknown.
+    """The factors of PC (dynamics, missing, mass, depth, still), and `jump`.
 
-    All are 0 where nothing can be tracked.
+    The caption is not known. All are 0 where nothing can be tracked.
     """
     fit = best_fit(reading, admissible(reading))
     if fit is None:
@@ -164,7 +172,7 @@ def _jump(tracks: list[Track], fit: Fit) -> float:
 
 
 def _travel(track: Track, pour: bool) -> float:
-    """How far the object goes (px), or how much a pour grows (px of the coverage's root, tripled)."""
+    """How far the object goes, px; of a pour thrice the growth of its coverage's root."""
     if pour:
         return 3 * float(np.ptp(np.sqrt(track.mass)))
     xy = track.xy[track.clear]
@@ -180,5 +188,3 @@ def _blur(reading: Reading) -> float:
 def _score(name: str, quantity: float) -> float:
     """1 at 0, a half at the quantity's tolerance."""
     return float(2.0 ** -((quantity / TOLERANCE[name]) ** 2))
-
-

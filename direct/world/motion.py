@@ -113,8 +113,15 @@ def water(p: Values) -> Array:
 
 
 PATHS = {
-    "glide": glide, "slide": slide, "throw": throw, "drop": throw, "collide": collide,
-    "meet": collide, "wall": wall, "pendulum": pendulum, "water": water,
+    "glide": glide,
+    "slide": slide,
+    "throw": throw,
+    "drop": throw,
+    "collide": collide,
+    "meet": collide,
+    "wall": wall,
+    "pendulum": pendulum,
+    "water": water,
 }
 
 
@@ -161,12 +168,20 @@ def parameters(record: Record) -> Values:
     elif record.scene == "wall":
         p |= {"x": near + 4.0, "side": 1.0}
     elif record.scene == "pendulum":
-        p = {"radius": radius, "length": STRING[record.speed], "angle": -0.42 - 0.18 * place,
-             "phase": 0.0}
+        p = {
+            "radius": radius,
+            "length": STRING[record.speed],
+            "angle": -0.42 - 0.18 * place,
+            "phase": 0.0,
+        }
     elif record.scene == "water":
         up = record.material == "wood"
-        p |= {"x": 12.0 + 4.0 * place, "y": 20.0 - 3 * height if up else 11.0 + 3 * height,
-              "vx": DRIFT, "vy": -v if up else v}
+        p |= {
+            "x": 12.0 + 4.0 * place,
+            "y": 20.0 - 3 * height if up else 11.0 + 3 * height,
+            "vx": DRIFT,
+            "vy": -v if up else v,
+        }
     return {name: np.array([value]) for name, value in _mirror(p, sign).items()}
 
 

@@ -31,7 +31,7 @@ AXES = {  # the paper's axes (Sec. 4.2) -> the field that each one edits
 
 @dataclass(frozen=True)
 class Scene:
-    """One kind of event: its law (coarse label), setting, values of the optional fields, caption."""
+    """One kind of event: law (coarse label), setting, caption, values of the optional fields."""
 
     law: str
     setting: str
@@ -44,53 +44,73 @@ class Scene:
 
 SOLIDS, CONTACTS = ("rubber", "wood", "steel"), ("bounces", "sticks")
 SCENES = {
-    "glide": Scene("inertia", "ice", "a {size} {color} ball glides {speed} to the {direction} on ice"),
+    "glide": Scene(
+        "inertia", "ice", "a {size} {color} ball glides {speed} to the {direction} on ice"
+    ),
     "slide": Scene(
-        "friction", "planks",
+        "friction",
+        "planks",
         "a {size} {color} {material} block slides {speed} to the {direction} on a rough floor",
         materials=SOLIDS,
     ),
     "throw": Scene(
-        "gravity", "ground",
+        "gravity",
+        "ground",
         "a {size} {color} {material} ball is thrown {speed} to the {direction} and {contact} "
         "on the ground",
-        materials=SOLIDS, contacts=CONTACTS,
+        materials=SOLIDS,
+        contacts=CONTACTS,
     ),
     "drop": Scene(
-        "gravity", "ground",
+        "gravity",
+        "ground",
         "a {size} {color} {material} ball falls {speed} and {contact} on the ground",
-        materials=SOLIDS, contacts=CONTACTS, directions=(),
+        materials=SOLIDS,
+        contacts=CONTACTS,
+        directions=(),
     ),
     "collide": Scene(
-        "collision", "ice",
+        "collision",
+        "ice",
         "a {size} {color} {material} ball moves {speed} to the {direction} on ice and {contact} "
         "on hitting a {other} ball at rest",
-        materials=SOLIDS, contacts=CONTACTS, objects=2,
+        materials=SOLIDS,
+        contacts=CONTACTS,
+        objects=2,
     ),
     "meet": Scene(
-        "collision", "ice",
+        "collision",
+        "ice",
         "a {size} {color} {material} ball moves {speed} to the {direction} on ice and {contact} "
         "on meeting a {other} ball",
-        materials=SOLIDS, contacts=CONTACTS, objects=2,
+        materials=SOLIDS,
+        contacts=CONTACTS,
+        objects=2,
     ),
     "wall": Scene(
-        "impenetrability", "wall",
+        "impenetrability",
+        "wall",
         "a {size} {color} {material} ball rolls {speed} to the {direction} and {contact} on a wall",
-        materials=SOLIDS, contacts=CONTACTS,
+        materials=SOLIDS,
+        contacts=CONTACTS,
     ),
     "pendulum": Scene(
-        "oscillation", "pivot",
+        "oscillation",
+        "pivot",
         "a {size} {color} ball swings {speed} on a string to the {direction}",
     ),
     "water": Scene(
-        "buoyancy", "water",
+        "buoyancy",
+        "water",
         "a {size} {color} {material} ball moves {speed} in water and drifts to the {direction}",
         materials=("wood", "steel"),
     ),
     "pour": Scene(
-        "conservation", "spout",
+        "conservation",
+        "spout",
         "a {size} stream of {color} {material} pours {speed} onto the ground",
-        materials=("sand", "water"), directions=(),
+        materials=("sand", "water"),
+        directions=(),
     ),
 }
 

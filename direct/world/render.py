@@ -1,4 +1,4 @@
-"""From a record to pixels: a `Film` (positions, sizes, opacities per frame), then anti-aliased frames."""
+"""From a record to pixels: a `Film` (places, sizes, opacities), then anti-aliased frames."""
 
 from __future__ import annotations
 
@@ -8,14 +8,30 @@ from functools import lru_cache
 import numpy as np
 
 from .motion import (
-    FLOOR, FRAMES, HALF_SIDE, OTHER_RADIUS, PIVOT, SIZE, SPEED, SPEED_JITTER, SURFACE, WALL, Array, parameters,
-    path, pour_volume,
+    FLOOR,
+    FRAMES,
+    HALF_SIDE,
+    OTHER_RADIUS,
+    PIVOT,
+    SIZE,
+    SPEED,
+    SPEED_JITTER,
+    SURFACE,
+    WALL,
+    Array,
+    parameters,
+    path,
+    pour_volume,
 )
 from .record import BACKGROUNDS, COLORS, RADIUS, SCENES, Record
 
 GROUNDS = {
-    "ice": (0.70, 0.86, 0.93), "planks": (0.55, 0.40, 0.26), "ground": (0.38, 0.46, 0.33),
-    "wall": (0.38, 0.46, 0.33), "water": (0.70, 0.64, 0.50), "spout": (0.38, 0.46, 0.33),
+    "ice": (0.70, 0.86, 0.93),
+    "planks": (0.55, 0.40, 0.26),
+    "ground": (0.38, 0.46, 0.33),
+    "wall": (0.38, 0.46, 0.33),
+    "water": (0.70, 0.64, 0.50),
+    "spout": (0.38, 0.46, 0.33),
 }
 BRICK, SPOUT, STRING_COLOR = (0.46, 0.30, 0.27), (0.30, 0.33, 0.38), (0.36, 0.36, 0.40)
 WATER_TINT, WATER_SHARE = np.array((0.30, 0.62, 0.72)), 0.45
@@ -59,7 +75,9 @@ def render(record: Record, scenes_film: Film | None = None) -> Array:
         if record.scene == "pendulum":
             frames = _over(frames, _string(shown.xy[:, 0]), STRING_COLOR)
         shape = square if record.scene == "slide" else disk
-        for k, color in reversed(list(enumerate((record.color, record.other)[: shown.xy.shape[1]]))):
+        for k, color in reversed(
+            list(enumerate((record.color, record.other)[: shown.xy.shape[1]]))
+        ):
             alpha = shape(shown.xy[:, k], shown.radius[:, k])
             frames = _over(frames, alpha * shown.opacity[:, k, None, None], COLORS[color])
     return np.rint(frames * 255).astype(np.uint8)
@@ -88,7 +106,7 @@ def setting_image(setting: str, background: str, side: str = "right", place: int
     if setting == "spout":
         image = _over(image, ((abs(X - place) < 3.5) & (Y < SPOUT_BOTTOM)).astype(float), SPOUT)
     if setting == "pivot":
-        image = _over(image, ((abs(X - PIVOT[0]) < 3) & (Y < PIVOT[1])).astype(float), SPOUT)
+        image = _over(image, ((abs(X - PIVOT[0]) < 3) & (PIVOT[1] > Y)).astype(float), SPOUT)
     image.setflags(write=False)
     return image
 

@@ -16,7 +16,7 @@ BATCH = 16
 
 
 def sampler(transformer: Any, pipeline: Any, config: Config) -> Callable[[Sequence[Clip]], Array]:
-    """A function from clips to the videos [N, T, H, W, 3] that `transformer` makes of their captions."""
+    """A function from clips to the videos [N, T, H, W, 3] that the model makes of them."""
 
     def render(clips: Sequence[Clip]) -> Array:
         length = config.model.text_length
@@ -27,8 +27,9 @@ def sampler(transformer: Any, pipeline: Any, config: Config) -> Callable[[Sequen
             config.evaluate.seed, [clip.id for clip in clips], shape, generate.EVALUATION
         )
         latents = [
-            generate.sample(transformer, prompts[k : k + BATCH], negative, noise[k : k + BATCH],
-                            config.sample)
+            generate.sample(
+                transformer, prompts[k : k + BATCH], negative, noise[k : k + BATCH], config.sample
+            )
             for k in range(0, len(clips), BATCH)
         ]
         return models.decode_latents(pipeline, torch.cat(latents))

@@ -34,9 +34,13 @@ def gif(path: Path, videos: Sequence[Array], columns: int = 4, fps: int = 8) -> 
     blank = np.full_like(videos[0], 255)
     padded = [*videos, *[blank] * (-len(videos) % columns)]
     for t in range(len(videos[0])):
-        tiles = [np.pad(video[t], ((gap, gap), (gap, gap), (0, 0)), constant_values=255)
-                 for video in padded]
-        rows = [np.concatenate(tiles[k : k + columns], axis=1) for k in range(0, len(tiles), columns)]
+        tiles = [
+            np.pad(video[t], ((gap, gap), (gap, gap), (0, 0)), constant_values=255)
+            for video in padded
+        ]
+        rows = [
+            np.concatenate(tiles[k : k + columns], axis=1) for k in range(0, len(tiles), columns)
+        ]
         frames.append(_enlarge(np.concatenate(rows)))
     path.parent.mkdir(parents=True, exist_ok=True)
     frames[0].save(path, save_all=True, append_images=frames[1:], duration=1000 // fps, loop=0)

@@ -109,7 +109,9 @@ def matte(frames: Array, stage: Stage) -> tuple[Array, Array, Array]:
     offset = frames - stage.image
     alpha = np.einsum("thwc,khwc->thwk", offset, toward) / (toward**2).sum(-1).transpose(1, 2, 0)
     alpha = np.clip(alpha, 0, 1)
-    distance = ((offset[..., None, :] - alpha[..., None] * toward.transpose(1, 2, 0, 3)) ** 2).sum(-1)
+    distance = ((offset[..., None, :] - alpha[..., None] * toward.transpose(1, 2, 0, 3)) ** 2).sum(
+        -1
+    )
     best = distance.argmin(-1)
     chosen = np.take_along_axis(alpha, best[..., None], -1)[..., 0]
     residual = np.sqrt(np.take_along_axis(distance, best[..., None], -1)[..., 0])
@@ -125,7 +127,12 @@ def _track(color: str, alpha: Array) -> Track:
     x, y = (weight * X).sum((1, 2)), (weight * Y).sum((1, 2))
     spread = np.sqrt(np.maximum((weight * X**2).sum((1, 2)) - x**2, 0))
     xy = np.where(visible[:, None], np.stack([x, y], -1), np.nan)
-    edge = alpha[:, 0].sum(-1) + alpha[:, -1].sum(-1) + alpha[:, :, 0].sum(-1) + alpha[:, :, -1].sum(-1)
+    edge = (
+        alpha[:, 0].sum(-1)
+        + alpha[:, -1].sum(-1)
+        + alpha[:, :, 0].sum(-1)
+        + alpha[:, :, -1].sum(-1)
+    )
     ideal = 1 / (3 * np.sqrt(np.maximum(np.median(mass), 1.0) / np.pi))  # ring of half coverage
     partial = (alpha * (1 - alpha)).sum() / max(mass.sum(), 1e-9)
     return Track(color, xy, mass, spread, visible & (edge < 0.3), max(partial / ideal - 1, 0.0))

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from ..files import stable_seed, write_text
-from .corpus import Clip, corpus
+from .corpus import Clip
 from .impossible import EDITS
 from .judge import METRICS, judge
 from .motion import Array
@@ -35,9 +35,11 @@ class Separation:
 
 
 def reference_rows(
-    clips: Sequence[Clip], models: dict[str, Callable[[Sequence[Clip]], Array]], rebuild: Reconstruct
+    clips: Sequence[Clip],
+    models: dict[str, Callable[[Sequence[Clip]], Array]],
+    rebuild: Reconstruct,
 ) -> dict[str, dict[str, float]]:
-    """Mean scores of ground truth, its reconstruction, frozen and mis-captioned clips, and models."""
+    """Mean scores of ground truth, its reconstruction, broken versions of it, and models."""
     videos = np.stack([clip.video() for clip in clips])
     shifted = [clips[(i + 1) % len(clips)].record for i in range(len(clips))]
     records = [clip.record for clip in clips]
@@ -55,7 +57,9 @@ def _mean(videos: Array, records: Sequence) -> dict[str, float]:  # type: ignore
     return {name: float(np.mean([score[name] for score in scores])) for name in METRICS}
 
 
-def separations(clips: Sequence[Clip], rebuild: Reconstruct, progress: Progress) -> list[Separation]:
+def separations(
+    clips: Sequence[Clip], rebuild: Reconstruct, progress: Progress
+) -> list[Separation]:
     """Every edit at every size of its curve, on the clips that it applies to."""
     truth = {clip.id: clip.video() for clip in clips}
     again = dict(zip(truth, rebuild(np.stack(list(truth.values()))), strict=True))
@@ -71,8 +75,10 @@ def separations(clips: Sequence[Clip], rebuild: Reconstruct, progress: Progress)
                 pairs.append((clip, render(clip.record, film)))
         edited = rebuild(np.stack([video for _, video in pairs]))
         plain = [[scored[clip.id][0] for clip, _ in pairs], [_pc(v, c) for c, v in pairs]]
-        decoded = [[scored[clip.id][1] for clip, _ in pairs],
-                   [_pc(v, c) for (c, _), v in zip(pairs, edited, strict=True)]]
+        decoded = [
+            [scored[clip.id][1] for clip, _ in pairs],
+            [_pc(v, c) for (c, _), v in zip(pairs, edited, strict=True)],
+        ]
         found.append(Separation(edit, size, len(pairs), auc(*plain), auc(*decoded)))
         progress("edits", done + 1, len(jobs))
     return found
@@ -94,29 +100,49 @@ def report(
 ) -> None:
     """Writes world_judge.md and world_judge.svg."""
     lines = [
-        "# The world judge, judged", "",
+        "# The world judge, judged",
+        "",
         f"{clips} validation prompts; {note} Written by `python -m direct.world validate`.",
-        "The columns carry the names of the paper's benchmarks; the scale is the world judge's own.",
-        "", "## Reference rows", "",
-        "| | " + " | ".join(METRICS) + " |", "|---|" + "---:|" * len(METRICS),
+        "The columns are named as the paper's; the scale is the world judge's own.",
+        "",
+        "## Reference rows",
+        "",
+        "| | " + " | ".join(METRICS) + " |",
+        "|---|" + "---:|" * len(METRICS),
     ]
     lines += [
         f"| {name} | " + " | ".join(f"{row[metric]:.3f}" for metric in METRICS) + " |"
         for name, row in rows.items()
     ]
     lines += [
-        "", "## Ground truth against impossible edits: ROC-AUC of PC", "",
-        "At the stated size; the caption is not known to PC.", "",
-        "| edit | size | clips | on renders | after the VAE |", "|---|---:|---:|---:|---:|",
+        "",
+        "## Ground truth against impossible edits: ROC-AUC of PC",
+        "",
+        "At the stated size; the caption is not known to PC.",
+        "",
+        "| edit | size | clips | on renders | after the VAE |",
+        "|---|---:|---:|---:|---:|",
     ]
     for one in found:
         if one.size == EDITS[one.edit][2]:
-            lines.append(f"| {one.edit} | {one.size:g} {EDITS[one.edit][1]} | {one.clips} | "
-                         f"{one.truth:.3f} | {one.reconstructed:.3f} |")
-    lines += ["", "## The curve over the edit's size", "", "![ROC-AUC over size](world_judge.svg)", "",
-              "| edit | size | on renders | after the VAE |", "|---|---:|---:|---:|"]
-    lines += [f"| {one.edit} | {one.size:g} {EDITS[one.edit][1]} | {one.truth:.3f} | "
-              f"{one.reconstructed:.3f} |" for one in found]
+            lines.append(
+                f"| {one.edit} | {one.size:g} {EDITS[one.edit][1]} | {one.clips} | "
+                f"{one.truth:.3f} | {one.reconstructed:.3f} |"
+            )
+    lines += [
+        "",
+        "## The curve over the edit's size",
+        "",
+        "![ROC-AUC over size](world_judge.svg)",
+        "",
+        "| edit | size | on renders | after the VAE |",
+        "|---|---:|---:|---:|",
+    ]
+    lines += [
+        f"| {one.edit} | {one.size:g} {EDITS[one.edit][1]} | {one.truth:.3f} | "
+        f"{one.reconstructed:.3f} |"
+        for one in found
+    ]
     write_text(folder / "world_judge.md", "\n".join(lines) + "\n")
     _plot(folder / "world_judge.svg", found)
 
@@ -133,8 +159,13 @@ def _plot(path: Path, found: list[Separation]) -> None:
         mine = [one for one in found if one.edit == edit]
         sizes = [one.size for one in mine]
         panel.plot(sizes, [one.truth for one in mine], "o-", label="renders", color="#0072b2")
-        panel.plot(sizes, [one.reconstructed for one in mine], "s--", label="after the VAE",
-                   color="#d55e00")
+        panel.plot(
+            sizes,
+            [one.reconstructed for one in mine],
+            "s--",
+            label="after the VAE",
+            color="#d55e00",
+        )
         panel.axvline(EDITS[edit][2], color="0.7", lw=1, zorder=0)
         panel.set(title=edit, xlabel=EDITS[edit][1], ylim=(0.45, 1.02))
     panels[0, 0].set_ylabel("ROC-AUC of PC")

@@ -13,8 +13,10 @@ from direct.world.record import SCENES, draw
 
 
 def test_prompts_of_the_corpora_are_disjoint():
-    prompts = {split: {clip.caption for clip in corpus(split, 300)}
-               for split in ("evaluation", "validation", "post_training", "pretraining")}
+    prompts = {
+        split: {clip.caption for clip in corpus(split, 300)}
+        for split in ("evaluation", "validation", "post_training", "pretraining")
+    }
     trained = prompts["post_training"] | prompts["pretraining"]
     assert len(prompts["evaluation"]) == len(prompts["validation"]) == 300
     assert not prompts["evaluation"] & (prompts["validation"] | trained)

@@ -14,8 +14,18 @@ from direct.world.render import film
 from direct.world.track import read
 from direct.world.validate import auc
 
-FULL = {"SA": 1, "PC": 1, "AVG": 1, "Instr": 3, "Frame": 1, "Temp": 1, "Mass": 1, "Penetr": 1,
-        "Total": 7, "PCcap": 1}
+FULL = {
+    "SA": 1,
+    "PC": 1,
+    "AVG": 1,
+    "Instr": 3,
+    "Frame": 1,
+    "Temp": 1,
+    "Mass": 1,
+    "Penetr": 1,
+    "Total": 7,
+    "PCcap": 1,
+}
 
 
 @pytest.fixture(scope="module")
@@ -71,23 +81,31 @@ def test_impossible_edits_are_told_apart(edit, clips, truth):
 
 def test_shuffled_captions_lower_adherence_and_leave_pc_alone(clips, truth):
     shuffled = [judge(clip.video(), clips[i - 1].record) for i, clip in enumerate(clips)]
+
     def mean(rows, name):
         return np.mean([row[name] for row in rows])
+
     assert mean(shuffled, "SA") < 0.4 * mean(truth, "SA")
     assert mean(shuffled, "PCcap") < 0.4 * mean(truth, "PCcap")
     assert [row["PC"] for row in shuffled] == [row["PC"] for row in truth]
 
 
 def test_a_static_clip_scores_low(clips):
-    rows = [judge(np.repeat(clip.video()[:1], 17, axis=0), clip.record)["PC"] for clip in clips[:20]]
+    rows = [
+        judge(np.repeat(clip.video()[:1], 17, axis=0), clip.record)["PC"] for clip in clips[:20]
+    ]
     assert np.mean(rows) < 0.05
 
 
-@pytest.mark.parametrize("video", [
-    np.zeros((17, 32, 32, 3), np.uint8),
-    np.full((17, 32, 32, 3), 255, np.uint8),
-    np.random.default_rng(0).integers(0, 256, (17, 32, 32, 3), dtype=np.uint8),
-], ids=["black", "white", "noise"])
+@pytest.mark.parametrize(
+    "video",
+    [
+        np.zeros((17, 32, 32, 3), np.uint8),
+        np.full((17, 32, 32, 3), 255, np.uint8),
+        np.random.default_rng(0).integers(0, 256, (17, 32, 32, 3), dtype=np.uint8),
+    ],
+    ids=["black", "white", "noise"],
+)
 def test_pictures_of_nothing_get_no_marks(video, clips):
     scores = judge(video, clips[0].record)
     assert set(scores) == set(METRICS) and np.isfinite(list(scores.values())).all()

@@ -5,7 +5,17 @@ import pytest
 from scipy.integrate import solve_ivp
 
 from direct.world.motion import (
-    FLOOR, FRAMES, GRAVITY, OTHER_RADIUS, PIVOT, SIZE, WALL, bounce, parameters, path, period,
+    FLOOR,
+    FRAMES,
+    GRAVITY,
+    OTHER_RADIUS,
+    PIVOT,
+    SIZE,
+    WALL,
+    bounce,
+    parameters,
+    path,
+    period,
     pour_volume,
 )
 from direct.world.record import SCENES, draw
@@ -42,15 +52,23 @@ def test_bounces_match_small_steps(restitution, start):
 @pytest.mark.parametrize("length", [9.0, 20.0])
 def test_pendulum_is_the_large_angle_one(length):
     angle = -0.6
-    xy = path("pendulum", {"radius": [2.5], "length": [length], "angle": [angle], "phase": [0.0]})[0]
+    xy = path("pendulum", {"radius": [2.5], "length": [length], "angle": [angle], "phase": [0.0]})[
+        0
+    ]
     exact = solve_ivp(
-        lambda t, s: [s[1], -GRAVITY / length * np.sin(s[0])], (0, FRAMES), [angle, 0.0],
-        t_eval=TIMES, rtol=1e-10, atol=1e-12,
+        lambda t, s: [s[1], -GRAVITY / length * np.sin(s[0])],
+        (0, FRAMES),
+        [angle, 0.0],
+        t_eval=TIMES,
+        rtol=1e-10,
+        atol=1e-12,
     ).y[0]
     theta = np.arctan2(xy[:, 0, 0] - PIVOT[0], xy[:, 0, 1] - PIVOT[1])
     assert np.allclose(theta, exact, atol=1e-7)
-    again = path("pendulum", {"radius": [2.5], "length": [length], "angle": [angle],
-                              "phase": [period(length, angle)]})[0]
+    again = path(
+        "pendulum",
+        {"radius": [2.5], "length": [length], "angle": [angle], "phase": [period(length, angle)]},
+    )[0]
     assert np.allclose(xy, again, atol=1e-8)
 
 
@@ -59,8 +77,17 @@ def test_pendulum_is_the_large_angle_one(length):
 def test_collisions_conserve_momentum(restitution, velocities):
     v, other_v = velocities
     x, other_x = (6.0, 16.0) if v > 0 else (26.0, 16.0)
-    xy = path("collide", {"radius": [4.0], "restitution": [restitution], "x": [x], "vx": [v],
-                          "other_x": [other_x], "other_vx": [other_v]})[0, :, :, 0]
+    xy = path(
+        "collide",
+        {
+            "radius": [4.0],
+            "restitution": [restitution],
+            "x": [x],
+            "vx": [v],
+            "other_x": [other_x],
+            "other_vx": [other_v],
+        },
+    )[0, :, :, 0]
     masses = np.array([4.0**2, OTHER_RADIUS**2])
     first, last = xy[1] - xy[0], xy[-1] - xy[-2]
     assert masses @ last == pytest.approx(masses @ first)
