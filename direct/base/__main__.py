@@ -35,7 +35,7 @@ VAE_PLAN = [(5, 8, 3400), (17, 3, 1300)]  # (frames, clips per process, steps)
 VAE_RATE = 2e-3
 DECODER_PLAN = [(17, 4, 3000)]
 DECODER_RATE = 1e-3
-TRANSFORMER = {"steps": 12_000, "batch": 16, "rate": 2e-3, "shift": 2.0}
+TRANSFORMER: dict[str, Any] = {"steps": 12_000, "batch": 16, "rate": 2e-3, "shift": 2.0}
 
 
 def main() -> None:
@@ -87,7 +87,7 @@ def stage(done: Path, run: Callable[[], None], processes: int) -> None:
         write_json(done / "done.json", settings())
 
 
-def in_background(done: Path, run: Callable[[], None]) -> mp.Process:
+def in_background(done: Path, run: Callable[[], None]) -> Any:
     process = mp.get_context("spawn").Process(target=stage, args=(done, run, 1))
     process.start()
     return process

@@ -7,6 +7,7 @@ Gauss-Newton over a batch of closed-form paths.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cache
 from itertools import product
@@ -111,10 +112,8 @@ def _variants(scene: str) -> tuple[Candidate, ...]:
 
 def captioned(record: Record) -> Candidate:
     """The one law of a caption, with its speed and direction as bounds."""
-    speed, sign = (
-        SPEED.get(record.scene, {}).get(record.speed),
-        -1 if record.direction == "left" else 1,
-    )
+    speed = SPEED.get(record.scene, {}).get(record.speed, 0.0)
+    sign = -1 if record.direction == "left" else 1
     bounds: dict[str, tuple[float, float]] = {}
     if record.scene == "drop":
         bounds["vy"] = _around(speed)
@@ -123,7 +122,7 @@ def captioned(record: Record) -> Candidate:
         bounds["vx"] = (0.05, 1.0) if sign > 0 else (-1.0, -0.05)
     elif record.scene == "pendulum":
         bounds["angle"] = (-1.2, -0.2) if sign > 0 else (0.2, 1.2)
-    elif speed is not None and record.scene != "pour":
+    elif record.scene != "pour":
         bounds["vx"] = _around(sign * speed)
     return Candidate(
         record.scene, record.material, record.contact, record.speed, record.direction, bounds
@@ -182,7 +181,7 @@ def _fit_tracks(tracks: list[Track], candidate: Candidate, order: tuple[int, ...
     return Fit(candidate, float(rms[best]), values, simulate(theta[best : best + 1])[0], order)
 
 
-def gauss_newton(errors, theta: Array, low: Array, high: Array) -> Array:  # type: ignore[no-untyped-def]
+def gauss_newton(errors: Callable[[Array], Array], theta: Array, low: Array, high: Array) -> Array:
     """Damped Gauss-Newton for a batch of starts [B, n], clipped to bounds; keeps what improves."""
     n = theta.shape[1]
     damping = np.full(len(theta), 1e-3)

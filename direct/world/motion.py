@@ -210,7 +210,7 @@ def _turn(x: Array, before: Array, after: Array, when: Array) -> Array:
     return x + before * np.minimum(TIMES, when) + after * late
 
 
-def _points(x: Array, y: Array) -> Array:
+def _points(x: Array, y: Array | float) -> Array:
     """[B, T] coordinates (either may broadcast) as [B, T, 1, 2]."""
     x, y = np.broadcast_arrays(x + 0 * TIMES, y + 0 * TIMES)
     return np.stack([x, y], axis=-1)[:, :, None]

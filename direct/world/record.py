@@ -180,4 +180,6 @@ def perturb(record: Record, axis: str, rng: np.random.Generator) -> Record | Non
     if axis == "material" and record.contact == "sticks":
         return None  # restitution is zero whatever the material
     others = [value for value in options(record.scene, field) if value != getattr(record, field)]
-    return replace(record, **{field: str(rng.choice(others))}) if others else None
+    if not others:
+        return None
+    return replace(record, **{field: str(rng.choice(others))})  # type: ignore[arg-type]

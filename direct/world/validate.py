@@ -17,6 +17,7 @@ from .corpus import Clip
 from .impossible import EDITS
 from .judge import METRICS, judge
 from .motion import Array
+from .record import Record
 from .render import render
 
 Reconstruct = Callable[[Array], Array]  # uint8 [N, T, H, W, 3] -> the same, through the VAE
@@ -52,7 +53,7 @@ def reference_rows(
     return rows | {name: _mean(make(clips), records) for name, make in models.items()}
 
 
-def _mean(videos: Array, records: Sequence) -> dict[str, float]:  # type: ignore[type-arg]
+def _mean(videos: Array, records: Sequence[Record]) -> dict[str, float]:
     scores = [judge(video, record) for video, record in zip(videos, records, strict=True)]
     return {name: float(np.mean([score[name] for score in scores])) for name in METRICS}
 
