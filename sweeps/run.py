@@ -20,7 +20,7 @@ from direct.config import Config, override, profile
 from direct.errors import UserError, command, nearest
 
 from .ablations import ABLATIONS, Ablation, Cell, cells
-from .cell import STAGES, read_json, read_result, timed
+from .cell import STAGES, commit, read_json, read_result, timed
 from .estimate import DEFAULTS, HARD_NEGATIVE_SECONDS, Estimator, words
 from .progress import Display
 from .results import folder
@@ -29,14 +29,13 @@ VERBS = ("status", "report")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    options = _parse(arguments)
-    prompts = [] if options.prompts is None else [f"evaluate.prompts={options.prompts}"]
-    base = override(profile(options.profile), *options.set, *prompts)
+    options = options_of(arguments)
+    base = base_of(options)
     out = Path(options.out)
     root = folder(base.profile, out)
     if options.sweep in VERBS:
         for table in ABLATIONS.values():
-            planned = _cells(table, base, options)
+            planned = planned_cells(table, base, options)
             if options.sweep == "status":
                 print(_state_line(table, planned, root))
             elif _has_report(table, planned, root, out / "reports" / base.profile):
@@ -45,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.sweep not in ABLATIONS:
         raise UserError(f"{options.sweep} is not a sweep; {nearest(options.sweep, _names())}")
     table = _rows(ABLATIONS[options.sweep], options)
-    planned = _cells(table, base, options)
+    planned = planned_cells(table, base, options)
     if options.dry_run:
         print(_listing(table, planned, root, _workers(options, base)))
         return 0
@@ -59,7 +58,8 @@ def _has_report(table: Ablation, planned: list[Cell], root: Path, folder: Path) 
     return all((root / cell.id / "result.json").exists() for cell in planned)
 
 
-def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+def options_of(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """The command line's options."""
     parser = argparse.ArgumentParser(
         prog="python -m sweeps.run", description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -79,6 +79,12 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
+def base_of(options: argparse.Namespace) -> Config:
+    """The configuration under every row: the profile's, with `--set` and `--prompts`."""
+    prompts = [] if options.prompts is None else [f"evaluate.prompts={options.prompts}"]
+    return override(profile(options.profile), *options.set, *prompts)
+
+
 def _names() -> list[str]:
     return [*ABLATIONS, *VERBS]
 
@@ -89,7 +95,8 @@ def _rows(table: Ablation, options: argparse.Namespace) -> Ablation:
     return replace(table, rows=tuple(row for row in table.rows if not row.reference))
 
 
-def _cells(table: Ablation, base: Config, options: argparse.Namespace) -> list[Cell]:
+def planned_cells(table: Ablation, base: Config, options: argparse.Namespace) -> list[Cell]:
+    """The cells that these options ask for."""
     return cells(_rows(table, options), base, _seeds(options.seeds) or table.seeds)
 
 
@@ -173,6 +180,8 @@ def _run(table: Ablation, planned: list[Cell], out: Path, base: Config, workers:
     root, cache = folder(base.profile, out), out / "cache" / base.profile
     start = time.monotonic()
     failed: dict[str, str] = {}
+    if said := _made_elsewhere(planned, root):
+        print(said)
     if left := [cell for cell in planned if not read_result(root / cell.id)]:
         from . import pool, study
 
@@ -189,6 +198,17 @@ def _run(table: Ablation, planned: list[Cell], out: Path, base: Config, workers:
     for cell, reason in failed.items():
         print(f"failed: {cell}: {reason}")
     return 1 if failed else 0
+
+
+def _made_elsewhere(planned: list[Cell], root: Path) -> str | None:
+    """Results are kept when the code changes, but never silently."""
+    found = [result for cell in planned if (result := read_result(root / cell.id))]
+    others = [r for r in found if r["provenance"]["commit"] != commit()]
+    if not others:
+        return None
+    names = ", ".join(sorted({r["provenance"]["commit"] for r in others}))
+    return (f"{len(others)} of {len(found)} finished cells were made at commit {names}, not at "
+            f"{commit()}; they are kept (to make them anew: --out, or remove {root})")
 
 
 def prepare(left: list[Cell], cache: Path, root: Path, workers: int, display: Display) -> float:

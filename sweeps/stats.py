@@ -163,24 +163,33 @@ def components(d: Array) -> Components:
     return Components(max(0.0, (ms_s - ms_sp) / P), max(0.0, (ms_p - ms_sp) / S), ms_sp)
 
 
-def planned_detectable(parts: Components, seeds: int, prompts: int, contrasts: int) -> float:
-    """`detectable` before the run: with these components, so many seeds and prompts."""
-    ms_s = parts.rest + prompts * parts.seed
-    ms_p = parts.rest + seeds * parts.prompt
-    free = ms_s + ms_p - parts.rest
-    df = free**2 / (ms_s**2 / (seeds - 1) + ms_p**2 / (prompts - 1)
-                    + parts.rest**2 / ((seeds - 1) * (prompts - 1)))
-    return detectable((free / (seeds * prompts)) ** 0.5, df, contrasts)
+def planned_detectable(parts: Components, seeds: int, prompts: int, contrasts: int = 1, *,
+                       repeats: int = 1000) -> float:
+    """Before the run: the difference that 80 % of simulated studies of this size would find.
+
+    A study finds `d` when `d + error > critical * se`, so the answer is a quantile over studies.
+    """
+    from scipy import special
+
+    errors = simulated(seeds, prompts, parts, repeats)
+    variance, df = variance_of_mean(errors)
+    critical = special.stdtrit(df, 1 - ALPHA / (2 * contrasts))
+    return float(np.quantile(critical * variance**0.5 - errors.mean((-2, -1)), POWER))
+
+
+def simulated(S: int, P: int, parts: Components, repeats: int, seed: int = 0) -> Array:
+    """Gaussian studies of true difference 0, `[repeats, S, P]`."""
+    rng = np.random.default_rng(seed)
+    return (parts.seed**0.5 * rng.standard_normal((repeats, S, 1))
+            + parts.prompt**0.5 * rng.standard_normal((repeats, 1, P))
+            + parts.rest**0.5 * rng.standard_normal((repeats, S, P)))
 
 
 def coverage(S: int, P: int, parts: Components, *, repeats: int = 4000, seed: int = 0) -> float:
-    """Share of simulated Gaussian studies whose 95 % interval holds the true mean (0)."""
+    """Share of simulated studies whose 95 % interval holds the true mean (0)."""
     from scipy import special
 
-    rng = np.random.default_rng(seed)
-    d = (parts.seed**0.5 * rng.standard_normal((repeats, S, 1))
-         + parts.prompt**0.5 * rng.standard_normal((repeats, 1, P))
-         + parts.rest**0.5 * rng.standard_normal((repeats, S, P)))
+    d = simulated(S, P, parts, repeats, seed)
     variance, df = variance_of_mean(d)
     inside = np.abs(d.mean((-2, -1))) <= special.stdtrit(df, 1 - ALPHA / 2) * variance**0.5
     return float(inside.mean())

@@ -124,7 +124,9 @@ def test_components_are_recovered_and_plan_the_run():
     mean = np.mean([(c.seed, c.prompt, c.rest) for c in found], axis=0)
     np.testing.assert_allclose(mean, (0.16, 1.0, 0.49), rtol=0.1)
     parts = Components(0.001, 0.01, 0.04)
-    more = [stats.planned_detectable(parts, S, P, 4) for S, P in ((3, 192), (6, 192), (9, 768))]
+    more = [stats.planned_detectable(parts, S, P, 4) for S, P in ((3, 96), (6, 96), (12, 192))]
     assert more == sorted(more, reverse=True)
+    prompts_alone = stats.planned_detectable(Components(0, 1.0, 0), 3, 100, 4, repeats=4000)
+    assert prompts_alone == pytest.approx(stats.detectable(0.1, 99, 4), rel=0.05)
     with pytest.raises(ValueError, match="2 seeds"):
         stats.components(np.zeros((1, 5)))

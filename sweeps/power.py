@@ -1,0 +1,51 @@
+"""What a pilot says about the seeds and prompts that a table needs.
+
+    python -m sweeps.run lambda_hard --prompts 48          # the pilot
+    python -m sweeps.power lambda_hard --prompts 48        # same options: variance components, MDE
+
+For each declared PC contrast: variance components of the paired differences, and the minimum
+detectable difference (80 % power, after Holm) over a grid of seeds and prompts, in points.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from direct.errors import UserError, command, nearest
+
+from .ablations import ABLATIONS, METRICS
+from .results import folder, read_all
+from .run import base_of, options_of, planned_cells
+from .stats import components, planned_detectable
+from .tables import build
+
+SEEDS, PROMPTS = (3, 4, 5, 6, 8), (96, 192, 288, 384)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    options = options_of(arguments)
+    if options.sweep not in ABLATIONS:
+        raise UserError(f"{options.sweep} is not a sweep; {nearest(options.sweep, ABLATIONS)}")
+    ablation = ABLATIONS[options.sweep]
+    base = base_of(options)
+    table = build(ablation, planned_cells(ablation, base, options),
+                  read_all(folder(base.profile, Path(options.out))))
+    for label, metric in ablation.contrasts:
+        value = next(line for line in table.lines if line.row.label == label).values.get(metric)
+        if metric != "PC" or value is None or value.differences is None:
+            continue
+        points = METRICS[metric].scale * value.differences
+        parts = components(points)
+        print(f"\n{metric}, {label} minus {ablation.baseline}, {points.shape[0]} seeds x "
+              f"{points.shape[1]} prompts: variances in points^2: seed {parts.seed:.3f}, "
+              f"prompt {parts.prompt:.3f}, rest {parts.rest:.3f}")
+        print("seeds" + "".join(f"{f'{P} prompts':>14}" for P in PROMPTS))
+        for S in SEEDS:
+            sizes = [planned_detectable(parts, S, P, len(ablation.contrasts)) for P in PROMPTS]
+            print(f"{S:>5}" + "".join(f"{size:>14.2f}" for size in sizes))
+    return 0
+
+
+if __name__ == "__main__":
+    command(main)
