@@ -35,9 +35,9 @@ def svg(table: Table) -> str:
         FigureCanvasSVG(figure)
         axes = figure.subplots(3, len(metrics), squeeze=False)
         # Fixed margins: matplotlib's automatic layouts draw everything several times.
-        figure.subplots_adjust(left=0.15 / len(metrics), right=0.995, top=0.96, wspace=0.25,
-                               bottom=0.06 if table.ablation.axis else 0.16,
-                               hspace=0.45 if table.ablation.axis else 0.95)
+        left, bottom, gap = (0.2, 0.06, 0.45) if table.ablation.axis else (0.4, 0.16, 0.95)
+        figure.subplots_adjust(left=left / len(metrics), bottom=bottom, right=0.995, top=0.96,
+                               wspace=0.25, hspace=gap)
         for column, metric in zip(axes.T, metrics, strict=True):
             _scores(column[0], table, metric)
             _differences(column[1], table, metric)
@@ -115,12 +115,13 @@ def _paper(ax: Any, table: Table, metric: str) -> None:
 def _decorate(ax: Any, table: Table, x: dict[str, float]) -> None:
     if table.ablation.axis:
         ax.set_xscale("log")
+        ax.margins(x=0.12)
         ax.set_xlabel(table.ablation.header)
     ax.set_xticks(list(x.values()), [plain(label) for label in x])
     if not table.ablation.axis:
+        ax.set_xlim(-0.5, len(x) - 0.5)
         ax.tick_params(axis="x", rotation=30)
         for tick in ax.get_xticklabels():
             tick.set_ha("right")
     ax.minorticks_off()
-    ax.margins(x=0.12)
     ax.grid(axis="y", linewidth=0.3)
