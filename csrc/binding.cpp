@@ -146,6 +146,7 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> velocity_loss(
   Optional inputs[direct::INPUTS] = {v, x, eps, x_rand, eps_rand, x_hard, eps_hard, v_ref};
   for (int i = 0; i < direct::INPUTS; ++i) {
     if (!inputs[i]) continue;
+    p.present |= 1u << i;
     STD_TORCH_CHECK(inputs[i]->dim() == v.dim() && inputs[i]->numel() == v.numel() &&
                         inputs[i]->scalar_type() == v.scalar_type(),
                     "direct: input ", i, " differs from v in shape or type");
@@ -163,10 +164,14 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> velocity_loss(
   if (weight) p.weight = static_cast<const float*>(weight->const_data_ptr());
   p.weight_terms = !weight ? 0 : weight->dim() == 2 ? 4 : 1;
   const double coefficients[] = {1.0, -lambda_rand, -lambda_hard, lambda_anc};
-  for (int k = 0; k < direct::TERMS; ++k) p.coefficient[k] = float(coefficients[k]);
   p.threshold = float(threshold), p.alpha_dot = float(alpha_dot), p.sigma_dot = float(sigma_dot);
   p.batch = v.size(0);
   p.elements = p.batch ? v.numel() / p.batch : 0;
+  for (int k = 0; k < direct::TERMS; ++k) {
+    p.coefficient[k] = float(coefficients[k]);
+    const bool used = p.noise[k] != Source::ABSENT && v.numel();
+    p.per_element[k] = used ? float(2 / (double(p.batch) * double(p.elements)) * coefficients[k]) : 0.0f;
+  }
 
   Tensor loss = floats(v, {}), distances = floats(v, {p.batch, 4}), alignment = floats(v, {p.batch, 2});
   const auto sizes = v.sizes();

@@ -30,11 +30,6 @@ using direct::TERMS;
 constexpr int BLOCK = 256;
 constexpr int LANES = 16;
 
-HD float widen(uint16_t value) { return from_bf16(value); }
-HD float widen(float value) { return value; }
-HD void narrow(float value, uint16_t* out) { *out = to_bf16(value); }
-HD void narrow(float value, float* out) { *out = value; }
-
 // e = m (v - (alpha_dot x + sigma_dot eps)); `eps` is of the inputs' type, or drawn floats.
 template <class T, class E>
 HD void residual(const T* v, const T* x, const E* eps, const Problem& p, int count, float* e) {
@@ -55,18 +50,14 @@ void draw_block(Key key, uint32_t term, uint64_t block, float* out) {
   alignas(64) uint32_t word[4][COUNT];
   alignas(64) float value[4][COUNT];
   for (int j = 0; j < COUNT; ++j) {
-    uint32_t words[4];
-    philox(key.offset + block + uint64_t(j), term, key.seed, words);
-    word[0][j] = words[0], word[1][j] = words[1], word[2][j] = words[2], word[3][j] = words[3];
+    uint32_t words[1][4];
+    set_counter(key, block + uint64_t(j), term, words[0]);
+    philox<1>(key.seed, words);
+    for (int k = 0; k < 4; ++k) word[k][j] = words[0][k];
   }
   for (int k = 0; k < 4; k += 2)
-    for (int j = 0; j < COUNT; ++j) {
-      const float r = radius(word[k][j]);
-      float c, s;
-      cos_sin(word[k + 1][j], &c, &s);
-      value[k][j] = r * c;
-      value[k + 1][j] = r * s;
-    }
+    for (int j = 0; j < COUNT; ++j)
+      box_muller(radius(word[k][j]), word[k + 1][j], &value[k][j], &value[k + 1][j]);
   for (int j = 0; j < COUNT; ++j)
     for (int k = 0; k < 4; ++k) out[4 * j + k] = value[k][j];
 }

@@ -2,7 +2,7 @@
 //
 //   e_k  = v - u_k,  m_k = [|e_k| <= threshold]
 //   sums = (sum m_k e_k^2 for each of 4 terms, sum m_fm m_k e_fm e_k for rand and hard)
-//   dloss/dv = sum_k scale_bk m_k e_k,      scale_bk = 2 w_bk c_k / (B n)
+//   dloss/dv = sum_k scale_bk m_k e_k,      scale_bk = w_bk 2 c_k / (B n)
 #pragma once
 
 #include <cstdint>
@@ -28,11 +28,13 @@ struct Stream {
 
 struct Problem {
   Stream in[INPUTS];
+  uint32_t present = 0;  // bit i: in[i] is there
   Source noise[TERMS];  // ANC: GIVEN or ABSENT
   const int64_t* key = nullptr;  // [B, 2]
   const float* weight = nullptr;  // [B, weight_terms]
   int32_t weight_terms = 0;       // 0 (ones), 1 or 4
   float coefficient[TERMS];       // c_k
+  float per_element[TERMS];       // 2 c_k / (B n); 0 for an absent term
   float threshold, alpha_dot, sigma_dot;
   int64_t batch, elements;
   void* gradient = nullptr;  // [B, n] of the inputs' type, or none
@@ -56,16 +58,18 @@ HD uint16_t to_bf16(float value) {
   return uint16_t(value != value ? 0x7fc0u : rounded);
 }
 
+HD float widen(uint16_t value) { return from_bf16(value); }
+HD float widen(float value) { return value; }
+HD void narrow(float value, uint16_t* out) { *out = to_bf16(value); }
+HD void narrow(float value, float* out) { *out = value; }
+
 HD float term_weight(const Problem& p, int64_t b, int k) {
   if (p.weight_terms == 0) return 1.0f;
   return p.weight[p.weight_terms == 1 ? b : 4 * b + k];
 }
 
-// What a unit of m_k e_k adds to the gradient; 0 for an absent term.
-HD float gradient_scale(const Problem& p, int64_t b, int k) {
-  if (p.noise[k] == Source::ABSENT) return 0.0f;
-  return float(2.0 / (double(p.batch) * double(p.elements)) * double(p.coefficient[k])) * term_weight(p, b, k);
-}
+// What a unit of m_k e_k adds to the gradient.
+HD float gradient_scale(const Problem& p, int64_t b, int k) { return p.per_element[k] * term_weight(p, b, k); }
 
 // Sample b's distances [4] and alignment [2] from its sums; returns its share of the loss.
 HD double finish(const Problem& p, int64_t b, const double* sums, float* distances, float* alignment) {

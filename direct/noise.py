@@ -28,11 +28,13 @@ EPS, RAND, HARD = 0, 1, 2  # the term of the loss a noise belongs to: counter wo
 LOG = (-2.0, 0.9999995827674866, -0.6666831970214844, 0.5000589489936829, -0.39916834235191345,
        0.3308747708797455, -0.2983475625514984, 0.28964370489120483,
        -0.1791982352733612)  # fmt: skip
-# On |x| <= pi/4, with z = x^2: sin x = x + x z S(z), cos x = 1 + z C(z), errors 1.3e-8 and 1e-9.
-SIN = (-0.166666641831398, 0.008332748897373676, -0.0001958801003638655)
-COS = (-0.5, 0.0416666641831398, -0.001388830365613103, 2.4547975044697523e-05)
+# On |x| <= pi/2, with z = x^2: sin x = x + x z S(z), cos x = 1 + z C(z), errors 2.7e-8 and 1e-9.
+SIN = (-0.1666666567325592, 0.008333242498338223, -0.0001982278481591493, 2.634877318996587e-06)
+COS = (-0.5, 0.0416666604578495, -0.0013888654066249728, 2.477469934092369e-05,
+       -2.6299781552552304e-07)  # fmt: skip
 MINUS_2_LN2 = -1.3862943649291992
-RADIANS = 2 * 3.1415927410125732 * 2.0**-32  # one step of a 32-bit angle, in single precision
+RADIANS = 3.1415927410125732 * 2.0**-32  # one step of a 33-bit angle, in single precision
+BELOW_1 = 1 - 2.0**-24
 SQRT_HALF_BITS = 0x3F3504F3  # of the float 1/sqrt(2)
 
 _MASK = 0xFFFFFFFF
@@ -117,36 +119,32 @@ def philox(counter: Sequence[Tensor], key: Sequence[Tensor]) -> list[Tensor]:
 
 
 def _box_muller(word0: Tensor, word1: Tensor) -> tuple[Tensor, Tensor]:
+    """(R cos, R sin) with R = sqrt(-2 ln u) of one word, and of the other the angle 2 pi w / 2^32."""
     # Through double precision: torch's vectorised single-precision root is not correctly rounded.
     radius = _minus_2_log(word0).double().sqrt().float()
-    cosine, sine = _cos_sin(word1)
+    half_turn = ((word1 + (1 << 30)) >> 31) & 1  # the nearest; what is left is at most pi/2
+    radius = torch.where(half_turn == 1, -radius, radius)
+    x = ((word1 << 1) & _MASK).to(torch.int32).float() * RADIANS
+    z = x * x
+    sine = _fma(x * z, _polynomial(SIN, z), x)
+    cosine = _fma(_polynomial(COS, z), z, 1.0)
     return radius * cosine, radius * sine
 
 
 def _minus_2_log(word: Tensor) -> Tensor:
-    """-2 ln u for u = (word + 1/2) / 2^32, rounded to single precision: u in (0, 1]."""
-    u = word.float() * 2.0**-32 + 2.0**-33  # the product is exact, so this is a fused multiply-add
-    bits = u.view(torch.int32)
+    """-2 ln u for u = (word + 1/2) / 2^32 in single precision, below 1: at least 1.1e-7."""
+    u = word.float() * 2.0**-32 + 2.0**-33  # the product is exact: a fused multiply-add
+    bits = u.clamp(max=BELOW_1).view(torch.int32)
     exponent = (bits - SQRT_HALF_BITS) >> 23
     f = (bits - (exponent << 23)).view(torch.float32) - 1  # u = (1 + f) 2^exponent
-    q = torch.full_like(f, LOG[-1])
-    for coefficient in LOG[-2::-1]:
-        q = _fma(q, f, coefficient)
-    return _fma(exponent.float(), MINUS_2_LN2, f * q)  # at least 0; zero where u = 1
+    return _fma(exponent.float(), MINUS_2_LN2, f * _polynomial(LOG, f))
 
 
-def _cos_sin(word: Tensor) -> tuple[Tensor, Tensor]:
-    """Cosine and sine of 2 pi word / 2^32: nearest quadrant, and at most pi/4 from it."""
-    quadrant = ((word + (1 << 29)) >> 30) & 3
-    rest = ((word + (1 << 29)) & ((1 << 30) - 1)) - (1 << 29)
-    x = rest.float() * RADIANS
-    z = x * x
-    s = _fma(x * z, _fma(_fma(z, SIN[2], SIN[1]), z, SIN[0]), x)
-    c = _fma(_fma(_fma(_fma(z, COS[3], COS[2]), z, COS[1]), z, COS[0]), z, 1.0)
-    odd = (quadrant & 1).bool()
-    cosine, sine = torch.where(odd, s, c), torch.where(odd, c, s)
-    cosine = torch.where(((quadrant + 1) & 2).bool(), -cosine, cosine)
-    return cosine, torch.where((quadrant & 2).bool(), -sine, sine)
+def _polynomial(coefficients: Sequence[float], x: Tensor) -> Tensor:
+    value = torch.full_like(x, coefficients[-1])
+    for coefficient in coefficients[-2::-1]:
+        value = _fma(value, x, coefficient)
+    return value
 
 
 def _fma(a: Tensor, b: Tensor | float, c: Tensor | float) -> Tensor:

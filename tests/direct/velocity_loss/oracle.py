@@ -32,7 +32,7 @@ def array(tensor):
 def oracle(
     v, latents, noise, *, threshold=50.0, weight=None, alpha_dot=-1.0, sigma_dot=1.0, **named
 ):
-    """(loss, distances [B, 4], alignment [B, 2], gradient [B, n]); missing noise counts as its mean."""
+    """(loss, distances [B, 4], alignment [B, 2], gradient [B, n]); absent noise is at its mean."""
     v, x, eps = array(v), array(latents), array(noise)
     batch, n = v.shape
     targets = [alpha_dot * x + sigma_dot * eps]

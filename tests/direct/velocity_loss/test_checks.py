@@ -82,5 +82,5 @@ def test_auto_takes_the_compiled_kernels(monkeypatch):
     assert backends.choose("auto", v) == ("cpp" if backends.missing("cpp") is None else "eager")
     monkeypatch.setattr(backends.extension, "MISSING", "_C.abi3.so was not built")
     assert backends.choose("auto", v) == "eager"
-    with pytest.raises(UserError, match="backend is .cpp., but _C"):
+    with pytest.raises(UserError, match=r"backend is .cpp., but _C"):
         backends.choose("cpp", v)

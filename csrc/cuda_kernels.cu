@@ -1,0 +1,366 @@
+// The loss on a GPU: one launch, each input read once, the gradient written once.
+//
+// Bytes per element with all four terms in bf16: 18 with both negatives' noises given, 14 with them drawn
+// inside or replaced by their mean, 12 with eps drawn too. At 3 TB/s (an H100's copy) the paper's shape
+// [8, 16, 21, 60, 104] takes 78 us at 14 bytes; the instruction budget there is about 134 per element,
+// and drawing two noises takes about 75, which is why it can hide behind the loads.
+//
+// Layout: a block of 320 threads owns a chunk of 7680 elements. The paper's sample, 2,096,640 elements, is
+// exactly 273 chunks. A thread takes 16 bytes of each input at a time, all loads issued before the first is
+// used, and draws noise while they are on their way; a warp reads 512 contiguous bytes per load. The chunk
+// does not depend on the device, so neither do the sums: a thread adds its 24 products, a block its threads
+// in a fixed tree, the last block of a sample (found by a ticket) the chunks in order, and the last sample
+// the loss. No floating-point atomics, no second launch.
+//
+// An absent term is a target of zeros with coefficient zero: no branch in the arithmetic. Two variants per
+// type and task: `Aligned`, where every row begins on 16 bytes and holds whole vectors, has 128-bit accesses
+// alone; the other takes any size element by element.
+
+#include <cuda_runtime.h>
+
+#include "cuda_kernels.h"
+
+namespace {
+
+using direct::EPS;
+using direct::INPUTS;
+using direct::SUMS;
+using direct::TERMS;
+
+constexpr int THREADS = 320, WARPS = THREADS / 32;
+constexpr int64_t CHUNK = 7680;
+
+// 16 bytes of a row: 8 bfloat16 or 4 float32.
+template <class T>
+struct alignas(16) Vector {
+  static constexpr int SIZE = 16 / sizeof(T);
+  T value[SIZE];
+};
+
+// Inputs are read once and the gradient is written once: neither should displace what is in the caches.
+template <bool Aligned, class T>
+__device__ __forceinline__ void load(const T* from, int count, Vector<T>& out) {
+  if constexpr (Aligned) {
+    reinterpret_cast<uint4&>(out) = __ldcs(reinterpret_cast<const uint4*>(from));
+  } else {
+#pragma unroll
+    for (int i = 0; i < Vector<T>::SIZE; ++i)
+      if (i < count) out.value[i] = from[i];
+  }
+}
+
+template <bool Aligned, class T>
+__device__ __forceinline__ void store(T* to, int count, const Vector<T>& value) {
+  if constexpr (Aligned) {
+    __stcs(reinterpret_cast<uint4*>(to), reinterpret_cast<const uint4&>(value));
+  } else {
+#pragma unroll
+    for (int i = 0; i < Vector<T>::SIZE; ++i)
+      if (i < count) to[i] = value.value[i];
+  }
+}
+
+// Two floats to bfloat16, rounded to nearest even, in one instruction.
+__device__ __forceinline__ void narrow_pair(float a, float b, uint16_t* out) {
+  asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(*reinterpret_cast<uint32_t*>(out)) : "f"(b), "f"(a));
+}
+
+__device__ __forceinline__ void narrow_pair(float a, float b, float* out) { out[0] = a, out[1] = b; }
+
+// Element i of a vector as a float: a shift or a mask of the 32-bit word it lies in.
+__device__ __forceinline__ float element(const Vector<uint16_t>& vector, int i) {
+  const uint32_t word = reinterpret_cast<const uint32_t*>(&vector)[i / 2];
+  return as_float(i % 2 ? word & 0xffff0000u : word << 16);
+}
+
+__device__ __forceinline__ float element(const Vector<float>& vector, int i) { return vector.value[i]; }
+
+// Which terms' noises a kernel can draw. A term that was given its noise or does without it in a kernel that
+// could draw it wastes the arithmetic; the two common cases waste nothing.
+enum Draws { NOTHING, NEGATIVES, EVERYTHING };
+
+// The noises of all terms that are drawn, for SIZE elements from `first` on: one key, so side by side.
+template <int DRAWS, int SIZE>
+__device__ __forceinline__ void draw(Key key, int64_t first, float (*eps)[SIZE]) {
+  constexpr int FROM = DRAWS == EVERYTHING ? FM : RAND, BLOCKS = SIZE / 4, COUNT = (ANC - FROM) * BLOCKS;
+  uint32_t words[COUNT][4];
+#pragma unroll
+  for (int j = 0; j < COUNT; ++j) set_counter(key, uint64_t(first) / 4 + j % BLOCKS, FROM + j / BLOCKS, words[j]);
+  philox<COUNT>(key.seed, words);
+#pragma unroll
+  for (int j = 0; j < COUNT; ++j) normals(words[j], &eps[FROM + j / BLOCKS][j % BLOCKS * 4]);
+}
+
+// One vector, `at` elements into the chunk: its products are added to the sums, its part of the gradient is
+// written. `from` are the inputs and `to` the gradient at the chunk's beginning.
+template <class T, int DRAWS, bool Gradient, bool Aligned>
+__device__ __forceinline__ void vector(const Problem& p, const T* const* from, T* to, Key key, int64_t chunk_begin,
+                                       unsigned at, int count, const float* scale, float* sums) {
+  constexpr int SIZE = Vector<T>::SIZE;
+  Vector<T> in[INPUTS] = {};
+#pragma unroll
+  for (int i = 0; i < INPUTS; ++i)
+    if (p.present >> i & 1) load<Aligned>(from[i] + at, count, in[i]);
+
+  float eps[TERMS - 1][SIZE];
+  if constexpr (DRAWS != NOTHING) draw<DRAWS, SIZE>(key, chunk_begin + at, eps);
+#pragma unroll
+  for (int k = 0; k < TERMS - 1; ++k) {
+    const bool drawn = DRAWS == EVERYTHING || (DRAWS == NEGATIVES && k != FM);
+    if (drawn && p.noise[k] == Source::DRAWN) continue;
+#pragma unroll
+    for (int i = 0; i < SIZE; ++i) eps[k][i] = element(in[EPS + 2 * k], i);  // zeros stand for the mean
+  }
+
+  float g[SIZE] = {};
+#pragma unroll
+  for (int i = 0; i < SIZE; ++i) {
+    const float v = element(in[direct::V], i);
+    float e[TERMS];
+#pragma unroll
+    for (int k = 0; k < TERMS; ++k) {
+      if (k == ANC)
+        e[k] = v - element(in[direct::V_REF], i);
+      else
+        e[k] = fmaf(-p.sigma_dot, eps[k][i], fmaf(-p.alpha_dot, element(in[direct::X + 2 * k], i), v));
+      e[k] = masked(e[k], p.threshold);
+      if (!Aligned && i >= count) e[k] = 0;
+      sums[k] = fmaf(e[k], e[k], sums[k]);
+      g[i] = fmaf(scale[k], e[k], g[i]);
+    }
+    sums[TERMS] = fmaf(e[FM], e[RAND], sums[TERMS]);
+    sums[TERMS + 1] = fmaf(e[FM], e[HARD], sums[TERMS + 1]);
+  }
+  if constexpr (Gradient) {
+    Vector<T> gradient;
+#pragma unroll
+    for (int i = 0; i < SIZE; i += 2) narrow_pair(g[i], g[i + 1], &gradient.value[i]);
+    store<Aligned>(to + at, count, gradient);
+  }
+}
+
+// The block's sums of `value`, in a fixed tree; the result is thread 0's.
+template <class Number>
+__device__ __forceinline__ void block_sum(Number* value) {
+  __shared__ Number warp_sums[WARPS][SUMS];
+  __syncthreads();
+#pragma unroll
+  for (int s = 0; s < SUMS; ++s) {
+#pragma unroll
+    for (int offset = 16; offset; offset /= 2) value[s] += __shfl_down_sync(~0u, value[s], offset);
+    if (threadIdx.x % 32 == 0) warp_sums[threadIdx.x / 32][s] = value[s];
+  }
+  __syncthreads();
+  if (threadIdx.x == 0)
+#pragma unroll
+    for (int s = 0; s < SUMS; ++s) {
+      value[s] = 0;
+      for (int warp = 0; warp < WARPS; ++warp) value[s] += warp_sums[warp][s];
+    }
+}
+
+// True in the one block that arrives last of `count`; all that the others wrote is then visible.
+__device__ __forceinline__ bool last_to_arrive(unsigned* ticket, unsigned count) {
+  __shared__ bool last;
+  if (threadIdx.x == 0) {
+    __threadfence();
+    last = atomicAdd(ticket, 1u) + 1 == count;
+    __threadfence();
+  }
+  __syncthreads();
+  return last;
+}
+
+// The sample's last block adds its chunks in order; the last sample adds the loss.
+__device__ void finish_sample(const Problem& p, int64_t b, int64_t chunks, const float* partials, double* shares,
+                              unsigned* tickets, float* loss, float* distances, float* alignment) {
+  double sums[SUMS] = {};
+  for (int64_t chunk = threadIdx.x; chunk < chunks; chunk += THREADS)
+    for (int s = 0; s < SUMS; ++s) sums[s] += double(__ldcg(&partials[(b * chunks + chunk) * 8 + s]));
+  block_sum(sums);
+  if (threadIdx.x != 0) return;
+  __stcg(&shares[b], finish(p, b, sums, distances + 4 * b, alignment + 2 * b));
+  __threadfence();
+  if (atomicAdd(&tickets[p.batch], 1u) + 1 != unsigned(p.batch)) return;
+  __threadfence();
+  double total = 0;
+  for (int64_t i = 0; i < p.batch; ++i) total += __ldcg(&shares[i]);
+  *loss = float(total);
+}
+
+template <class T, int DRAWS, bool Gradient, bool Aligned>
+__global__ void __launch_bounds__(THREADS, 1 + Aligned + (DRAWS == NOTHING))
+    loss_kernel(const __grid_constant__ Problem p, unsigned chunks, float* partials, double* shares,
+                unsigned* tickets, float* loss, float* distances, float* alignment) {
+  constexpr unsigned SIZE = Vector<T>::SIZE;
+  const int64_t b = blockIdx.x / chunks, chunk = blockIdx.x % chunks, begin = chunk * CHUNK;
+  const unsigned length = unsigned(p.elements - begin < CHUNK ? p.elements - begin : CHUNK);
+  const Key key = DRAWS == NOTHING ? Key{0, 0} : key_of(p, b);
+  const T* from[INPUTS];
+#pragma unroll
+  for (int i = 0; i < INPUTS; ++i) from[i] = static_cast<const T*>(p.in[i].data) + b * p.in[i].batch_stride + begin;
+  T* to = static_cast<T*>(p.gradient) + b * p.elements + begin;
+  float scale[TERMS], sums[SUMS] = {};
+#pragma unroll
+  for (int k = 0; k < TERMS; ++k) scale[k] = gradient_scale(p, b, k);
+#pragma unroll 1
+  for (unsigned at = threadIdx.x * SIZE; at < length; at += THREADS * SIZE) {
+    const int count = Aligned || length - at >= SIZE ? SIZE : length - at;
+    vector<T, DRAWS, Gradient, Aligned>(p, from, to, key, begin, at, count, scale, sums);
+  }
+  block_sum(sums);
+  if (threadIdx.x == 0) {
+    float4* out = reinterpret_cast<float4*>(partials) + (b * chunks + chunk) * 2;
+    __stcg(out, make_float4(sums[0], sums[1], sums[2], sums[3]));
+    __stcg(out + 1, make_float4(sums[4], sums[5], 0, 0));
+  }
+  if (last_to_arrive(&tickets[b], chunks))
+    finish_sample(p, b, chunks, partials, shares, tickets, loss, distances, alignment);
+}
+
+// An empty batch or empty samples: no block would run.
+__global__ void empty_kernel(const __grid_constant__ Problem p, float* loss, float* distances, float* alignment) {
+  const double sums[SUMS] = {};
+  double total = 0;
+  for (int64_t b = 0; b < p.batch; ++b) total += finish(p, b, sums, distances + 4 * b, alignment + 2 * b);
+  *loss = float(total);
+}
+
+// Normal noise, or with `t` the point x_t = (1 - t) x + t eps, rounded as on a CPU: without contraction.
+template <class T>
+__global__ void normal_kernel(const int64_t* keys, const float* t, int64_t elements, uint32_t term, const T* x,
+                              T* out) {
+  const int64_t b = blockIdx.y, block = int64_t(blockIdx.x) * THREADS + threadIdx.x;
+  if (4 * block >= elements) return;
+  const Key key{uint64_t(keys[2 * b]), uint64_t(keys[2 * b + 1])};
+  uint32_t words[1][4];
+  float eps[4];
+  set_counter(key, uint64_t(block), term, words[0]);
+  philox<1>(key.seed, words);
+  normals(words[0], eps);
+#pragma unroll
+  for (int i = 0; i < 4; ++i) {
+    if (4 * block + i >= elements) break;
+    const int64_t at = b * elements + 4 * block + i;
+    const float value =
+        t ? __fadd_rn(__fmul_rn(__fsub_rn(1.0f, t[b]), widen(x[at])), __fmul_rn(t[b], eps[i])) : eps[i];
+    narrow(value, &out[at]);
+  }
+}
+
+template <class T>
+__global__ void scale_kernel(T* gradient, const float* factor, int64_t elements) {
+  const float by = *factor;
+  if (by == 1.0f) return;
+  constexpr int SIZE = Vector<T>::SIZE;
+  const int64_t first = (int64_t(blockIdx.x) * THREADS + threadIdx.x) * SIZE, rest = elements - first;
+  if (rest <= 0) return;
+  Vector<T> value;
+  if (rest >= SIZE)
+    load<true>(gradient + first, SIZE, value);
+  else
+    load<false>(gradient + first, int(rest), value);
+#pragma unroll
+  for (int i = 0; i < SIZE; ++i) narrow(widen(value.value[i]) * by, &value.value[i]);
+  if (rest >= SIZE)
+    store<true>(gradient + first, SIZE, value);
+  else
+    store<false>(gradient + first, int(rest), value);
+}
+
+int64_t chunks_of(const Problem& p) { return (p.elements + CHUNK - 1) / CHUNK; }
+
+bool on_16_bytes(const void* pointer, int64_t stride, int64_t size) {
+  return reinterpret_cast<uintptr_t>(pointer) % 16 == 0 && stride * size % 16 == 0;
+}
+
+// Whether every row of every tensor begins on 16 bytes and holds whole vectors.
+bool is_aligned(const Problem& p, int64_t size) {
+  if (p.elements * size % 16) return false;
+  for (const direct::Stream& stream : p.in)
+    if (stream.data && !on_16_bytes(stream.data, stream.batch_stride, size)) return false;
+  return !p.gradient || on_16_bytes(p.gradient, p.elements, size);
+}
+
+using Kernel = void (*)(Problem, unsigned, float*, double*, unsigned*, float*, float*, float*);
+
+template <class T, int DRAWS>
+Kernel kernel_for(bool gradient, bool aligned) {
+  if (aligned) return gradient ? loss_kernel<T, DRAWS, true, true> : loss_kernel<T, DRAWS, false, true>;
+  return gradient ? loss_kernel<T, DRAWS, true, false> : loss_kernel<T, DRAWS, false, false>;
+}
+
+template <class T>
+Kernel kernel_for(const Problem& p, bool aligned) {
+  const bool gradient = p.gradient != nullptr;
+  if (p.noise[FM] == Source::DRAWN) return kernel_for<T, EVERYTHING>(gradient, aligned);
+  if (p.noise[RAND] == Source::DRAWN || p.noise[HARD] == Source::DRAWN)
+    return kernel_for<T, NEGATIVES>(gradient, aligned);
+  return kernel_for<T, NOTHING>(gradient, aligned);
+}
+
+const char* outcome(cudaError_t error) { return error == cudaSuccess ? nullptr : cudaGetErrorString(error); }
+
+}  // namespace
+
+namespace direct {
+
+int64_t workspace_floats(const Problem& p) { return 8 * p.batch * chunks_of(p) + 2 * p.batch; }
+
+const char* launch_loss(const Problem& p, bool bf16, float* loss, float* distances, float* alignment,
+                        float* workspace, unsigned* tickets, int device, void* stream) {
+  if (cudaError_t error = cudaSetDevice(device)) return outcome(error);
+  const auto queue = static_cast<cudaStream_t>(stream);
+  const int64_t chunks = chunks_of(p), blocks = p.batch * chunks;
+  if (blocks == 0) {
+    empty_kernel<<<1, 1, 0, queue>>>(p, loss, distances, alignment);
+    return outcome(cudaGetLastError());
+  }
+  if (blocks > 0x7fffffff) return "the batch has more than 2^31 chunks of 7680 elements";
+  const bool aligned = is_aligned(p, bf16 ? 2 : 4);
+  const Kernel kernel = bf16 ? kernel_for<uint16_t>(p, aligned) : kernel_for<float>(p, aligned);
+  auto* shares = reinterpret_cast<double*>(workspace + 8 * blocks);
+  kernel<<<unsigned(blocks), THREADS, 0, queue>>>(p, unsigned(chunks), workspace, shares, tickets, loss, distances,
+                                                  alignment);
+  return outcome(cudaGetLastError());
+}
+
+template <class T>
+const char* launch_normals(const int64_t* keys, const float* t, int64_t batch, int64_t elements, uint32_t term,
+                           const void* x, void* out, int device, void* stream) {
+  if (cudaError_t error = cudaSetDevice(device)) return outcome(error);
+  if (batch * elements == 0) return nullptr;
+  if (batch > 65535) return "the batch is above 65535";
+  const dim3 grid(unsigned((elements + 4 * THREADS - 1) / (4 * THREADS)), unsigned(batch));
+  normal_kernel<T><<<grid, THREADS, 0, static_cast<cudaStream_t>(stream)>>>(
+      keys, t, elements, term, static_cast<const T*>(x), static_cast<T*>(out));
+  return outcome(cudaGetLastError());
+}
+
+const char* launch_normal(const int64_t* keys, int64_t batch, int64_t elements, uint32_t term, float* out,
+                          int device, void* stream) {
+  return launch_normals<float>(keys, nullptr, batch, elements, term, nullptr, out, device, stream);
+}
+
+const char* launch_interpolate(const int64_t* keys, const float* t, bool bf16, int64_t batch, int64_t elements,
+                               const void* x, void* out, int device, void* stream) {
+  const auto launch = bf16 ? launch_normals<uint16_t> : launch_normals<float>;
+  return launch(keys, t, batch, elements, FM, x, out, device, stream);
+}
+
+template <class T>
+void scale(void* gradient, const float* factor, int64_t elements, cudaStream_t stream) {
+  constexpr int64_t PER_BLOCK = THREADS * Vector<T>::SIZE;
+  const unsigned blocks = unsigned((elements + PER_BLOCK - 1) / PER_BLOCK);
+  scale_kernel<T><<<blocks, THREADS, 0, stream>>>(static_cast<T*>(gradient), factor, elements);
+}
+
+const char* launch_scale(void* gradient, const float* factor, int64_t elements, bool bf16, int device,
+                         void* stream) {
+  if (cudaError_t error = cudaSetDevice(device)) return outcome(error);
+  if (elements == 0) return nullptr;
+  (bf16 ? scale<uint16_t> : scale<float>)(gradient, factor, elements, static_cast<cudaStream_t>(stream));
+  return outcome(cudaGetLastError());
+}
+
+}  // namespace direct
