@@ -2,6 +2,7 @@
 
 import os
 import random
+import resource
 import signal
 import subprocess
 import sys
@@ -28,7 +29,12 @@ def environment(**more):
 
 def sweep(out, *arguments, **more):
     return subprocess.run([*FAKE, *SMALL, "--out", str(out), *arguments], capture_output=True,
-                          text=True, env=environment(**more), timeout=120, check=False)
+                          text=True, env=environment(**more), timeout=300, check=False)
+
+
+def cpu_seconds():
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def tables(out):
@@ -61,12 +67,12 @@ def test_the_results_are_one_long_frame(finished):
 def test_a_second_run_only_renders(finished):
     out, _ = finished
     before, log = tables(out), (out / "cache/tiny/executed.log").read_text()
-    start = time.monotonic()
+    used = cpu_seconds()
     again = sweep(out)
     assert again.returncode == 0 and "to do" not in again.stdout
     assert tables(out) == before
     assert (out / "cache/tiny/executed.log").read_text() == log
-    assert time.monotonic() - start < 20  # 5 s on an idle machine
+    assert cpu_seconds() - used < 5  # of processor time: the machine may be busy
 
 
 def test_rendering_imports_no_torch(finished):
