@@ -11,7 +11,7 @@ training again. With one seed it is about prompts alone, and `Estimate.seeds_ran
 A pooled or nested standard error would be too small, and a bootstrap over 3 seeds cannot cover.
 With 3 seeds or more the interval covers at least 92 % (docs/coverage.md); with 2, 87 % at worst.
 The far tail that Holm reads is another matter: where seeds differ much, 2 degrees of freedom can
-miss it, and the family-wise size rises to 12 % at 3 seeds and 8 % at 5. More seeds, not more
+miss it, and the family-wise size rises to 14 % at 3 seeds and 8 % at 5. More seeds, not more
 prompts, mend this; so would one seed variance pooled over a table's rows, if they were alike.
 
     python -m sweeps.stats          # coverage over a grid of variance ratios, as a table

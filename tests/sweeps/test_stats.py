@@ -85,7 +85,7 @@ def test_family_wise_size():
     """5 % where seeds do not differ; with few seeds that do, what the module's docstring says."""
     assert stats.family_size(3, 64, Components(0, 1, 1), repeats=1500) < 0.06
     few, more = (stats.family_size(S, 64, Components(1, 1, 1), repeats=1500) for S in (3, 12))
-    assert 0.06 < few < 0.14 and more < 0.075
+    assert 0.06 < few < 0.15 and more < 0.075
 
 
 def test_a_pooled_interval_would_not_cover():
