@@ -119,7 +119,7 @@ def philox(counter: Sequence[Tensor], key: Sequence[Tensor]) -> list[Tensor]:
 
 
 def _box_muller(word0: Tensor, word1: Tensor) -> tuple[Tensor, Tensor]:
-    """(R cos, R sin) with R = sqrt(-2 ln u) of one word, and of the other the angle 2 pi w / 2^32."""
+    """R cos, R sin with R = sqrt(-2 ln u) of one word and the angle 2 pi w / 2^32 of the other."""
     # Through double precision: torch's vectorised single-precision root is not correctly rounded.
     radius = _minus_2_log(word0).double().sqrt().float()
     half_turn = ((word1 + (1 << 30)) >> 31) & 1  # the nearest; what is left is at most pi/2

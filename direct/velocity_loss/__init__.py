@@ -92,4 +92,8 @@ def velocity_loss(
     chosen = backends.choose(backend, v)
     if chosen in ("cpp", "cuda"):
         return VelocityLoss(*native.evaluate(*inputs))
+    if chosen == "triton":
+        from . import triton  # decorated on import, so only where it is used
+
+        return VelocityLoss(*WithGradient.apply(triton.evaluate, *inputs))
     return VelocityLoss(*WithGradient.apply(_reference.evaluate, *inputs))

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
+import os
+from importlib.util import find_spec
+
 import torch
 from torch import Tensor
 
 from .. import extension
 from ..errors import UserError, nearest
 
-BACKENDS = ("cuda", "triton", "cpp", "eager")  # in the order of "auto"
+BACKENDS = ("cuda", "cpp", "triton", "eager")  # in the order of "auto"
 
 
 def choose(backend: str, v: Tensor) -> str:
     """The backend that evaluates `v`: the named one if it can, or the first that can."""
     if backend == "auto":
-        for name in BACKENDS:
-            if _obstacle(name, v) is None:
-                return name
+        return next(name for name in BACKENDS if _obstacle(name, v) is None)
     if backend not in BACKENDS:
         raise UserError(f"backend is {backend!r}; {nearest(str(backend), ('auto', *BACKENDS))}")
     obstacle = _obstacle(backend, v)
@@ -31,7 +32,8 @@ def _obstacle(backend: str, v: Tensor) -> str | None:
         return None
     if v.dtype == torch.float64:
         return "v is torch.float64, which 'eager' alone takes"
-    wanted = "cpu" if backend == "cpp" else "cuda"
+    interpreted = backend == "triton" and os.environ.get("TRITON_INTERPRET") == "1"
+    wanted = "cpu" if backend == "cpp" or interpreted else "cuda"
     if v.device.type != wanted:
         return f"v is on {v.device}"
     return missing(backend)
@@ -42,7 +44,7 @@ def missing(backend: str) -> str | None:
     if backend == "eager":
         return None
     if backend == "triton":
-        return "triton has no kernel here"
+        return None if find_spec("triton") else "triton is not installed; pip install triton"
     if extension.MISSING is not None:
         return extension.MISSING
     if backend == "cuda" and not extension.HAS_CUDA:

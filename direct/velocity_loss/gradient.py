@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Callable
 
 import torch
 from torch import Tensor
+
+from .. import extension
 
 Backend = Callable[..., tuple[Tensor, Tensor, Tensor, Tensor]]
 
@@ -60,9 +63,13 @@ def _graph_is_kept() -> bool:
     return torch._C._autograd._get_current_graph_task_keep_graph()
 
 
-def _device_scale(gradient: Tensor):
-    from .. import extension
-
-    if extension.runs_on(gradient.device) and gradient.dtype != torch.float64:
+def _device_scale(gradient: Tensor) -> Callable[[Tensor, Tensor], None] | None:
+    if gradient.dtype == torch.float64:
+        return None
+    if extension.runs_on(gradient.device):
         return torch.ops.direct.scale_
-    return None
+    if importlib.util.find_spec("triton") is None:
+        return None
+    from . import triton
+
+    return triton.scale_

@@ -110,7 +110,7 @@ def test_marginal_noise_is_the_mean_over_noise(backend):
     out, gradient = run(positional, named, backend, negative_noise="marginal", sigma_dot=1.1)
     compare(out, gradient, positional, named, sigma_dot=1.1)
     draws, gradients = [], []
-    for step in range(200):
+    for step in range(60):
         key = noise.keys(0, step, range(2))
         sampled, one = run(positional, named, backend, noise_key=key, sigma_dot=1.1)
         draws.append(sampled.distances)
@@ -119,7 +119,7 @@ def test_marginal_noise_is_the_mean_over_noise(backend):
     error = draws.std(0) / len(draws) ** 0.5
     assert ((draws.mean(0) - out.distances).abs() <= 5 * error + 1e-6).all()
     distance = (torch.stack(gradients).mean(0) - gradient).norm()
-    assert distance < 0.12 * (gradients[0] - gradient).norm()  # 1 / sqrt(200) = 0.07
+    assert distance < 0.2 * (gradients[0] - gradient).norm()  # 1 / sqrt(60) = 0.13
 
 
 @each_backend

@@ -1,0 +1,84 @@
+"""The CPU kernels: the same bits for every instruction set; misuse of the operator is refused."""
+
+import pytest
+import torch
+
+from direct import extension, noise, velocity_loss
+
+pytestmark = pytest.mark.skipif(
+    extension.MISSING is not None, reason="built without a compiler, like cuda"
+)
+
+
+@pytest.fixture
+def restore():
+    before = torch.ops.direct.instruction_set("")
+    yield
+    torch.ops.direct.instruction_set(before)
+
+
+def results(dtype, elements):
+    generator = torch.Generator().manual_seed(0)
+    shape = (2, elements)
+    v, x, rand, hard, hard_noise, reference = (
+        torch.randn(shape, generator=generator).to(dtype) for _ in range(6)
+    )
+    key, t = noise.keys(1, 2, range(2)), torch.tensor([0.25, 0.8])
+    v.requires_grad_()
+    out = velocity_loss(
+        v, x, None, rand_latents=rand, hard_latents=hard, hard_noise=hard_noise,
+        reference=reference, noise_key=key, lambda_rand=0.1, lambda_hard=0.2, lambda_anc=0.3,
+        weight=torch.tensor([0.5, 2.0]), threshold=3.0, backend="cpp",
+    )  # fmt: skip
+    out.loss.backward()
+    drawn = noise.normal(key, shape, term=noise.HARD)
+    return [*out, v.grad, drawn, noise.interpolate(x, key, t)]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("elements", [5, 256, 20_003])
+def test_every_instruction_set_gives_the_same_bits(restore, dtype, elements):
+    found = []
+    for name in ("portable", "avx2", "avx512"):
+        if torch.ops.direct.instruction_set(name) == name:
+            found.append(results(dtype, elements))
+    assert found, "the portable kernels run everywhere"
+    for other in found[1:]:
+        for ours, theirs in zip(found[0], other, strict=True):
+            assert torch.equal(ours, theirs)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_noise_and_path_equal_the_definition(restore, dtype):
+    shape = (3, 5, 411)
+    key, t = noise.keys(5, 6, range(3)), torch.tensor([0.0, 0.37, 1.0])
+    latents = torch.randn(shape, dtype=dtype)
+    eps = noise.draw(key, shape, noise.EPS)
+    at = t.reshape(-1, 1, 1)
+    path = ((1 - at) * latents.float() + at * eps).to(dtype)
+    for name in ("portable", "avx2", "avx512"):
+        torch.ops.direct.instruction_set(name)
+        assert torch.equal(noise.normal(key, shape), eps)
+        assert torch.equal(noise.interpolate(latents, key, t), path)
+
+
+def test_large_gradients_written_past_the_caches_are_whole():
+    """Above 8 MB the gradient takes another way to memory; sample 2 begins off a cache line."""
+    v, x, eps = (torch.randn(1_048_583).bfloat16().expand(5, -1) for _ in range(3))
+    v = v.clone()
+    v.requires_grad_()
+    velocity_loss(v, x, eps, backend="cpp").loss.backward()
+    expected = (v.detach().float() - (eps.float() - x.float())) * (2 / v.numel())
+    torch.testing.assert_close(v.grad, expected.bfloat16(), rtol=2**-7, atol=0)
+
+
+def test_the_operator_refuses_what_the_wrapper_would_have_caught():
+    v = torch.zeros(2, 3)
+    rest = (None,) * 8 + (0.0, 0.0, 0.0, 50.0, -1.0, 1.0, False, False)
+    operator = torch.ops.direct.velocity_loss
+    with pytest.raises(RuntimeError, match="input 1 differs from v"):
+        operator(v, torch.zeros(2, 4), *rest)
+    with pytest.raises(RuntimeError, match="noise must be drawn but key is None"):
+        operator(v, v.clone(), *rest)
+    with pytest.raises(RuntimeError, match="use bfloat16 or float32"):
+        operator(v.half(), v.half(), *rest)

@@ -1,0 +1,52 @@
+"""The installed library's CUDA kernels, as compiled for sm_90: no spills, 128-bit accesses."""
+
+import pytest
+
+from direct import extension
+from direct.velocity_loss import machine_code
+
+pytestmark = pytest.mark.skipif(
+    not extension.HAS_CUDA or machine_code.cuobjdump() is None,
+    reason="the extension was built without nvcc, or there is no cuobjdump",
+)
+
+
+@pytest.fixture(scope="module")
+def kernels():
+    return {kernel.name: kernel for kernel in machine_code.kernels(extension.PATH)}
+
+
+def test_every_variant_is_there(kernels):
+    assert sum(name.startswith("loss") for name in kernels) == 2 * 3 * 2 * 2
+
+
+def test_no_kernel_spills(kernels):
+    for kernel in kernels.values():
+        assert kernel.stack == 0, kernel.name
+        assert not any(name.startswith(("LDL", "STL")) for name in kernel.accesses()), kernel.name
+
+
+@pytest.mark.parametrize("draws", ["nothing", "negatives", "everything"])
+@pytest.mark.parametrize("kind", ["bf16", "fp32"])
+def test_each_input_is_read_once_with_128_bits(kernels, kind, draws):
+    accesses = kernels[f"loss: {kind}, draws {draws}, gradient, aligned"].accesses()
+    assert accesses["LDG.E.EF.128"] == 8  # v, x, eps, two negatives, their noises, the reference
+    assert accesses["STG.E.EF.128"] == 1  # the gradient
+    silent = kernels[f"loss: {kind}, draws {draws}, no gradient, aligned"].accesses()
+    assert silent["LDG.E.EF.128"] == 8 and "STG.E.EF.128" not in silent
+    # What else touches memory: keys and weights (32 or 64 bits), the sums of the chunks.
+    assert not any("U16" in name or "U8" in name for name in accesses)
+
+
+def test_registers_leave_room_for_two_blocks(kernels):
+    """65536 registers, 320 threads a block: three blocks below 64, two below 102."""
+    for name, kernel in kernels.items():
+        if name.startswith("loss") and name.endswith(", aligned"):
+            assert kernel.registers <= (64 if "draws nothing" in name else 102), name
+
+
+def test_noise_is_cheap_enough_to_hide(kernels):
+    """At 14 bytes an element an H100's memory leaves time for about 134 instructions on it."""
+    drawing = kernels["loss: bf16, draws negatives, gradient, aligned"].instructions.total()
+    plain = kernels["loss: bf16, draws nothing, gradient, aligned"].instructions.total()
+    assert (drawing - plain) / 16 < 45  # per normal, once-only code included
