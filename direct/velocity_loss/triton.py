@@ -12,6 +12,7 @@ stored in float32 and rounded by torch.
 from __future__ import annotations
 
 import os
+from typing import Any
 
 import torch
 import triton
@@ -232,7 +233,7 @@ def evaluate(
     marginal: bool,
     need_gradient: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """As `reference.evaluate`: loss [], distances [B, 4], alignment [B, 2], gradient like v or [0]."""
+    """As `reference.evaluate`: loss [], distances [B, 4], alignment [B, 2], gradient."""
 
     def source(latents: Tensor | None, given: Tensor | None, mean: bool) -> int:
         if latents is None:
@@ -242,7 +243,7 @@ def evaluate(
     batch, n = v.shape[0], v[:1].numel()
     inputs = (v, x, eps, x_rand, eps_rand, x_hard, eps_hard, v_ref, key, weight)
     dense = [None if tensor is None else tensor.contiguous() for tensor in inputs]
-    floats = {"dtype": torch.float32, "device": v.device}
+    floats: dict[str, Any] = {"dtype": torch.float32, "device": v.device}
     wide = torch.float32 if INTERPRETED else v.dtype
     gradient = torch.empty(v.shape if need_gradient else (0,), dtype=wide, device=v.device)
     sources = (

@@ -1,0 +1,78 @@
+"""How it is measured: inputs rotate past the caches, a GPU replays a CUDA graph, medians count."""
+
+from __future__ import annotations
+
+import resource
+import statistics
+import time
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+Step = Callable[[dict[str, Tensor]], object]
+CACHE_BYTES = 64 << 20  # above an H100's 50 MB and most processors' last level
+
+
+def rotation(make: Callable[[int], dict[str, Tensor]], set_bytes: int) -> list[dict[str, Tensor]]:
+    """Enough input sets that each is out of the caches when its turn comes again; at most 64."""
+    return [make(seed) for seed in range(min(64, max(2, -(-3 * CACHE_BYTES // set_bytes))))]
+
+
+def seconds(step: Step, sets: list[dict[str, Tensor]], budget: float = 3.0) -> list[float]:
+    """Times of single calls, each on the next input set, for about `budget` seconds."""
+    if sets[0]["v"].is_cuda:
+        return _seconds_on_gpu(step, sets, budget)
+    for s in sets[:2]:
+        step(s)
+    times: list[float] = []
+    while sum(times) < budget or len(times) < 5:
+        s = sets[len(times) % len(sets)]
+        start = time.perf_counter()
+        step(s)
+        times.append(time.perf_counter() - start)
+    return times
+
+
+def _seconds_on_gpu(step: Step, sets: list[dict[str, Tensor]], budget: float) -> list[float]:
+    """Mean time of a call in one replay of a graph that goes through every set."""
+    stream = torch.cuda.Stream()
+    with torch.cuda.stream(stream):
+        for s in sets[:2] * 2:
+            step(s)
+    torch.cuda.synchronize()
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph, stream=stream):
+        for s in sets:
+            step(s)
+    times: list[float] = []
+    spent = 0.0
+    while spent < budget or len(times) < 5:
+        begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        begin.record()
+        graph.replay()
+        end.record()
+        torch.cuda.synchronize()
+        taken = begin.elapsed_time(end) / 1e3
+        spent += taken
+        times.append(taken / len(sets))
+    return times
+
+
+def peak_extra_bytes(step: Step, s: dict[str, Tensor]) -> int:
+    """Memory a call takes at its peak, results included. On a CPU: growth of the resident peak."""
+    if s["v"].is_cuda:
+        step(s)
+        torch.cuda.synchronize()
+        torch.cuda.reset_peak_memory_stats()
+        before = torch.cuda.memory_allocated()
+        step(s)
+        return torch.cuda.max_memory_allocated() - before
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    step(s)
+    return 1024 * (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+
+
+def summary(times: list[float]) -> dict[str, float]:
+    quarters = statistics.quantiles(times, n=4) if len(times) > 1 else times * 3
+    return {"median": statistics.median(times), "low": quarters[0], "high": quarters[2]}
