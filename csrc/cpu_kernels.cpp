@@ -1,8 +1,7 @@
 // The loss on a CPU: one pass over the inputs, distances, telemetry and gradient together.
 //
 // Bytes per element with all four terms in bf16: 8 inputs read and the gradient written, 18; 14 where
-// the negatives' noises are drawn or replaced by their mean, 12 where eps is drawn too. A plain loop in
-// torch moves about 50 times as much time's worth: every intermediate goes to memory and back.
+// the negatives' noises are drawn or replaced by their mean, 12 where eps is drawn too.
 //
 // Layout: a chunk of 16384 elements is one task. Inside it, blocks of 256 elements pass through the
 // first-level cache: residuals e_k as floats, then sums and gradient from those. The loops are written
@@ -10,7 +9,9 @@
 // of threads and for every instruction set. Each lane adds 16 products in single precision, then goes
 // on in double, so the sums are exact to the rounding of their float32 output.
 //
-// The gradient of a large problem is written past the caches, which saves reading its lines first.
+// The gradient of a large problem is written past the caches, which saves reading its lines first. Tried and
+// lost: all terms in one loop, without residuals in between; GCC 12 then takes half-width vectors, and a
+// block of given noises that lies in the second-level cache takes 0.94 instead of 0.46 ns an element.
 
 #include "cpu_kernels.h"
 
