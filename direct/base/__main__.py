@@ -31,11 +31,11 @@ from . import card, text, transformer, vae
 
 SEED = 0
 CLIPS = 12_000
-VAE_PLAN = [(5, 8, 3400), (17, 3, 1300)]  # (frames, clips per process, steps)
+VAE_PLAN = [(5, 8, 1500), (9, 5, 500), (17, 3, 2500)]  # (frames, clips per process, steps)
 VAE_RATE = 2e-3
-DECODER_PLAN = [(17, 4, 3000)]
+DECODER_PLAN = [(17, 4, 3600)]
 DECODER_RATE = 1e-3
-TRANSFORMER: dict[str, Any] = {"steps": 12_000, "batch": 16, "rate": 2e-3, "shift": 2.0}
+TRANSFORMER: dict[str, Any] = {"steps": 7_000, "batch": 32, "rate": 2.5e-3, "shift": 2.0}
 
 
 def main() -> None:

@@ -35,7 +35,7 @@ CONFIG = {
     "rope_max_seq_len": 32,
 }
 DROPOUT = 0.1  # of prompts, for guidance
-EMA = 0.9995
+EMA = 0.998
 
 
 def build(seed: int) -> WanTransformer3DModel:
@@ -110,7 +110,7 @@ def train(
                 f"{steps}, loss {running:.4f}",
                 flush=True,
             )
-        if (step + 1) % 2000 == 0 and rank() == 0:
+        if (step + 1) % 1000 == 0 and rank() == 0:
             save(averages, out)
     if rank() == 0:
         save(averages, out)
