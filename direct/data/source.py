@@ -36,6 +36,8 @@ def training(config: Config) -> list[Sample]:
 
 def evaluation(config: Config) -> list[Sample]:
     """The prompts that are generated and judged, in their fixed order."""
+    if config.data.source == "cache":
+        return _benchmark(config)
     return _samples(config, config.evaluate.split, config.evaluate.prompts)
 
 
@@ -49,12 +51,39 @@ def judge(config: Config) -> Callable[[np.ndarray, Any], dict[str, float]]:
     """judge(video uint8 [T, H, W, 3], record) -> scores by column."""
     if config.evaluate.judge != "world":
         raise UserError(
-            f"evaluate.judge={config.evaluate.judge} needs the judge's own weights, which are not "
-            "part of this package; use --profile tiny, whose judge is 'world'"
+            f"evaluate.judge={config.evaluate.judge} does not run in this process; "
+            "only the world's judge does (direct/evaluate/rater.py)"
         )
     from ..world.judge import judge as world_judge
 
     return world_judge
+
+
+def _benchmark(config: Config) -> list[Sample]:
+    """The first prompts of the judge's own benchmark. They have no clips."""
+    from .. import evaluate
+
+    settings = config.evaluate
+    if settings.judge not in evaluate.RATERS:
+        raise UserError(
+            f"evaluate.judge={settings.judge} judges clips of the procedural world alone; "
+            f"choose {' or '.join(evaluate.RATERS)}"
+        )
+    if settings.split != "evaluation":
+        raise UserError(f"{settings.judge} has no {settings.split} prompts; use evaluation")
+    prompts = evaluate.RATERS[settings.judge].prompts()
+    if len(prompts) < settings.prompts:
+        raise UserError(
+            f"evaluate.prompts={settings.prompts}, but {settings.judge} has {len(prompts)} prompts"
+        )
+    return [
+        Sample(prompt.id, prompt.caption, "", _no_clip, _no_clip, prompt.about)
+        for prompt in prompts[: settings.prompts]
+    ]
+
+
+def _no_clip(*arguments: Any) -> Any:
+    raise UserError("a benchmark's prompts have no clips and are not perturbed")
 
 
 def _samples(config: Config, split: str, count: int) -> list[Sample]:

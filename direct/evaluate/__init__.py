@@ -1,19 +1,29 @@
-"""Judging a cell's clips: decode, score each against its own record, keep one line per prompt."""
+"""Judging a cell's clips: decode, score each against its own record, keep one line per prompt.
+
+The world's judge runs here; VideoPhy and WorldModelBench run outside (`rater.py` has the contract).
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from .. import generate, models
 from ..config import Config
 from ..data import source
-from ..data.encode import Progress
+from ..data.encode import Progress, tell
+from ..data.video import write_video
 from ..files import canonical_json, checksum_path, load_arrays, set_aside, write_text
+from . import videophy, worldmodelbench
+from .rater import FPS, Prompt, rate, video_path
+
+RATERS = {"videophy": videophy, "worldmodelbench": worldmodelbench}
 
 
 def judge(
@@ -28,24 +38,51 @@ def judge(
     if records is not None:
         return records
     torch.set_num_threads(config.threads)
-    items, score = source.evaluation(config), source.judge(config)
     samples = load_arrays(generate.generate(config, cache=cache, run=run, progress=progress))
     assert samples is not None  # just made or found whole
-    pipeline = models.load_pipeline(
-        config.model.pipeline, config.model.revision, without=("transformer", "text_encoder")
-    )
-    records = []
-    for chosen, valid in models.batches(len(items), models.VIDEO_BATCH):
-        videos = models.decode_latents(pipeline, samples["latents"][torch.from_numpy(chosen)])
-        for i, video in zip(chosen[:valid], videos, strict=False):
-            scores = {name: float(value) for name, value in score(video, items[i].record).items()}
-            records.append({"prompt": items[i].id, "caption": items[i].prompt, "scores": scores})
-        if progress:
-            progress("judge", len(records), len(items))
+    clips = _decoded(config, samples["latents"])
+    if config.evaluate.judge == "world":
+        records = _judged_here(config, clips, progress)
+    else:
+        records = _judged_outside(config, clips, Path(run) / config.evaluate.judge, progress)
     text = "".join(canonical_json(record) + "\n" for record in records)
     write_text(path, text)
     write_text(checksum_path(path), hashlib.sha256(text.encode()).hexdigest() + "\n")
     return records
+
+
+def _decoded(config: Config, latents: torch.Tensor) -> Iterator[np.ndarray]:
+    """The clips, uint8 [T, H, W, 3], in order."""
+    pipeline = models.load_pipeline(
+        config.model.pipeline, config.model.revision, without=("transformer", "text_encoder")
+    )
+    for chosen, valid in models.batches(len(latents), models.VIDEO_BATCH):
+        yield from models.decode_latents(pipeline, latents[torch.from_numpy(chosen)])[:valid]
+
+
+def _judged_here(
+    config: Config, clips: Iterable[np.ndarray], progress: Progress | None
+) -> list[dict[str, Any]]:
+    items, score = source.evaluation(config), source.judge(config)
+    records = []
+    for item, video in zip(items, clips, strict=True):
+        scores = {name: float(value) for name, value in score(video, item.record).items()}
+        records.append({"prompt": item.id, "caption": item.prompt, "scores": scores})
+        tell(progress, "judge", len(records), len(items))
+    return records
+
+
+def _judged_outside(
+    config: Config, clips: Iterable[np.ndarray], folder: Path, progress: Progress | None
+) -> list[dict[str, Any]]:
+    """Writes the clips where a rater finds them, and has or reads its answers (`rater.rate`)."""
+    module = RATERS[config.evaluate.judge]
+    prompts = [Prompt(item.id, item.prompt, item.record) for item in source.evaluation(config)]
+    if not all(video_path(folder, prompt).is_file() for prompt in prompts):
+        for done, (prompt, video) in enumerate(zip(prompts, clips, strict=True), 1):
+            write_video(video_path(folder, prompt), video, FPS)
+            tell(progress, "videos", done, len(prompts))
+    return rate(module, prompts, folder)
 
 
 def read_records(path: Path) -> list[dict[str, Any]] | None:

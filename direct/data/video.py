@@ -1,0 +1,123 @@
+"""Video files by PyAV: writing clips for raters, and decoding files that may be broken.
+
+A damaged file can bring a decoder's process down or hang it, so files of unknown health are decoded
+in a child process, under a time limit and a memory limit.
+"""
+
+from __future__ import annotations
+
+import io
+import multiprocessing
+import resource
+from collections.abc import Callable
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..errors import UserError
+from ..files import write_bytes
+
+CHILD_MEMORY = 16 << 30  # bytes of address space: an endless allocation ends the child, not us
+
+
+class Unreadable(Exception):
+    """The file cannot be decoded; the message says why."""
+
+
+def av() -> Any:
+    """The PyAV module, or one sentence on how to get it."""
+    try:
+        import av
+    except ImportError:
+        raise UserError("video files need PyAV; run: pip install 'direct-fm[scale]'") from None
+    return av
+
+
+def write_video(path: Path, frames: np.ndarray, fps: int = 16) -> None:
+    """uint8 [T, H, W, 3] as an mp4 (H.264, 4:2:0, crf 12), atomically. H and W must be even."""
+    if frames.dtype != np.uint8 or frames.ndim != 4 or frames.shape[-1] != 3:
+        raise UserError(f"{path}: {frames.dtype} {list(frames.shape)} is not uint8 [T, H, W, 3]")
+    height, width = frames.shape[1:3]
+    if height % 2 or width % 2:
+        raise UserError(f"{path}: {width}x{height} pixels; H.264 4:2:0 needs even numbers")
+    buffer = io.BytesIO()
+    with av().open(buffer, "w", format="mp4") as container:
+        stream = container.add_stream("libx264", rate=fps, options={"crf": "12", "threads": "1"})
+        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+        for frame in frames:
+            container.mux(stream.encode(av().VideoFrame.from_ndarray(frame, format="rgb24")))
+        container.mux(stream.encode())
+    write_bytes(path, buffer.getvalue())
+
+
+def probe(path: Path) -> dict[str, int]:
+    """{"frames", "height", "width"} as displayed, by decoding every frame; raises `Unreadable`."""
+    frames = height = width = 0
+    for picture in _pictures(path):
+        if frames and (picture.height, picture.width) != (height, width):
+            raise Unreadable(f"the picture's size changes at frame {frames}")
+        frames, height, width = frames + 1, picture.height, picture.width
+    if not frames:
+        raise Unreadable("no frame in it")
+    return {"frames": frames, "height": height, "width": width}
+
+
+def read_frames(path: Path, indices: np.ndarray, height: int, width: int) -> np.ndarray:
+    """The frames at ascending `indices`, resized (bicubic): uint8 [N, height, width, 3]."""
+    wanted, found = set(indices.tolist()), {}
+    for n, picture in enumerate(_pictures(path)):
+        if n in wanted:
+            resized = picture.reformat(width, height, "rgb24", interpolation="BICUBIC")
+            found[n] = resized.to_ndarray()
+    if len(found) < len(wanted):
+        raise Unreadable(f"frame {min(wanted - set(found))} is missing")
+    return np.stack([found[n] for n in indices.tolist()])
+
+
+def _pictures(path: Path) -> Any:
+    library = av()
+    try:
+        with library.open(str(path)) as container:
+            if not container.streams.video:
+                raise Unreadable("no video stream in it")
+            stream = container.streams.video[0]
+            # ffmpeg would return what it can of a damaged stream; a clip is whole or set aside.
+            stream.codec_context.options = {"err_detect": "explode"}
+            yield from container.decode(stream)
+    except (library.FFmpegError, OSError, ValueError, MemoryError) as error:
+        raise Unreadable(str(error) or type(error).__name__) from None
+
+
+def in_child(function: Callable[..., Any], *arguments: Any, seconds: float) -> Any:
+    """`function(*arguments)` in a process of its own; its crash or hang becomes `Unreadable`."""
+    context = multiprocessing.get_context("forkserver")
+    receiver, sender = context.Pipe(duplex=False)
+    child = context.Process(target=_answer, args=(sender, function, arguments), daemon=True)
+    child.start()
+    sender.close()
+    try:
+        if not receiver.poll(seconds):
+            raise Unreadable(f"decoding took more than {seconds:g} s")
+        fault, value = receiver.recv()
+    except EOFError:
+        child.join()
+        raise Unreadable(f"the decoder died (exit status {child.exitcode})") from None
+    finally:
+        child.kill()
+        child.join()
+        receiver.close()
+    if fault is not None:
+        raise Unreadable(fault)
+    return value
+
+
+def _answer(sender: Connection, function: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
+    _, hard = resource.getrlimit(resource.RLIMIT_AS)
+    limit = CHILD_MEMORY if hard == resource.RLIM_INFINITY else min(CHILD_MEMORY, hard)
+    resource.setrlimit(resource.RLIMIT_AS, (limit, hard))
+    try:
+        sender.send((None, function(*arguments)))
+    except Exception as error:
+        sender.send((str(error) or type(error).__name__, None))

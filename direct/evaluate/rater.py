@@ -1,0 +1,103 @@
+"""Judges that run outside this process, since their code needs an environment of its own.
+
+The contract is a folder:
+
+    videos/<name>.mp4      one clip per prompt (16 frames per second)
+    <request files>        what the judge is asked, in its own upstream format; written by us
+    <answer files>         what it said, in its own upstream format; written by the rater
+
+Where an answer is missing, the command in the environment variable `DIRECT_RATER`, if there is one,
+is run with the folder as its last argument; else an error says what to run. Every prompt must have
+its clip and all its answers: nothing is skipped and no mean is taken over fewer prompts than asked.
+A rater that ends early keeps what it wrote; the same command goes on.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from ..errors import UserError
+from ..files import digest
+
+COMMAND = "DIRECT_RATER"
+FPS = 16  # Wan 2.1's
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """One prompt of a benchmark: what is generated, and what else the judge needs to know."""
+
+    id: str
+    caption: str
+    about: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """The clip's file name without its ending: the id, or its hash if it is no plain name."""
+        plain = re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}", self.id)
+        return self.id if plain else digest(self.id, 24)
+
+
+def video_path(folder: Path, prompt: Prompt) -> Path:
+    return Path(folder).resolve() / "videos" / f"{prompt.name}.mp4"
+
+
+def rate(judge: ModuleType, prompts: Sequence[Prompt], folder: Path) -> list[dict[str, Any]]:
+    """Records {"prompt", "caption", "scores", ...about} of the clips in `folder`, in order.
+
+    `judge` is `videophy` or `worldmodelbench`: it writes the request, reads the answers that are
+    there (`{prompt name: answer}`) and scores one of them.
+    """
+    absent = [prompt.id for prompt in prompts if not video_path(folder, prompt).is_file()]
+    if absent:
+        raise UserError(
+            f"{len(absent)} of {len(prompts)} clips are missing, the first is that of prompt "
+            f"{absent[0]}; generate them before judging"
+        )
+    judge.request(prompts, folder)
+    answers = judge.answers(prompts, folder)
+    if len(answers) < len(prompts) and os.environ.get(COMMAND):
+        _run(shlex.split(os.environ[COMMAND]), folder)
+        answers = judge.answers(prompts, folder)
+    gaps = [prompt.id for prompt in prompts if prompt.name not in answers]
+    if gaps:
+        raise UserError(
+            f"{folder}: {len(prompts) - len(gaps)} of {len(prompts)} clips are judged, prompt "
+            f"{gaps[0]} is not; {judge.HOW}, or set {COMMAND} to a command that is given the folder"
+        )
+    return [
+        {
+            "prompt": prompt.id,
+            "caption": prompt.caption,
+            "scores": judge.score(answers[prompt.name]),
+            **prompt.about,
+        }
+        for prompt in prompts
+    ]
+
+
+def _run(command: list[str], folder: Path) -> None:
+    try:
+        status = subprocess.run([*command, str(Path(folder).resolve())], check=False).returncode
+    except OSError as error:
+        raise UserError(f"{COMMAND}: {command[0]} cannot be run: {error.strerror}") from None
+    if status:
+        raise UserError(
+            f"{COMMAND}: {shlex.join(command)} ended with status {status}; what it wrote in "
+            f"{folder} is kept, the same command goes on"
+        )
+
+
+def means(records: Sequence[dict[str, Any]]) -> dict[str, float]:
+    """The mean of every score, and `n`."""
+    names = records[0]["scores"] if records else []
+    total = {name: sum(record["scores"][name] for record in records) for name in names}
+    return {"n": len(records), **{name: value / len(records) for name, value in total.items()}}

@@ -1,0 +1,128 @@
+"""VideoPhy (v1): the auto-rater VideoCon-Physics asks whether a clip entails its caption (SA) and
+whether it follows the physical laws (PC; it never sees the caption).
+
+A score is P(Yes) / (P(Yes) + P(No)). The authors average these soft scores, and so does the paper;
+most later work binarises at 0.5. Both are written. Requests and answers are upstream's own files
+(github.com/Hritikbansal/videophy): `entailment_inference.py` reads a CSV of videopath and caption
+and appends headerless rows (videopath, question, score), so that running it twice repeats rows; the
+last row of a clip counts.
+
+The 344 test captions beside this file are those of `videophysics/videophy_test_public` (Bansal et
+al., 2024, MIT licence).
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from ..errors import UserError
+from ..files import write_text
+from .rater import Prompt, means, video_path
+
+OPENING = (
+    "The following is a conversation between a curious human and AI assistant. The assistant gives "
+    "helpful, detailed, and polite answers to the user's questions.\nHuman: <|video|>\nHuman: "
+)
+SA = OPENING + 'Does this video entail the description: "{caption}"?\nAI: '
+PC = OPENING + "Does this video follow the physical laws?\nAI: "
+
+FILES = {"SA": ("sa_testing.csv", "sa.csv"), "PC": ("physics_testing.csv", "pc.csv")}
+HOW = (
+    "in upstream's environment run entailment_inference.py twice there, with --input_csv "
+    "sa_testing.csv --output_csv sa.csv and --input_csv physics_testing.csv --output_csv pc.csv"
+)
+THRESHOLD = 0.5
+
+
+def prompts(path: Path | None = None) -> list[Prompt]:
+    """The 344 test prompts, or those of a CSV with the columns caption and states_of_matter."""
+    path = Path(path or Path(__file__).with_name("videophy_test.csv"))
+    with open(path, newline="", encoding="utf-8") as handle:
+        rows = list(csv.DictReader(handle))
+    if not rows or not {"caption", "states_of_matter"} <= set(rows[0]):
+        raise UserError(f"{path} needs the columns caption and states_of_matter and a row or more")
+    return [
+        Prompt(
+            f"videophy-{n:03d}", row["caption"], {"states_of_matter": row["states_of_matter"]}
+        )
+        for n, row in enumerate(rows)
+    ]
+
+
+def request(prompts: Sequence[Prompt], folder: Path) -> None:
+    """Writes sa_testing.csv and physics_testing.csv, as upstream's prepare_data.py does."""
+    for question, (name, _) in FILES.items():
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(["videopath", "caption"])
+        for prompt in prompts:
+            writer.writerow([video_path(folder, prompt), _question(question, prompt)])
+        write_text(Path(folder) / name, text.getvalue())
+
+
+def answers(prompts: Sequence[Prompt], folder: Path) -> dict[str, dict[str, float]]:
+    """{clip name: {"SA", "PC"}} of the clips that both answer files hold."""
+    said = {
+        question: _rows(Path(folder) / name, question, {p.name: p for p in prompts})
+        for question, (_, name) in FILES.items()
+    }
+    both = said["SA"].keys() & said["PC"].keys()
+    return {name: {question: said[question][name] for question in FILES} for name in both}
+
+
+def score(answer: dict[str, float]) -> dict[str, float]:
+    """Soft SA, PC and their mean; both binarised at 0.5 (`>=`), and their conjunction."""
+    sa, pc = answer["SA"], answer["PC"]
+    sa_hard, pc_hard = float(sa >= THRESHOLD), float(pc >= THRESHOLD)
+    return {"SA": sa, "PC": pc, "AVG": (sa + pc) / 2,
+            "SA_hard": sa_hard, "PC_hard": pc_hard, "Joint": sa_hard * pc_hard}  # fmt: skip
+
+
+def summary(records: Sequence[dict[str, Any]]) -> dict[str, dict[str, float]]:
+    """Means over all prompts and per state of matter, each with its n."""
+    states = sorted({record["states_of_matter"] for record in records})
+    by_state = {
+        state: means([record for record in records if record["states_of_matter"] == state])
+        for state in states
+    }
+    return {"all": means(records), **by_state}
+
+
+def _question(question: str, prompt: Prompt) -> str:
+    return SA.format(caption=prompt.caption) if question == "SA" else PC
+
+
+def _rows(path: Path, question: str, prompts: dict[str, Prompt]) -> dict[str, float]:
+    if not path.exists():
+        return {}
+    text = path.read_bytes().decode("utf-8")
+    rows = list(csv.reader(io.StringIO(text, newline="")))
+    found: dict[str, float] = {}
+    for number, row in enumerate(rows[: None if text.endswith("\n") else -1], 1):  # torn by a kill
+        place = f"{path}, row {number}"
+        if len(row) != 3:
+            raise UserError(f"{place}: {len(row)} fields, not videopath, question and score")
+        name = Path(row[0]).stem
+        if name not in prompts:
+            raise UserError(f"{place}: {row[0]} is not a clip of this request")
+        if row[1].strip() != _question(question, prompts[name]).strip():
+            raise UserError(
+                f"{place}: {row[0]} was asked another question than this request's; "
+                "delete the file and rate again"
+            )
+        found[name] = _number(row[2], place)
+    return found
+
+
+def _number(text: str, place: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = float("nan")
+    if not 0 <= value <= 1:
+        raise UserError(f"{place}: {text!r} is not a score in [0, 1]; rate this clip again")
+    return value
