@@ -15,9 +15,10 @@ from pathlib import Path
 from direct.errors import UserError, command, nearest
 
 from .ablations import ABLATIONS, METRICS
+from .coverage import planned_detectable
 from .results import folder, read_all
 from .run import base_of, options_of, planned_cells
-from .stats import components, planned_detectable
+from .stats import components
 from .tables import build
 
 SEEDS, PROMPTS = (3, 4, 5, 6, 8), (96, 192, 288, 384)
@@ -31,6 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     base = base_of(options)
     table = build(ablation, planned_cells(ablation, base, options),
                   read_all(folder(base.profile, Path(options.out))))
+    trained = sum(not line.seedless for line in table.lines)
     for label, metric in ablation.contrasts:
         value = next(line for line in table.lines if line.row.label == label).values.get(metric)
         if metric != "PC" or value is None or value.differences is None:
@@ -42,7 +44,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
               f"prompt {parts.prompt:.3f}, rest {parts.rest:.3f}")
         print("seeds" + "".join(f"{f'{P} prompts':>14}" for P in PROMPTS))
         for S in SEEDS:
-            sizes = [planned_detectable(parts, S, P, len(ablation.contrasts)) for P in PROMPTS]
+            sizes = [planned_detectable(parts, S, P, len(ablation.contrasts), rows=trained)
+                     for P in PROMPTS]
             print(f"{S:>5}" + "".join(f"{size:>14.2f}" for size in sizes))
     return 0
 

@@ -4,27 +4,36 @@ Every variant is judged on the same prompts for each training seed, so the diffe
 variants are a matrix `D[s, p]` with the model `D = mu + seed_s + prompt_p + rest_sp`. With mean
 squares from the two-way layout, the variance of the grand mean is (design, section 6)
 
-    var = (MS_s + MS_p - MS_sp) / (S P),  floored at max(MS_s, MS_p) / (S P),
+    var = (MS_s + MS_p - MS_sp) / (S P),  floored at max(MS_s, MS_p) / (S P).
 
-and the interval is a t with Satterthwaite degrees of freedom. Seeds are random: the claim is about
-training again. With one seed it is about prompts alone, and `Estimate.seeds_random` says so.
+Seeds are random: the claim is about training again. With one seed it is about prompts alone, and
+`Estimate.seeds_random` says so. Two things make this hold with 3 seeds (docs/coverage.md):
+
+- `MS_s` has 2 degrees of freedom there. A table has more rows, and the row x seed residual of their
+  means has (R - 1)(S - 1): it stands in for `MS_s`, on the assumption that training again moves
+  every row about alike. It is never taken below the contrast's own `MS_s`, so a row or baseline
+  that moves twice as much does not break the test either (docs/coverage.md simulates that).
+- The critical value is Cochran and Cox's: the mean of the t quantiles of the parts, weighted with
+  their shares of the variance. Satterthwaite's degrees of freedom, estimated from the same mean
+  squares, are too many exactly where `MS_s` came out too small: with 3 seeds and without pooling
+  Holm's family-wise size was 14 %.
+
 A pooled or nested standard error would be too small, and a bootstrap over 3 seeds cannot cover.
-With 3 seeds or more the interval covers at least 92 % (docs/coverage.md); with 2, 87 % at worst.
-The far tail that Holm reads is another matter: where seeds differ much, 2 degrees of freedom can
-miss it, and the family-wise size rises to 14 % at 3 seeds and 8 % at 5. More seeds, not more
-prompts, mend this; so would one seed variance pooled over a table's rows, if they were alike.
 
-    python -m sweeps.stats          # coverage over a grid of variance ratios, as a table
+    python -m sweeps.stats > docs/coverage.md    # simulation over a grid of variance ratios
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
+Part = tuple[Any, float]  # a part of the mean's variance ([...] or a number), degrees of freedom
 ALPHA = 0.05
 POWER = 0.80
 
@@ -37,10 +46,10 @@ class Estimate:
     low: float
     high: float
     se: float  # 0 for a constant column
-    df: float
     p: float  # two-sided, of mean == 0; nan where nothing can be said
     seeds: int
     prompts: int
+    parts: tuple[tuple[float, float], ...] = ()  # (variance, degrees of freedom); sum: se squared
 
     @property
     def half(self) -> float:
@@ -60,6 +69,39 @@ class Components:
     rest: float
 
 
+@dataclass(frozen=True)
+class Pool:
+    """How training seeds move the means over prompts of a table's `R` trained rows.
+
+    From `m[r, s] = mu + row_r + seed_s + rest_rs`: what a seed does to all rows alike cancels in
+    the difference of two of them, `rest` does not.
+    """
+
+    common: Any  # mean square of seeds, S - 1 degrees of freedom; [...] or a number
+    rest: Any  # mean square of the row x seed residual, (R - 1)(S - 1)
+    rows: int
+    seeds: int
+
+    def of_difference(self, seeds: int) -> list[Part]:
+        """Variance of the difference of two trained rows' means over `seeds` seeds."""
+        return [(2 * self.rest / seeds, (self.rows - 1.0) * (self.seeds - 1.0))]
+
+    def of_row(self, seeds: int) -> list[Part]:
+        """The same of one trained row, or of its difference from a row that has no seed."""
+        R, S = self.rows, self.seeds
+        return [(self.common / R / seeds, S - 1.0),
+                ((R - 1) / R * self.rest / seeds, (R - 1.0) * (S - 1.0))]
+
+
+def pool(m: Array) -> Pool | None:
+    """Pools `m[..., R, S]`; `None` where there are fewer than 2 rows or 2 seeds."""
+    R, S = m.shape[-2:]
+    if min(R, S) < 2:
+        return None
+    common, _, rest = mean_squares(np.swapaxes(m, -1, -2))  # seeds, rows, residual
+    return Pool(common, rest, R, S)
+
+
 def mean_squares(d: Array) -> tuple[Array, Array, Array]:
     """`(MS_s, MS_p, MS_sp)` of `d[..., S, P]`, each `[...]`; nan where there is no freedom left."""
     S, P = d.shape[-2:]
@@ -74,47 +116,79 @@ def mean_squares(d: Array) -> tuple[Array, Array, Array]:
     return ms_s, ms_p, ms_sp
 
 
-def variance_of_mean(d: Array) -> tuple[Array, Array]:
-    """Variance of the grand mean of `d[..., S, P]` and its degrees of freedom, each `[...]`."""
-    S, P = d.shape[-2:]
-    ms_s, ms_p, ms_sp = mean_squares(d)
-    if S == 1:
-        return ms_p / P, np.full(ms_p.shape, P - 1.0)
-    if P == 1:
-        return ms_s / S, np.full(ms_s.shape, S - 1.0)
-    free = ms_s + ms_p - ms_sp
-    floor = np.maximum(ms_s, ms_p)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        satterthwaite = free**2 / (
-            ms_s**2 / (S - 1) + ms_p**2 / (P - 1) + ms_sp**2 / ((S - 1) * (P - 1))
-        )
-    at_floor = np.where(ms_s >= ms_p, S - 1.0, P - 1.0)
-    df = np.where(free > floor, satterthwaite, at_floor)
-    return np.maximum(free, floor) / (S * P), df
+def parts_of(d: Array, seeds: Sequence[Part] | None = None) -> list[Part]:
+    """The parts of the variance of `d[..., S, P]`'s grand mean: of seeds, then of prompts.
 
-
-def estimate(scores: Array, alpha: float = ALPHA) -> Estimate:
-    """The mean of `scores[S, P]` (or of paired differences) with its interval.
-
-    A constant matrix has no spread to estimate: a zero-width interval, and p is 1 where it is zero
-    and 0 where it is not, as the limit. A single number gives nan bounds.
+    `seeds`, from a `Pool`, replaces the seeds' part that `d` itself shows, where it is not smaller.
     """
+    S, P = d.shape[-2:]
+    v_s, v_p, v_sp = (x / (S * P) for x in mean_squares(d))
+    if S == 1:
+        return [(v_p, P - 1.0)]
+    own: list[Part] = [(v_s, S - 1.0)]
+    seeds = at_least(seeds, v_s) if seeds else own
+    if P == 1:
+        return list(seeds)
+    total = sum(variance for variance, _ in seeds)
+    return [*seeds, (np.maximum(np.maximum(v_p - v_sp, v_p - total), 0), P - 1.0)]
+
+
+def at_least(parts: Sequence[Part], floor: Array) -> list[Part]:
+    """`parts`, scaled up together where their sum is below `floor`."""
+    total = sum(variance for variance, _ in parts)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        factor = np.where(total > 0, np.maximum(floor / total, 1), 1)
+    scaled = [(variance * factor, df) for variance, df in parts]
+    missing = np.where(total > 0, 0, floor)  # nothing to scale
+    return [(scaled[0][0] + missing, scaled[0][1]), *scaled[1:]]
+
+
+def variance_of_mean(d: Array, seeds: Sequence[Part] | None = None) -> Array:
+    """Variance of the grand mean of `d[..., S, P]`, `[...]`."""
+    return np.asarray(sum(variance for variance, _ in parts_of(d, seeds)))
+
+
+def critical(parts: Sequence[Part], alpha: float = ALPHA) -> Any:
+    """Cochran and Cox's two-sided critical value of mean / se: the parts' t quantiles, weighted."""
     from scipy import special
 
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return (sum(variance * -special.stdtrit(df, alpha / 2) for variance, df in parts)
+                / sum(variance for variance, _ in parts))
+
+
+def p_value(t: float, parts: Sequence[Part]) -> float:
+    """The level at which `|t|` is critical."""
+    from scipy import optimize
+
+    def excess(log_p: float) -> float:
+        return float(critical(parts, 10**log_p)) - abs(t)
+
+    if excess(0.0) >= 0:
+        return 1.0
+    return 0.0 if excess(-100.0) < 0 else float(10 ** optimize.brentq(excess, -100.0, 0.0))
+
+
+def estimate(scores: Array, seeds: Sequence[Part] | None = None, alpha: float = ALPHA) -> Estimate:
+    """The mean of `scores[S, P]` (or of paired differences) with its interval.
+
+    `seeds`: the seeds' part of the variance, pooled over a table (`Pool`). A constant matrix has no
+    spread to estimate: a zero-width interval, and p is 1 where it is zero and 0 where it is not, as
+    the limit. A single number gives nan bounds.
+    """
     scores = np.asarray(scores, float)
     if scores.ndim != 2 or scores.size == 0 or not np.isfinite(scores).all():
         raise ValueError(f"scores of shape {scores.shape} are not a finite [seeds, prompts] matrix")
     S, P = scores.shape
     mean = float(scores.mean())
     if scores.size == 1:
-        return Estimate(mean, np.nan, np.nan, np.nan, np.nan, np.nan, S, P)
-    variance, df = (float(x) for x in variance_of_mean(scores))
-    se = variance**0.5
+        return Estimate(mean, np.nan, np.nan, np.nan, np.nan, S, P)
+    parts = tuple((float(variance), df) for variance, df in parts_of(scores, seeds))
+    se = sum(variance for variance, _ in parts) ** 0.5
     if se <= 1e-12 * max(1.0, abs(mean)):  # constant, up to rounding of the means
-        return Estimate(mean, mean, mean, 0.0, df, float(abs(mean) <= 1e-12), S, P)
-    half = float(special.stdtrit(df, 1 - alpha / 2)) * se
-    p = float(2 * special.stdtr(df, -abs(mean) / se))
-    return Estimate(mean, mean - half, mean + half, se, df, p, S, P)
+        return Estimate(mean, mean, mean, 0.0, float(abs(mean) <= 1e-12), S, P)
+    half = float(critical(parts, alpha)) * se
+    return Estimate(mean, mean - half, mean + half, se, p_value(mean / se, parts), S, P, parts)
 
 
 def bootstrap(scores: Array, *, seed: int = 0, draws: int = 4000, alpha: float = ALPHA
@@ -143,19 +217,20 @@ def holm(p: list[float]) -> list[float]:
     return adjusted.tolist()
 
 
-def detectable(se: float, df: float, contrasts: int = 1, alpha: float = ALPHA) -> float:
-    """The smallest true difference found with 80 % power by a two-sided t test at alpha/contrasts.
+def detectable(found: Estimate, contrasts: int = 1, alpha: float = ALPHA) -> float:
+    """The smallest true difference found with 80 % power by a two-sided test at alpha/contrasts.
 
     alpha/contrasts is Holm's first and hardest step, so this is the worst case of the family. nan
     where the differences are constant.
     """
     from scipy import special
 
-    if not se > 0:  # constant: no spread to plan with
+    if not found.se > 0:  # constant: no spread to plan with
         return float("nan")
-    critical = special.stdtrit(df, 1 - alpha / (2 * contrasts))
-    # The noncentrality at which 1 - POWER of the noncentral t lies below the critical value.
-    return float(special.nctdtrinc(df, 1 - POWER, critical)) * se
+    bar = critical(found.parts, alpha / contrasts)
+    # The noncentrality at which 1 - POWER of the noncentral t lies below the bar, part by part.
+    shift = sum(v * special.nctdtrinc(df, 1 - POWER, bar) for v, df in found.parts)
+    return float(shift / found.se)  # sum(v shift) / se^2, times se
 
 
 def components(d: Array) -> Components:
@@ -167,87 +242,7 @@ def components(d: Array) -> Components:
     return Components(max(0.0, (ms_s - ms_sp) / P), max(0.0, (ms_p - ms_sp) / S), ms_sp)
 
 
-def planned_detectable(parts: Components, seeds: int, prompts: int, contrasts: int = 1, *,
-                       repeats: int = 1000) -> float:
-    """Before the run: the difference that 80 % of simulated studies of this size would find.
-
-    A study finds `d` when `d + error > critical * se`, so the answer is a quantile over studies.
-    """
-    from scipy import special
-
-    errors = simulated(seeds, prompts, parts, repeats)
-    variance, df = variance_of_mean(errors)
-    critical = special.stdtrit(df, 1 - ALPHA / (2 * contrasts))
-    return float(np.quantile(critical * variance**0.5 - errors.mean((-2, -1)), POWER))
-
-
-def simulated(S: int, P: int, parts: Components, repeats: int, seed: int = 0) -> Array:
-    """Gaussian studies of true difference 0, `[repeats, S, P]`."""
-    rng = np.random.default_rng(seed)
-    return (parts.seed**0.5 * rng.standard_normal((repeats, S, 1))
-            + parts.prompt**0.5 * rng.standard_normal((repeats, 1, P))
-            + parts.rest**0.5 * rng.standard_normal((repeats, S, P)))
-
-
-def coverage(S: int, P: int, parts: Components, *, repeats: int = 4000, seed: int = 0) -> float:
-    """Share of simulated studies whose 95 % interval holds the true mean (0)."""
-    from scipy import special
-
-    d = simulated(S, P, parts, repeats, seed)
-    variance, df = variance_of_mean(d)
-    inside = np.abs(d.mean((-2, -1))) <= special.stdtrit(df, 1 - ALPHA / 2) * variance**0.5
-    return float(inside.mean())
-
-
-def family_size(S: int, P: int, parts: Components, contrasts: int = 4, *, repeats: int = 4000
-                ) -> float:
-    """Share of simulated tables without any true difference in which Holm finds one.
-
-    All contrasts share their baseline, so they are correlated, as in a table.
-    """
-    from scipy import special
-
-    baseline = simulated(S, P, parts, repeats)
-    smallest = np.ones(repeats)
-    for k in range(contrasts):
-        d = simulated(S, P, parts, repeats, seed=k + 1) - baseline
-        variance, df = variance_of_mean(d)
-        p = 2 * special.stdtr(df, -np.abs(d.mean((-2, -1))) / variance**0.5)
-        smallest = np.minimum(smallest, p)
-    return float((smallest < ALPHA / contrasts).mean())  # Holm's first step decides
-
-
-GRID = [  # seed and prompt variance as multiples of the rest's
-    Components(s, p, 1.0) for s in (0.0, 0.001, 0.01, 0.1, 1.0) for p in (0.0, 0.1, 1.0, 10.0)
-]
-SIZES = ((3, 192), (3, 96), (5, 96), (8, 48), (2, 192))  # seeds, prompts
-
-
-def simulation(repeats: int = 2000) -> str:
-    """The committed table `docs/coverage.md`: every size and variance ratio, the worst cases."""
-    lines = [
-        "# Do the tables' intervals and tests hold what they promise?\n",
-        "Written by `python -m sweeps.stats`: simulated Gaussian studies of crossed seeds and "
-        "prompts, with the variances of seeds and prompts as multiples of the rest's. Tables use 3 "
-        f"seeds or more; 2 seeds are here to show why. {repeats} studies a row, so the Monte-Carlo "
-        f"standard error is {100 * (0.05 * 0.95 / repeats) ** 0.5:.1f} points.\n",
-        "| seeds | prompts | var seed | var prompt | coverage | family-wise size, Holm over 4 |",
-        "|---|---|---|---|---|---|",
-    ]
-    worst: dict[bool, tuple[float, float]] = {True: (1.0, 0.0), False: (1.0, 0.0)}
-    for S, P in SIZES:
-        for parts in GRID:
-            share = coverage(S, P, parts, repeats=repeats)
-            size = family_size(S, P, parts, repeats=repeats)
-            low, high = worst[S > 2]
-            worst[S > 2] = min(low, share), max(high, size)
-            lines.append(f"| {S} | {P} | {parts.seed:g} | {parts.prompt:g} | {100 * share:.1f} % | "
-                         f"{100 * size:.1f} % |")
-    for enough, name in ((True, "3 seeds or more"), (False, "2 seeds")):
-        lines.append(f"\nWorst with {name}: coverage {100 * worst[enough][0]:.1f} %, family-wise "
-                     f"size {100 * worst[enough][1]:.1f} %.")
-    return "\n".join(lines)
-
-
 if __name__ == "__main__":
+    from .coverage import simulation
+
     print(simulation())

@@ -19,7 +19,7 @@ from direct.files import write_text
 from . import stats
 from .ablations import METRICS, Ablation, Cell, Row
 from .results import frame, read_all
-from .stats import Array, Estimate
+from .stats import Array, Estimate, Pool
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -83,7 +83,8 @@ class Table:
 def render(ablation: Ablation, cells: list[Cell], root: Path, folder: Path) -> list[Path]:
     """Writes `folder/table_x.{md,tex,csv,html,svg,json}` from the results below `root`."""
     from . import plots
-    from .render import csv, html, latex, markdown, provenance
+    from .page import html
+    from .render import csv, latex, markdown, provenance
 
     table = build(ablation, cells, read_all(root))
     svg = plots.svg(table)
@@ -103,13 +104,16 @@ def build(ablation: Ablation, cells: list[Cell], results: dict[str, dict[str, An
     wide = _wide(frame(own))
     lines = [_line(row, [c for c in cells if c.row == row.label], own) for row in ablation.rows]
     scores = {line.row.label: _scores(line, ablation, wide) for line in lines}
+    baseline = scores.get(ablation.baseline, {})
+    pools = {metric: _pool(own, [by.get(metric) for by in scores.values()])
+             for metric, own in baseline.items()}
     values = {
-        label: {metric: _value(own, scores.get(ablation.baseline, {}).get(metric))
+        label: {metric: _value(own, baseline.get(metric), pools.get(metric))
                 for metric, own in by_metric.items()}
         for label, by_metric in scores.items()
     }
     values = _adjusted(ablation, values)
-    values = _ranked(ablation, values, {x.row.label for x in lines if x.diverged})
+    values = _ranked(ablation, values, {x.row.label for x in lines if x.diverged}, pools)
     return Table(
         ablation, cells[0].config,
         tuple(Line(x.row, values[x.row.label], x.cells, x.missing, x.diverged, x.seedless)
@@ -160,9 +164,33 @@ def paired(a: Scores, b: Scores) -> Array | None:
             - b.matrix[[b.seeds.index(seed) for seed in shared]])
 
 
-def _value(own: Scores, baseline: Scores | None) -> Value:
+def _pool(baseline: Scores, rows: list[Scores | None]) -> Pool | None:
+    """The variance over seeds, of the trained rows that have every seed of the baseline."""
+    if baseline.seedless:
+        return None
+    means = {}  # rows of one configuration are one row
+    for row in rows:
+        if row and not row.seedless and set(row.seeds) >= set(baseline.seeds):
+            m = row.matrix.mean(-1)[[row.seeds.index(seed) for seed in baseline.seeds]]
+            means[m.tobytes()] = m
+    return stats.pool(np.stack(list(means.values())))
+
+
+def _value(own: Scores, baseline: Scores | None, pool: Pool | None) -> Value:
+    seeds = pool.of_row(len(own.seeds)) if pool and not own.seedless else None
+    mean = stats.estimate(own.matrix, seeds)
     d = None if baseline is None or baseline is own else paired(own, baseline)
-    return Value(own, stats.estimate(own.matrix), None if d is None else stats.estimate(d), d, None)
+    if d is None or baseline is None:
+        return Value(own, mean, None, None, None)
+    return Value(own, mean, _difference(own, baseline, d, pool), d, None)
+
+
+def _difference(a: Scores, b: Scores, d: Array, pool: Pool | None) -> Estimate:
+    """`d` = `paired(a, b)` with the seeds' variance of the table."""
+    if pool is None:
+        return stats.estimate(d)
+    one = a.seedless or b.seedless
+    return stats.estimate(d, (pool.of_row if one else pool.of_difference)(len(d)))
 
 
 Values = dict[str, dict[str, Value]]  # by label, by metric
@@ -179,7 +207,8 @@ def _adjusted(ablation: Ablation, values: Values) -> Values:
     return values
 
 
-def _ranked(ablation: Ablation, values: Values, diverged: set[str]) -> Values:
+def _ranked(ablation: Ablation, values: Values, diverged: set[str],
+            pools: dict[str, Pool | None]) -> Values:
     """Marks the best, the second, and what the paired interval does not separate from the best.
 
     Rows compare as printed: means that round to the same number share a rank.
@@ -196,16 +225,16 @@ def _ranked(ablation: Ablation, values: Values, diverged: set[str]) -> Values:
         for label, value in column.items():
             values[label][metric] = replace(
                 value, best=printed[label] == levels[0], second=printed[label] == levels[1],
-                tied=label != top and _inseparable(value, column[top]),
+                tied=label != top and _inseparable(value, column[top], pools.get(metric)),
             )
     return values
 
 
-def _inseparable(value: Value, top: Value) -> bool:
+def _inseparable(value: Value, top: Value, pool: Pool | None) -> bool:
     d = paired(top.scores, value.scores)
     if d is None:
         return False
-    found = stats.estimate(d)
+    found = _difference(top.scores, value.scores, d, pool)
     return bool(found.low <= 0 <= found.high)
 
 
@@ -213,7 +242,7 @@ def _detectable(ablation: Ablation, values: Values) -> float | None:
     """The largest of the PC contrasts' minimum detectable differences."""
     found = [values[label][metric].difference for label, metric in ablation.contrasts
              if metric == "PC" and metric in values.get(label, {})]
-    sizes = [stats.detectable(d.se, d.df, len(ablation.contrasts)) for d in found if d]
+    sizes = [stats.detectable(d, len(ablation.contrasts)) for d in found if d]
     sizes = [size for size in sizes if math.isfinite(size)]
     return max(sizes) if sizes else None
 

@@ -9,11 +9,10 @@ from html.parser import HTMLParser
 
 import numpy as np
 import pytest
-from scipy import stats as scipy_stats
 
 from direct.config import override, profile
 from direct.errors import UserError
-from sweeps import paper, plots, render, stats, tables
+from sweeps import layout, page, paper, plots, render, stats, tables
 from sweeps.ablations import ABLATIONS, Row, cells
 
 BASE = override(profile("tiny"), "evaluate.prompts=12")
@@ -57,8 +56,13 @@ def matrix(results, table, label, metric):
 
 def same(found, expected):
     """Equal but for the order of sums."""
-    np.testing.assert_allclose(astuple(found), astuple(expected), rtol=1e-9)
+    for a, b in zip(astuple(found), astuple(expected), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-9)
     return True
+
+
+def pool(results, metric, labels=("0.005", "0.02", "0.1", "0 (MaNS only)")):
+    return stats.pool(np.stack([matrix(results, S3, x, metric).mean(-1) for x in labels]))
 
 
 def test_values_and_paired_differences_by_hand():
@@ -66,8 +70,9 @@ def test_values_and_paired_differences_by_hand():
     for label in ("0.005", "0.1"):
         own, base = (matrix(results, S3, x, "PC") for x in (label, "0.02"))
         value = line(table, label).values["PC"]
-        assert same(value.mean, stats.estimate(own))
-        assert same(value.difference, stats.estimate(own - base))
+        pooled = pool(results, "PC")
+        assert same(value.mean, stats.estimate(own, pooled.of_row(3)))
+        assert same(value.difference, stats.estimate(own - base, pooled.of_difference(3)))
         assert value.mean.seeds == 3 and value.mean.prompts == 12
     assert line(table, "0.02").values["PC"].difference is None
 
@@ -77,7 +82,8 @@ def test_the_base_model_pairs_with_every_seed():
     zero = matrix(results, S3, "zero-shot", "SA")
     assert zero.shape == (1, 12)
     value = line(table, "zero-shot").values["SA"]
-    assert same(value.difference, stats.estimate(zero - matrix(results, S3, "0.02", "SA")))
+    seeds = pool(results, "SA").of_row(3)
+    assert same(value.difference, stats.estimate(zero - matrix(results, S3, "0.02", "SA"), seeds))
     assert value.difference.seeds == 3 and value.mean.seeds == 1
 
 
@@ -98,9 +104,12 @@ def test_seeds_that_only_one_row_has_are_left_out_of_the_difference():
     results.pop(missing.id)
     table = tables.build(S3, planned, results)
     found = line(table, "0.1").values["PC"].difference
-    assert same(found, stats.estimate((own - base)[[0, 2]]))
+    means = [matrix(results, S3, x, "PC")[[0, 2]].mean(-1) for x in ("0.005", "0.1",
+                                                                     "0 (MaNS only)")]
+    seeds = stats.pool(np.stack([*means, base[[0, 2]].mean(-1)])).of_difference(2)
+    assert same(found, stats.estimate((own - base)[[0, 2]], seeds))
     assert line(table, "0.1").values["PC"].mean.seeds == 3
-    assert "Incomplete: 1 of 13 cells" in render.caption(table)
+    assert "Incomplete: 1 of 13 cells" in layout.caption(table)
 
 
 def test_best_second_and_what_is_not_separable():
@@ -125,16 +134,16 @@ def test_values_that_print_alike_share_a_rank():
 
 def test_the_caption_has_n_interval_power_and_commit():
     table = build()
-    text = render.caption(table)
+    text = layout.caption(table)
     for words in ("3 training seeds × 12 prompts", "random seeds", "world judge, tiny",
                   "paper, Wan2.1-1.3B", "80 % power, after Holm over 4 contrasts", "abc123"):
         assert words in text
     printed = float(re.search(r"difference: ([\d.]+) points", text)[1])
     d = [line(table, label).values["PC"].difference for label in ("0.005", "0.1")]
-    by_normal = max(x.se * (scipy_stats.t.ppf(1 - 0.05 / 8, x.df) + scipy_stats.t.ppf(0.8, x.df))
+    by_normal = max(x.se * (stats.critical(x.parts, 0.05 / 4) + stats.critical(x.parts, 0.4))
                     for x in d)
     assert printed == pytest.approx(100 * by_normal, rel=0.1)
-    assert "this one seed (fixed)" in render.caption(build(seeds=(0,)))
+    assert "this one seed (fixed)" in layout.caption(build(seeds=(0,)))
 
 
 def test_a_constant_column_and_a_diverged_row():
@@ -154,7 +163,7 @@ def test_a_constant_column_and_a_diverged_row():
 def test_an_empty_table_renders():
     table = tables.build(S3, cells(S3, BASE, (0, 1, 2)), {})
     for text in (render.markdown(table), render.latex(table), render.csv(table),
-                 render.html(table, plots.svg(table))):
+                 page.html(table, plots.svg(table))):
         assert "50.61" in text  # the published values stand there from the start
     assert "Incomplete: 13 of 13" in render.markdown(table)
 
@@ -200,7 +209,7 @@ def test_the_same_results_give_the_same_bytes(tmp_path):
         table = tables.build(S3, cells(S3, BASE, (0, 1, 2)), results)
         svg = plots.svg(table)
         texts.append([render.markdown(table), render.latex(table), render.csv(table), svg,
-                      render.html(table, svg), render.provenance(table)])
+                      page.html(table, svg), render.provenance(table)])
     assert texts[0] == texts[1]
 
 
@@ -216,12 +225,12 @@ def evil():
 def test_escaped_everywhere(evil):
     table = build(evil)
     svg = plots.svg(table)
-    page = render.html(table, svg)
-    assert "<script" not in page and "<script" not in svg
+    whole = page.html(table, svg)
+    assert "<script" not in whole and "<script" not in svg
     assert "<script" not in render.markdown(table)
     tex = render.latex(table)
     assert r"\input" not in tex and r"\textbackslash{}input\{x\}" in tex
-    for text in (render.markdown(table), tex, render.csv(table), page, svg):
+    for text in (render.markdown(table), tex, render.csv(table), whole, svg):
         assert "\x1b" not in text and "\u202e" not in text
     rows = list(csv.DictReader(io.StringIO(render.csv(table))))
     assert any(row["row"].startswith("'=cmd") for row in rows)
@@ -267,11 +276,11 @@ def drawn():
 
 
 def test_html_is_whole_and_asks_nothing_of_the_network(drawn):
-    page = render.html(*drawn)
+    text = page.html(*drawn)
     parser = Balanced()
-    parser.feed(page)
+    parser.feed(text)
     assert parser.open == [] and all(link.startswith("#") for link in parser.links)
-    assert "@import" not in page and "url(http" not in page
+    assert "@import" not in text and "url(http" not in text
 
 
 def test_the_plot_has_every_panel(drawn):

@@ -1,0 +1,170 @@
+"""What stands where in a written table: entries, captions, notes; the format comes after.
+
+Two blocks, as the paper lays them out: the scores with the published values beside them, and the
+paired differences to the baseline.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import groupby
+
+import numpy as np
+
+from . import paper
+from .ablations import METRICS
+from .progress import plain
+from .tables import Line, Table, Value
+
+ABSENT = "–"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What stands in a cell of a rendered table, and how it is marked."""
+
+    text: str
+    bold: bool = False
+    underline: bool = False
+
+
+@dataclass(frozen=True)
+class Block:
+    """Columns as (group, title); rows as entries. Groups of neighbouring columns share a header."""
+
+    title: str
+    columns: list[tuple[str, str]]
+    rows: list[list[Entry]]
+    rules: list[int]  # a rule stands above these rows
+
+
+def blocks(table: Table) -> list[Block]:
+    """The scores beside the published values, and the differences to the baseline."""
+    ablation = table.ablation
+    published = [m for m in ablation.metrics if any(m in x for x in ablation.published.values())]
+    head = [("", ablation.header), ("", "seeds × prompts")]
+    scores = Block(
+        "Scores",
+        head + [(_group(table, m), f"{METRICS[m].title} ↑") for m in ablation.metrics]
+        + [(f"{paper.SCALE}: {METRICS[m].group}", f"{METRICS[m].title} ↑") for m in published],
+        [[Entry(_label(line)), Entry(_size(line)),
+          *[_score(line.values.get(m), m) for m in ablation.metrics],
+          *[_printed(ablation.published.get(line.row.label, {}).get(m), m) for m in published]]
+         for line in table.lines], _rules(table.lines),
+    )
+    others = tuple(line for line in table.lines if line.row.label != ablation.baseline)
+    name = f"{ablation.header} = {ablation.baseline}" if ablation.axis else ablation.baseline
+    changes = Block(
+        f"Paired differences to {name}",
+        [head[0]] + [(_group(table, m), METRICS[m].title) for m in ablation.metrics],
+        [[Entry(_label(line)), *[_change(line.values.get(m), m) for m in ablation.metrics]]
+         for line in others], _rules(others),
+    )
+    return [scores, changes]
+
+
+def caption(table: Table) -> str:
+    """Everything a reader needs to judge the numbers, in a few sentences."""
+    ablation, line = table.ablation, table.baseline
+    value = next(iter(line.values.values()), None) if line else None
+    parts = [f"Table {ablation.table} of the paper, run again: {ablation.title}.",
+             f"Our scores ({table.judge}) and the published ones ({paper.SCALE}) come from "
+             "different models, judges and scales: compare rows, not scales."]
+    if value:
+        random = value.mean.seeds_random
+        parts += [f"n = {value.mean.seeds} training seed{'s' if random else ''} × "
+                  f"{value.mean.prompts} prompts.",
+                  "± and [ ] are 95 % t intervals over crossed prompts and "
+                  + ("random seeds." if random else "this one seed (fixed): over prompts only.")]
+    if table.detectable is not None:
+        points = METRICS["PC"].scale * table.detectable
+        parts.append(f"Minimum detectable paired PC difference: {points:.2f} points (80 % power, "
+                     f"after Holm over {len(ablation.contrasts)} contrasts).")
+    total = {cell.id: line for line in table.lines for cell in line.cells}
+    missing = sum(line.missing for line in table.lines)
+    if missing:
+        parts.append(f"Incomplete: {missing} of {len(total)} cells have no result yet.")
+    parts.append(f"Commit {', '.join(table.provenance.get('commit', ['none']))}.")
+    return plain(" ".join(parts))
+
+
+def notes(table: Table) -> list[str]:
+    """The legend, and what went wrong."""
+    found = ["Bold: best. Underlined: second. ≈: not separable from the best (the 95 % interval of "
+             "the paired difference from it holds 0).",
+             "p: two-sided, Holm-adjusted over the contrasts that were declared before the run; "
+             "differences without p were not declared."]
+    seeds = [value.mean.seeds for line in table.lines for value in line.values.values()]
+    if max(seeds, default=0) > 1:
+        found.append("The variance over seeds is pooled over the table's trained rows, never below "
+                     "the contrast's own, and critical values are Cochran and Cox's: in simulation "
+                     "the intervals and Holm's test hold what they promise (docs/coverage.md).")
+    if any(line.row.reference for line in table.lines):
+        found.append("*: a reference row of ours, not in the paper's table.")
+    if any(line.seedless for line in table.lines):
+        found.append("The base model has no training seed: it is generated once, and paired with "
+                     "every seed.")
+    for line in table.lines:
+        if line.diverged:
+            found.append(f"†: {line.row.label} diverged in {len(line.diverged)} of "
+                         f"{len(line.cells)} runs ({line.diverged[0]}); its numbers are of the "
+                         "others, and it is not ranked.")
+    return [plain(note) for note in found]
+
+
+def _group(table: Table, metric: str) -> str:
+    unit = " (%)" if METRICS[metric].scale == 100 else ""
+    if table.config.evaluate.judge == "world":
+        return f"{table.judge}{unit}"
+    return METRICS[metric].group
+
+
+def _label(line: Line) -> str:
+    return plain(line.row.label) + "*" * line.row.reference + "†" * bool(line.diverged)
+
+
+def _size(line: Line) -> str:
+    value = next(iter(line.values.values()), None)
+    return ABSENT if value is None else f"{value.mean.seeds} × {value.mean.prompts}"
+
+
+def _rules(lines: Iterable[Line]) -> list[int]:
+    """A rule where the paper's rows end and ours begin."""
+    flags = [line.row.reference for line in lines]
+    return [i for i in range(1, len(flags)) if flags[i] != flags[i - 1]]
+
+
+def _score(value: Value | None, metric: str) -> Entry:
+    if value is None:
+        return Entry(ABSENT)
+    show, mean = METRICS[metric], value.mean
+    text = f"{show.scale * mean.mean:z.{show.decimals}f}"
+    if np.isfinite(mean.half):
+        text += f" ± {show.scale * mean.half:.{show.decimals}f}"
+    return Entry(text + " ≈" * value.tied, value.best, value.second)
+
+
+def _change(value: Value | None, metric: str) -> Entry:
+    if value is None or value.difference is None:
+        return Entry(ABSENT)
+    show, d = METRICS[metric], value.difference
+    mean, low, high = (f"{show.scale * x:+z.{show.decimals}f}" for x in (d.mean, d.low, d.high))
+    text = f"{mean} [{low}, {high}]" if np.isfinite(d.half) else mean
+    if value.p_holm is not None:
+        text += f", p {_p(value.p_holm)}"
+    return Entry(text)
+
+
+def _p(p: float) -> str:
+    return "< 0.001" if p < 0.001 else f"= {p:.3f}"
+
+
+def _printed(value: float | None, metric: str) -> Entry:
+    """A published number, as printed: never scaled."""
+    return Entry(ABSENT if value is None else f"{value:.{METRICS[metric].decimals}f}")
+
+
+def runs(columns: list[tuple[str, str]]) -> list[tuple[str, int]]:
+    """Neighbouring columns of one group, as (group, width)."""
+    return [(group, len(list(run))) for group, run in groupby(columns, key=lambda c: c[0])]
