@@ -132,12 +132,12 @@ def wan21_t2v_1_3b() -> Config:
 
 def tiny() -> Config:
     """A miniature of the same pipeline on the procedural physics world, for two cores."""
-    sampling = Sample(steps=12, guidance=3.0, shift=3.0)
+    sampling = Sample(steps=12, guidance=3.0, shift=2.0)
     return Config(
         profile="tiny",
         model=Model(pipeline="tiny", frames=17, height=32, width=32, text_length=32, dtype="float32"),
         data=Data(source="world", clips=384),
-        train=Train(steps=150, batch=8, learning_rate=1e-4, shift=3.0, checkpoint_every=50),
+        train=Train(steps=150, batch=8, learning_rate=1e-4, shift=2.0, checkpoint_every=50),
         sample=sampling,
         hard_sample=sampling,
         evaluate=Evaluate(judge="world", prompts=192),

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import functools
-import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -33,7 +32,7 @@ SEED = 0
 CLIPS = 12_000
 VAE_PLAN = [(5, 8, 1500), (9, 5, 500), (17, 3, 2500)]  # (frames, clips per process, steps)
 VAE_RATE = 2e-3
-DECODER_PLAN = [(17, 4, 3600)]
+DECODER_PLANS = [(17, 4, 3600)], [(17, 4, 2000)]  # the rate starts anew with each
 DECODER_RATE = 1e-3
 TRANSFORMER: dict[str, Any] = {"steps": 7_000, "batch": 32, "rate": 2.5e-3, "shift": 2.0}
 
@@ -71,7 +70,7 @@ def settings() -> dict[str, Any]:
         "clips": CLIPS,
         "vae": VAE_PLAN,
         "vae_rate": VAE_RATE,
-        "decoder": DECODER_PLAN,
+        "decoder": DECODER_PLANS,
         "decoder_rate": DECODER_RATE,
         "transformer": TRANSFORMER,
     }
@@ -136,7 +135,9 @@ def train_decoder(work: Path) -> None:
     model = AutoencoderKLWan.from_pretrained(work / "vae")
     model.encoder.requires_grad_(False)
     model.quant_conv.requires_grad_(False)
-    vae.train(model, DECODER_PLAN, DECODER_RATE, SEED + 1, work / "decoder")
+    for cycle, plan in enumerate(DECODER_PLANS):
+        average = vae.train(model, plan, DECODER_RATE, SEED + 1 + cycle, work / "decoder")
+        model.load_state_dict(average.state_dict())
 
 
 def train_transformer(work: Path) -> None:
@@ -169,8 +170,6 @@ def assemble(work: Path, out: Path) -> None:
         transformer=WanTransformer3DModel.from_pretrained(work / "model" / "transformer"),
         scheduler=FlowMatchEulerDiscreteScheduler(shift=TRANSFORMER["shift"]),
     ).save_pretrained(out, safe_serialization=True)
-    for log in ("vae", "decoder", "model"):
-        print(log, json.loads((work / log / "done.json").read_text()))
 
 
 if __name__ == "__main__":
