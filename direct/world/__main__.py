@@ -19,7 +19,7 @@ from . import sheet as pictures
 from .corpus import Clip, corpus
 from .impossible import EDITS
 from .motion import Array
-from .record import AXES, caption, perturb
+from .record import AXES, SCENES, caption, perturb
 from .render import render
 
 
@@ -34,6 +34,7 @@ def main() -> None:
         one = commands.add_parser(name, help=f"write a {name} of a corpus")
         one.add_argument("--split", default="post_training", help="which corpus")
         one.add_argument("--count", type=int, default=12, help="how many clips")
+        one.add_argument("--scene", choices=SCENES, help="clips of this scene alone")
         one.add_argument("--axes", action="store_true", help="each clip with its one-field edits")
         one.add_argument(
             "--impossible", action="store_true", help="each clip with its impossible edits"
@@ -63,7 +64,9 @@ def gather(arguments: argparse.Namespace) -> tuple[list[Array], list[str]]:
     """The videos and captions of a sheet: clips, and their edits where asked for."""
     videos: list[Array] = []
     captions: list[str] = []
-    for clip in corpus(arguments.split, arguments.count):
+    clips = corpus(arguments.split, arguments.count * (40 if arguments.scene else 1))
+    chosen = [clip for clip in clips if arguments.scene in (None, clip.record.scene)]
+    for clip in chosen[: arguments.count]:
         videos.append(clip.video())
         captions.append(clip.caption + ("" if clip.kind == "right" else f"  [{clip.kind}]"))
         if arguments.axes:
