@@ -253,3 +253,10 @@ def _hard_store(config: Config, cache: Path) -> Store:
 @lru_cache(maxsize=1)
 def _base(model: Model) -> Any:
     return models.load_transformer(model.pipeline, model.revision, getattr(torch, model.dtype))
+
+
+if __name__ == "__main__":
+    from . import commands
+    from .errors import command
+
+    command(commands.prepare)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import multiprocessing
 import resource
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -53,7 +53,7 @@ def write_video(path: Path, frames: np.ndarray, fps: int = 16) -> None:
 
 
 def probe(path: Path) -> dict[str, int]:
-    """{"frames", "height", "width"} as displayed, by decoding every frame; raises `Unreadable`."""
+    """{"frames", "height", "width"} as coded, by decoding every frame; raises `Unreadable`."""
     frames = height = width = 0
     for picture in _pictures(path):
         if frames and (picture.height, picture.width) != (height, width):
@@ -76,48 +76,84 @@ def read_frames(path: Path, indices: np.ndarray, height: int, width: int) -> np.
     return np.stack([found[n] for n in indices.tolist()])
 
 
-def _pictures(path: Path) -> Any:
+def _pictures(path: Path) -> Iterator[Any]:
+    """Every frame, or `Unreadable`: ffmpeg alone would return what it can of a damaged stream."""
     library = av()
+    packets = 0
     try:
         with library.open(str(path)) as container:
             if not container.streams.video:
                 raise Unreadable("no video stream in it")
             stream = container.streams.video[0]
-            # ffmpeg would return what it can of a damaged stream; a clip is whole or set aside.
             stream.codec_context.options = {"err_detect": "explode"}
-            yield from container.decode(stream)
+            for packet in container.demux(stream):
+                packets += packet.size > 0
+                yield from packet.decode()
+            if packets < stream.frames:  # the header's count; 0 where it has none
+                raise Unreadable(f"cut short: {packets} of {stream.frames} frames are there")
     except (library.FFmpegError, OSError, ValueError, MemoryError) as error:
         raise Unreadable(str(error) or type(error).__name__) from None
 
 
-def in_child(function: Callable[..., Any], *arguments: Any, seconds: float) -> Any:
-    """`function(*arguments)` in a process of its own; its crash or hang becomes `Unreadable`."""
-    context = multiprocessing.get_context("forkserver")
-    receiver, sender = context.Pipe(duplex=False)
-    child = context.Process(target=_answer, args=(sender, function, arguments), daemon=True)
-    child.start()
-    sender.close()
-    try:
-        if not receiver.poll(seconds):
-            raise Unreadable(f"decoding took more than {seconds:g} s")
-        fault, value = receiver.recv()
-    except EOFError:
-        child.join()
-        raise Unreadable(f"the decoder died (exit status {child.exitcode})") from None
-    finally:
-        child.kill()
-        child.join()
-        receiver.close()
-    if fault is not None:
-        raise Unreadable(fault)
-    return value
+class Child:
+    """A process that runs functions for us, one at a time; started anew after a crash or a hang."""
+
+    def __init__(self) -> None:
+        self._process: Any = None
+        self._pipe: Any = None
+
+    def __enter__(self) -> Child:
+        return self
+
+    def __exit__(self, *fault: object) -> None:
+        self._end()
+
+    def call(self, function: Callable[..., Any], *arguments: Any, seconds: float) -> Any:
+        """`function(*arguments)`; what it raises, a crash or running too long is `Unreadable`."""
+        if self._process is None:
+            self._start()
+        self._pipe.send((function, arguments))
+        try:
+            if not self._pipe.poll(seconds):
+                self._end()
+                raise Unreadable(f"decoding took more than {seconds:g} s")
+            fault, value = self._pipe.recv()
+        except (EOFError, ConnectionError):
+            self._process.join()
+            status = self._process.exitcode
+            self._end()
+            raise Unreadable(f"the decoder died (exit status {status})") from None
+        if fault is not None:
+            raise Unreadable(fault)
+        return value
+
+    def _start(self) -> None:
+        context = multiprocessing.get_context("spawn")  # a fork may inherit another thread's lock
+        self._pipe, other = context.Pipe()
+        self._process = context.Process(target=_serve, args=(other,), daemon=True)
+        self._process.start()
+        other.close()
+        self._pipe.recv()  # it is up: from here on the clock measures decoding alone
+
+    def _end(self) -> None:
+        if self._process is not None:
+            self._process.kill()
+            self._process.join()
+            self._pipe.close()
+        self._process = self._pipe = None
 
 
-def _answer(sender: Connection, function: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
+def _serve(pipe: Connection) -> None:
     _, hard = resource.getrlimit(resource.RLIMIT_AS)
     limit = CHILD_MEMORY if hard == resource.RLIM_INFINITY else min(CHILD_MEMORY, hard)
     resource.setrlimit(resource.RLIMIT_AS, (limit, hard))
-    try:
-        sender.send((None, function(*arguments)))
-    except Exception as error:
-        sender.send((str(error) or type(error).__name__, None))
+    pipe.send("up")
+    while True:
+        try:
+            function, arguments = pipe.recv()
+        except EOFError:
+            return  # the parent has gone
+        try:
+            pipe.send((None, function(*arguments)))
+        except Exception as error:
+            pipe.send((str(error) or type(error).__name__, None))

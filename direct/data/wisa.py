@@ -1,0 +1,260 @@
+"""Curating WISA-80K: which of its clips are trained on, and why each other one is left out.
+
+The paper (Sec. 5.1) keeps clips of at least 81 frames and 16:9 and subsamples longer ones uniformly
+to 81; that left it 11,299. The published metadata is a JSON array (some copies are several arrays,
+one after another) whose entries name a video by `video_name`; the authors' loader reads a variant
+with `file` and `video_id`; their examples are flat and may sit under "data". Videos are found by
+file name anywhere below the folder, so that the data's paths are never followed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import unicodedata
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from threading import Lock, local
+from typing import Any
+
+import numpy as np
+
+from ..errors import UserError
+from ..files import canonical_json, file_digest, write_json, write_text
+from .video import Child, Unreadable, probe
+
+LAWS = (
+    "collision", "rigid body motion", "elastic motion", "liquid motion", "gas motion",
+    "deformation",
+    "melting", "solidification", "vaporization", "liquefaction", "explosion", "combustion",
+    "reflection", "refraction", "scattering", "interference and diffraction",
+    "unnatural light source",
+)  # fmt: skip
+FRAMES = 81
+ASPECT, TOLERANCE = 16 / 9, 0.01  # relative: 854x480 and 1366x768 are 16:9, 832x480 is not
+SECONDS = 120.0  # to decode one clip
+PREFIX = "PIKA_CRUSH "  # WISA's own trigger word, in front of captions of its loader's variant
+
+Entry = dict[str, Any]
+Progress = Callable[[str, int, int], None]
+
+
+class LeftOut(Exception):
+    """Why a clip is not in the set: (reason, detail)."""
+
+
+def curate(
+    wisa: Path, out: Path, workers: int = 1, seconds: float = SECONDS,
+    progress: Progress | None = None,
+) -> Entry:  # fmt: skip
+    """Writes `out`/manifest.jsonl (clips kept), left_out.jsonl (each other one with its reason) and
+    report.json (counts); returns the report. Order: the metadata's.
+
+    What decoding a file showed is appended to probes.jsonl at once, so a run that was cut short
+    goes on; a file whose size or time changed is decoded again.
+    """
+    entries = read_metadata(wisa)
+    files: dict[str, list[Path]] = defaultdict(list)
+    for path in sorted(Path(wisa).rglob("*.mp4")):
+        files[path.name].append(path)
+    described = [_described(number, entry, files) for number, entry in enumerate(entries)]
+    paths = sorted({path for clip in described for path in clip.get("paths", [])})
+    probes = _probes(Path(wisa), paths, Path(out) / "probes.jsonl", workers, seconds, progress)
+    kept: list[Entry] = []
+    left_out: list[Entry] = []
+    owner: dict[str, str] = {}  # of each video's bytes
+    for clip in described:
+        try:
+            kept.append(_admitted(clip, probes, owner, Path(wisa)))
+        except LeftOut as reason:
+            left_out.append({"id": clip["id"], "reason": reason.args[0], "detail": reason.args[1]})
+    report = {
+        "entries": len(entries),
+        "kept": len(kept),
+        "left_out": dict(Counter(line["reason"] for line in left_out)),
+        "kept_by_law": dict(Counter(clip["law"] for clip in kept)),
+        "captions_cleaned": sum(clip["caption_cleaned"] for clip in kept),
+    }
+    _write_lines(Path(out) / "left_out.jsonl", left_out)
+    write_json(Path(out) / "report.json", report)
+    _write_lines(Path(out) / "manifest.jsonl", kept)  # last: where it is, the rest is
+    return report
+
+
+def subsample(frames: int, count: int = FRAMES) -> np.ndarray:
+    """[count] ascending indices, uniform over 0 .. frames - 1, both ends among them."""
+    if frames < count:
+        raise UserError(f"a clip of {frames} frames cannot be subsampled to {count}")
+    return np.linspace(0, frames - 1, count).round().astype(np.int64)
+
+
+def read_metadata(wisa: Path) -> list[Any]:
+    """The entries of wisa-80k.json, or of the only JSON file, in the folder or its data folder."""
+    folders = [Path(wisa), Path(wisa) / "data"]
+    found = [path for folder in folders for path in sorted(folder.glob("*.json"))]
+    found = [path for path in found if path.name == "wisa-80k.json"] or found
+    if len(found) != 1:
+        names = ", ".join(path.name for path in found) or "none"
+        raise UserError(f"{wisa} needs one wisa-80k.json, there or in its data; found: {names}")
+    try:
+        values = list(_json_values(found[0].read_text(encoding="utf-8")))
+    except (UnicodeDecodeError, ValueError) as error:
+        raise UserError(f"{found[0]} is not JSON: {error}; download it again") from None
+    entries: list[Any] = []
+    for value in values:
+        inner = value.get("data", [value]) if isinstance(value, dict) else value
+        entries += inner if isinstance(inner, list) else [inner]
+    return entries
+
+
+def law(label: object) -> str | None:
+    """The label's canonical spelling; `None` if it is none of the 17."""
+    name = " ".join(str(label).lower().split()).rstrip(".")
+    return name if name in LAWS else None
+
+
+def clean_caption(text: str) -> str:
+    """NFC, without control and formatting characters (also bidirectional ones), single spaces."""
+    normal = unicodedata.normalize("NFC", text)
+    spaced = "".join(" " if c.isspace() else c for c in normal)
+    return " ".join("".join(c for c in spaced if unicodedata.category(c)[0] != "C").split())
+
+
+def _json_values(text: str) -> Iterator[Any]:
+    """The JSON values of a text, one after another, with commas or nothing between."""
+    decoder, position = json.JSONDecoder(), 0
+    text = text.removeprefix("\ufeff")
+    while True:
+        position += len(text[position:]) - len(text[position:].lstrip(" \t\r\n,"))
+        if position == len(text):
+            return
+        value, position = decoder.raw_decode(text, position)
+        yield value
+
+
+def _described(number: int, entry: Any, files: dict[str, list[Path]]) -> Entry:
+    """What the metadata says of a clip: id, paths, caption, ...; or id and `left_out`."""
+    clip: Entry = {"id": f"entry {number}"}
+    try:
+        if not isinstance(entry, dict):
+            raise LeftOut("not an object", str(entry)[:80])
+        name = _first(entry, "video_name", "file", "video_id", "video_path")
+        if name is None:
+            raise LeftOut("no video named", "")
+        file = Path(name.replace("\\", "/")).name
+        clip["id"] = Path(file).stem if file.endswith(".mp4") else file
+        annotation = entry.get("physical_annotation")
+        source = {**entry, **annotation} if isinstance(annotation, dict) else entry
+        caption = (_first(source, "captions", "en_caption", "caption") or "").removeprefix(PREFIX)
+        cleaned = clean_caption(caption)
+        if not cleaned:
+            raise LeftOut("no caption", "")
+        label = law(entry.get("label"))
+        if label is None:
+            raise LeftOut("unknown law label", repr(entry.get("label")))
+        paths = files.get(f"{clip['id']}.mp4", [])
+        if not paths:
+            raise LeftOut("no such video file", f"{clip['id']}.mp4")
+        return clip | {
+            "paths": paths,
+            "law": label,
+            "caption": cleaned,
+            "caption_cleaned": cleaned != " ".join(caption.split()),
+            "phys_law": clean_caption(_first(source, "phys_law") or ""),
+        }
+    except LeftOut as reason:
+        return clip | {"left_out": reason}
+
+
+def _first(entry: Entry, *names: str) -> str | None:
+    """The first of these fields that holds text."""
+    texts = (entry[name] for name in names if isinstance(entry.get(name), str))
+    return next((text for text in texts if text.strip()), None)
+
+
+def _admitted(clip: Entry, probes: dict[Path, Entry], owner: dict[str, str], root: Path) -> Entry:
+    """The clip's line of the manifest, or `LeftOut`."""
+    if "left_out" in clip:
+        raise clip["left_out"]
+    found = [probes[path] for path in clip["paths"]]
+    if len({probe["sha256"] for probe in found}) > 1:
+        places = ", ".join(str(path.relative_to(root)) for path in clip["paths"])
+        raise LeftOut("several different files of this name", places)
+    video = found[0]
+    if "fault" in video:
+        raise LeftOut("unreadable video", video["fault"])
+    if video["frames"] < FRAMES:
+        raise LeftOut(f"fewer than {FRAMES} frames", str(video["frames"]))
+    if abs(video["width"] / video["height"] / ASPECT - 1) > TOLERANCE:
+        raise LeftOut("not 16:9", f"{video['width']}x{video['height']}")
+    if video["sha256"] in owner:
+        raise LeftOut("duplicate", f"same bytes as {owner[video['sha256']]}")
+    owner[video["sha256"]] = clip["id"]
+    fields = ("frames", "height", "width", "sha256")
+    shown = {name: clip[name] for name in ("id", "law", "caption", "caption_cleaned", "phys_law")}
+    path = str(clip["paths"][0].relative_to(root))
+    return shown | {"video": path} | {name: video[name] for name in fields}
+
+
+def _probes(
+    root: Path, paths: Sequence[Path], journal: Path, workers: int, seconds: float,
+    progress: Progress | None,
+) -> dict[Path, Entry]:  # fmt: skip
+    """{path: {"sha256", and "frames", "height", "width" or "fault"}} of every file."""
+    known = _journal(journal)
+    found = {path: known[key] for path in paths if (key := _key(root, path)) in known}
+    todo = [path for path in paths if path not in found]
+    journal.parent.mkdir(parents=True, exist_ok=True)
+    writing, mine = Lock(), local()
+    children: list[Child] = []
+
+    def look(path: Path) -> None:
+        if not hasattr(mine, "child"):
+            mine.child = Child()
+            children.append(mine.child)
+        try:
+            probed = mine.child.call(_probe_and_hash, path, seconds=seconds)
+        except Unreadable as fault:
+            probed = {"sha256": file_digest(path), "fault": clean_caption(str(fault))}
+        with writing:
+            found[path] = probed
+            handle.write(canonical_json({"key": _key(root, path), **probed}) + "\n")
+            handle.flush()
+            if progress:
+                progress("curate", len(found), len(paths))
+
+    with open(journal, "a", encoding="utf-8") as handle, ThreadPoolExecutor(workers) as pool:
+        try:
+            list(pool.map(look, todo))
+        finally:
+            pool.shutdown(cancel_futures=True)
+            for child in children:
+                child.__exit__()
+    return found
+
+
+def _journal(path: Path) -> dict[str, Entry]:
+    """Its whole lines; a last one that a kill has torn is cut off, so that the next stands free."""
+    if not path.exists():
+        return {}
+    text = path.read_bytes()
+    whole = text[: text.rfind(b"\n") + 1]
+    if len(whole) < len(text):
+        os.truncate(path, len(whole))
+    lines = [json.loads(line) for line in whole.splitlines()]
+    return {line.pop("key"): line for line in lines}
+
+
+def _key(root: Path, path: Path) -> str:
+    status = path.stat()
+    return f"{path.relative_to(root)} {status.st_size} {status.st_mtime_ns}"
+
+
+def _probe_and_hash(path: Path) -> Entry:
+    return {"sha256": file_digest(path), **probe(path)}
+
+
+def _write_lines(path: Path, lines: Sequence[Entry]) -> None:
+    write_text(path, "".join(canonical_json(line) + "\n" for line in lines))

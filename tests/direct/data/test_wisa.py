@@ -1,0 +1,228 @@
+"""Curation on mp4 files made on the spot: layouts, labels, broken files, duplicates, resuming."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from direct.data import video, wisa
+from direct.errors import UserError
+
+SHARED = Path(__file__).parents[4] / "shared" / "data" / "wisa"  # beside the checkout
+
+
+def clip(frames, seed=0, height=18, width=32):
+    return np.random.default_rng(seed).integers(0, 256, (frames, height, width, 3), np.uint8)
+
+
+def entry(name, label="collision", caption="a ball hits a wall", **more):
+    return {"video_name": name, "captions": caption, "label": label,
+            "physical_annotation": {"phys_law": "momentum is conserved"}, **more}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    """A folder as published, with one clip for every reason to be left out."""
+    root = tmp_path_factory.mktemp("wisa")
+    shards = root / "data" / "videos"
+    video.write_video(shards / "0" / "long.mp4", clip(100))
+    video.write_video(shards / "0" / "exact.mp4", clip(81, 1))
+    video.write_video(shards / "0" / "short.mp4", clip(80, 2))
+    video.write_video(shards / "1" / "square.mp4", clip(81, 3, 18, 18))
+    shutil.copy(shards / "0" / "long.mp4", shards / "1" / "copy.mp4")
+    shutil.copy(shards / "0" / "exact.mp4", shards / "1" / "exact.mp4")  # the same file twice
+    whole = (shards / "0" / "long.mp4").read_bytes()
+    (shards / "1" / "cut.mp4").write_bytes(whole[: len(whole) // 2])
+    (shards / "1" / "text.mp4").write_text("not a video at all")
+    for n in range(2):
+        video.write_video(shards / str(n) / "twice.mp4", clip(81, 10 + n))
+    first = [
+        entry("long.mp4", "Deformation ", "A\x1b[31m ball \u202efalls\x00\n  down."),
+        entry("exact.mp4", "no obvious"),
+        entry("exact.mp4", "Gas motion."),
+        entry("copy.mp4"),
+        entry("short.mp4"),
+    ]
+    second = [
+        entry("square.mp4"), entry("cut.mp4"), entry("text.mp4"), entry("twice.mp4"),
+        entry("absent.mp4"), entry("../../long.mp4"), {"label": "collision"}, 7,
+        entry("long.mp4", caption="\x00"),
+    ]  # fmt: skip
+    text = json.dumps(first) + " , " + json.dumps(second)
+    (root / "data" / "wisa-80k.json").write_text(text)
+    return root
+
+
+def lines(path):
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def test_every_entry_is_kept_or_left_out_with_its_reason(data, tmp_path):
+    report = wisa.curate(data, tmp_path, workers=2)
+    kept = lines(tmp_path / "manifest.jsonl")
+    assert [(c["id"], c["law"], c["frames"]) for c in kept] == [
+        ("long", "deformation", 100), ("exact", "gas motion", 81),
+    ]  # fmt: skip
+    assert kept[0]["caption"] == "A[31m ball falls down." and kept[0]["caption_cleaned"]
+    assert not kept[1]["caption_cleaned"] and kept[1]["phys_law"] == "momentum is conserved"
+    assert kept[0]["video"] == "data/videos/0/long.mp4"
+    reasons = [(line["id"], line["reason"]) for line in lines(tmp_path / "left_out.jsonl")]
+    assert reasons == [
+        ("exact", "unknown law label"),
+        ("copy", "duplicate"),
+        ("short", "fewer than 81 frames"),
+        ("square", "not 16:9"),
+        ("cut", "unreadable video"),
+        ("text", "unreadable video"),
+        ("twice", "several different files of this name"),
+        ("absent", "no such video file"),
+        ("long", "duplicate"),  # its folder is not followed
+        ("entry 11", "no video named"),
+        ("entry 12", "not an object"),
+        ("long", "no caption"),
+    ]
+    assert report["entries"] == 14 and report["kept"] == 2 and report["captions_cleaned"] == 1
+    assert sum(report["left_out"].values()) == 12 and report["left_out"]["duplicate"] == 2
+    assert json.loads((tmp_path / "report.json").read_text()) == report
+
+
+def test_a_run_cut_short_goes_on(data, tmp_path, monkeypatch):
+    def cut(stage, done, total):
+        if done == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        wisa.curate(data, tmp_path / "a", progress=cut)
+    assert not (tmp_path / "a" / "manifest.jsonl").exists()
+    journal = tmp_path / "a" / "probes.jsonl"
+    before = lines(journal)
+    assert 3 <= len(before) < 9
+    with open(journal, "a") as handle:
+        handle.write('{"key": "torn')
+    seen = []
+    wisa.curate(data, tmp_path / "a", progress=lambda stage, done, total: seen.append(done))
+    assert seen[0] == len(before) + 1 and lines(journal)[: len(before)] == before
+    monkeypatch.setattr(wisa, "_probe_and_hash", None)  # nothing is decoded again
+    whole = (tmp_path / "a" / "manifest.jsonl").read_bytes()
+    wisa.curate(data, tmp_path / "a")
+    assert (tmp_path / "a" / "manifest.jsonl").read_bytes() == whole
+
+
+def test_all_known_layouts_are_read(tmp_path):
+    video.write_video(tmp_path / "any" / "abc.mp4", clip(81))
+    flat = {"file": "/elsewhere/abc.mp4", "video_id": "abc", "caption": "PIKA_CRUSH ice melts",
+            "phys_law": "heat", "label": "Melting"}  # fmt: skip
+    for number, layout in enumerate([[flat], {"data": [flat]}, [{**flat, "file": None}]]):
+        (tmp_path / "wisa-80k.json").write_text(json.dumps(layout))
+        wisa.curate(tmp_path, tmp_path / f"out{number}")
+        (line,) = lines(tmp_path / f"out{number}" / "manifest.jsonl")
+        assert (line["id"], line["caption"], line["phys_law"]) == ("abc", "ice melts", "heat")
+
+
+@pytest.mark.skipif(not SHARED.exists(), reason="WISA's sample records are not here")
+@pytest.mark.parametrize("name", sorted(p.name for p in SHARED.glob("*.json")) or ["none"])
+def test_the_published_samples(tmp_path, name):
+    shutil.copy(SHARED / name, tmp_path / "wisa-80k.json")
+    entries = wisa.read_metadata(tmp_path)
+    assert len(entries) >= 1 and all("phys_law" in entry for entry in entries)
+    for number, item in enumerate(entries):
+        described = wisa._described(number, item | {"video_name": "x.mp4"}, {"x.mp4": [Path("x")]})
+        known = str(item["label"]).strip().lower() in wisa.LAWS
+        assert ("left_out" not in described) == known
+        assert not described.get("caption", "").startswith("PIKA")
+
+
+def test_labels():
+    assert len(set(wisa.LAWS)) == 17
+    assert wisa.law(" Interference  and Diffraction ") == "interference and diffraction"
+    assert wisa.law("Solid Objects Appearance") is None and wisa.law(None) is None
+
+
+def test_subsample_is_uniform_with_both_ends():
+    assert wisa.subsample(81).tolist() == list(range(81))
+    indices = wisa.subsample(1000)
+    assert (len(indices), indices[0], indices[-1]) == (81, 0, 999)
+    assert set(np.diff(indices)) == {12, 13}
+    with pytest.raises(UserError, match="80 frames"):
+        wisa.subsample(80)
+
+
+@pytest.mark.parametrize("text", ["[1, 2", "{'a': 1}", "[]x"])
+def test_broken_metadata_is_one_sentence(tmp_path, text):
+    (tmp_path / "wisa-80k.json").write_text(text)
+    with pytest.raises(UserError, match="is not JSON"):
+        wisa.read_metadata(tmp_path)
+
+
+def test_absent_metadata_is_one_sentence(tmp_path):
+    with pytest.raises(UserError, match="found: none"):
+        wisa.read_metadata(tmp_path)
+
+
+# Video files
+
+
+def test_frames_come_back_in_their_places(tmp_path):
+    frames = np.repeat(np.arange(0, 240, 3, dtype=np.uint8), 18 * 32 * 3).reshape(80, 18, 32, 3)
+    video.write_video(tmp_path / "ramp.mp4", frames)
+    got = video.read_frames(tmp_path / "ramp.mp4", np.array([0, 7, 40, 79]), 36, 64)
+    assert got.shape == (4, 36, 64, 3)
+    np.testing.assert_allclose(got.mean((1, 2, 3)), [0, 21, 120, 237], atol=3)
+    with pytest.raises(video.Unreadable, match="frame 80 is missing"):
+        video.read_frames(tmp_path / "ramp.mp4", np.array([0, 80]), 18, 32)
+
+
+def test_a_damaged_stream_is_unreadable_although_it_opens(tmp_path):
+    import av
+
+    path = tmp_path / "a.mp4"
+    with av.open(str(path), "w", options={"movflags": "faststart"}) as container:
+        stream = container.add_stream("libx264", rate=16)
+        stream.width, stream.height, stream.pix_fmt = 32, 18, "yuv420p"
+        for frame in clip(90):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+        container.mux(stream.encode())
+    assert video.probe(path) == {"frames": 90, "height": 18, "width": 32}
+    whole = path.read_bytes()
+    path.write_bytes(whole[: int(len(whole) * 0.7)])  # the header is in front and promises 90
+    with pytest.raises(video.Unreadable):
+        video.probe(path)
+
+
+def crash():
+    os.kill(os.getpid(), 11)
+
+
+def test_a_crash_or_a_hang_of_the_child_leaves_the_parent_and_the_next_file(tmp_path):
+    video.write_video(tmp_path / "a.mp4", clip(3))
+    with video.Child() as child:
+        with pytest.raises(video.Unreadable, match="exit status -11"):
+            child.call(crash, seconds=60)
+        with pytest.raises(video.Unreadable, match=r"more than 0\.2 s"):
+            child.call(time.sleep, 60, seconds=0.2)
+        assert child.call(video.probe, tmp_path / "a.mp4", seconds=60)["frames"] == 3
+        with pytest.raises(video.Unreadable, match="No such file"):
+            child.call(video.probe, tmp_path / "b.mp4", seconds=60)
+
+
+def test_frames_that_no_mp4_can_hold_are_refused(tmp_path):
+    with pytest.raises(UserError, match="even"):
+        video.write_video(tmp_path / "a.mp4", clip(2, width=31))
+    with pytest.raises(UserError, match="uint8"):
+        video.write_video(tmp_path / "a.mp4", clip(2).astype(float))
+
+
+def test_command_line(data, tmp_path, monkeypatch, capsys):
+    from direct import commands
+
+    line = ["direct.prepare", "curate", "--wisa", str(data), "--out", str(tmp_path)]
+    monkeypatch.setattr(sys, "argv", line)
+    commands.prepare()
+    assert json.loads(capsys.readouterr().out)["kept"] == 2
