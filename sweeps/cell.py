@@ -99,22 +99,25 @@ def read_result(run: Path) -> dict[str, Any] | None:
     """The folder's result, or `None`. A damaged one is named and set aside."""
     path = run / "result.json"
     try:
-        text = path.read_text()
+        data = path.read_bytes()
     except FileNotFoundError:
         return None
-    except UnicodeDecodeError:
-        text = ""
+    result = parse_result(data, run.name)
+    if result is None:
+        set_aside(path)
+    return result
+
+
+def parse_result(data: bytes, cell: str) -> dict[str, Any] | None:
+    """The result in a file's bytes; `None` unless whole, of this version and of this cell."""
     try:
-        result = json.loads(text)
+        result = json.loads(data)
         body = {key: value for key, value in result.items() if key != "checksum"}
         whole = (digest(body, 64) == result["checksum"] and result["schema"] == SCHEMA
-                 and digest(result["config"]) == result["cell"] == run.name)
+                 and digest(result["config"]) == result["cell"] == cell)
     except (ValueError, TypeError, KeyError, AttributeError):
-        whole = False
-    if not whole:
-        set_aside(path)
         return None
-    return result
+    return dict(result) if whole else None
 
 
 def read_json(path: Path) -> dict[str, Any] | None:

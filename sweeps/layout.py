@@ -6,6 +6,7 @@ paired differences to the baseline.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import groupby
@@ -168,3 +169,9 @@ def _printed(value: float | None, metric: str) -> Entry:
 def runs(columns: list[tuple[str, str]]) -> list[tuple[str, int]]:
     """Neighbouring columns of one group, as (group, width)."""
     return [(group, len(list(run))) for group, run in groupby(columns, key=lambda c: c[0])]
+
+
+def escape_markdown(text: str) -> str:
+    """Markdown's special characters escaped, and HTML's."""
+    text = re.sub(r"([\\`*_\[\]|#~$])", r"\\\1", plain(text))
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")

@@ -14,7 +14,7 @@ from direct.files import canonical_json
 
 from . import paper, stats
 from .ablations import METRICS
-from .layout import Block, Entry, blocks, caption, notes, runs
+from .layout import Block, Entry, blocks, caption, escape_markdown, notes, runs
 from .progress import plain
 from .tables import Line, Table
 
@@ -22,26 +22,21 @@ from .tables import Line, Table
 
 
 def markdown(table: Table) -> str:
-    parts = [f"# Table {table.ablation.table}: {_md(table.ablation.title)}", _md(caption(table))]
+    title = escape_markdown(table.ablation.title)
+    parts = [f"# Table {table.ablation.table}: {title}", escape_markdown(caption(table))]
     for block in blocks(table):
-        heads = [f"{title}<br>{_md(group)}" if group else _md(title)
+        heads = [f"{title}<br>{escape_markdown(group)}" if group else escape_markdown(title)
                  for group, title in block.columns]
         rows = [heads, ["---"] * len(heads)] + [[_md_entry(e) for e in row] for row in block.rows]
-        parts.append(f"## {_md(block.title)}")
+        parts.append(f"## {escape_markdown(block.title)}")
         parts.append("\n".join("| " + " | ".join(row) + " |" for row in rows))
-    parts.append(f"![{_md(table.ablation.title)}]({table.ablation.file}.svg)")
-    parts.append("\n".join(f"- {_md(note)}" for note in notes(table)))
+    parts.append(f"![{title}]({table.ablation.file}.svg)")
+    parts.append("\n".join(f"- {escape_markdown(note)}" for note in notes(table)))
     return "\n\n".join(parts) + "\n"
 
 
-def _md(text: str) -> str:
-    """Markdown's special characters escaped, and HTML's."""
-    text = re.sub(r"([\\`*_\[\]|#~$])", r"\\\1", plain(text))
-    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-
-
 def _md_entry(entry: Entry) -> str:
-    text = _md(entry.text)
+    text = escape_markdown(entry.text)
     text = f"**{text}**" if entry.bold else text
     return f"<u>{text}</u>" if entry.underline else text
 

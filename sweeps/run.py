@@ -3,7 +3,10 @@
     python -m sweeps.run lambda_hard              # Table S3 on the tiny profile
     python -m sweeps.run lambda_hard --dry-run    # its cells, their state and cost
     python -m sweeps.run status                   # every sweep
-    python -m sweeps.run report                   # renders every table that has results
+    python -m sweeps.run all                      # every sweep that is not done, then the report
+    python -m sweeps.run report                   # renders tables, claims.md and index.html again
+    python -m sweeps.run export FILE              # all results as one archive; import takes it
+    python -m sweeps.run fsck                     # checks every result and cached array
 """
 
 from __future__ import annotations
@@ -21,11 +24,12 @@ from direct.errors import UserError, command, nearest
 
 from .ablations import ABLATIONS, Ablation, Cell, cells
 from .cell import STAGES, commit, read_json, read_result, timed
-from .estimate import DEFAULTS, HARD_NEGATIVE_SECONDS, Estimator, words
+from .estimate import Estimator, words
+from .listing import listing, state_line
 from .progress import Display
 from .results import folder
 
-VERBS = ("status", "report")
+VERBS = ("all", "status", "report", "export", "import", "fsck")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -33,29 +37,83 @@ def main(arguments: Sequence[str] | None = None) -> int:
     base = base_of(options)
     out = Path(options.out)
     root = folder(base.profile, out)
-    if options.sweep in VERBS:
+    if options.sweep in ("export", "import", "fsck"):
+        return _files(options, base, root, out)
+    _no_file(options)
+    if options.sweep == "status":
         for table in ABLATIONS.values():
-            planned = planned_cells(table, base, options)
-            if options.sweep == "status":
-                print(_state_line(table, planned, root))
-            elif _has_report(table, planned, root, out / "reports" / base.profile):
-                _report(table, planned, out, base.profile)
+            print(state_line(table, planned_cells(table, base, options), root))
         return 0
+    if options.sweep == "report":
+        return _report_all(base, options, out, root)
+    if options.sweep == "all":
+        return _all(base, options, out, root)
     if options.sweep not in ABLATIONS:
         raise UserError(f"{options.sweep} is not a sweep; {nearest(options.sweep, _names())}")
     table = _rows(ABLATIONS[options.sweep], options)
     planned = planned_cells(table, base, options)
     if options.dry_run:
-        print(_listing(table, planned, root, _workers(options, base)))
+        print(listing(table, planned, root, _workers(options, base)))
         return 0
     return _run(table, planned, out, base, _workers(options, base))
 
 
-def _has_report(table: Ablation, planned: list[Cell], root: Path, folder: Path) -> bool:
-    """Written before, or complete: tables share cells, and one shared cell makes no table."""
-    if (folder / f"{table.file}.md").exists():
-        return True
-    return all((root / cell.id / "result.json").exists() for cell in planned)
+def _files(options: argparse.Namespace, base: Config, root: Path, out: Path) -> int:
+    """export, import and fsck."""
+    from . import archive, study
+
+    if options.sweep == "fsck":
+        _no_file(options)
+        checked, wrong = archive.fsck(root, out / "cache" / base.profile)
+        print("\n".join([*wrong, f"{checked} files checked, {len(wrong)} wrong"]))
+        return 1 if wrong else 0
+    if options.file is None:
+        raise UserError(f"{options.sweep} needs a file; write: {options.sweep} results.tar.gz")
+    with study.planner(root):
+        if options.sweep == "export":
+            print(f"{archive.export(root, base.profile, Path(options.file))} results exported")
+        else:
+            new, known = archive.take(root, base.profile, Path(options.file))
+            print(f"{new} results imported, {known} were here already")
+    return 0
+
+
+def _no_file(options: argparse.Namespace) -> None:
+    if options.file is not None:
+        raise UserError(f"{options.sweep} takes no file, and got {options.file}")
+
+
+def _all(base: Config, options: argparse.Namespace, out: Path, root: Path) -> int:
+    """Every sweep in turn; a cell that several tables show is run by the first of them."""
+    failed, workers = 0, _workers(options, base)
+    for declared in ABLATIONS.values():
+        table, planned = _rows(declared, options), planned_cells(declared, base, options)
+        if options.dry_run:
+            print(listing(table, planned, root, workers) + "\n")
+        else:
+            failed |= _run(table, planned, out, base, workers)
+    return failed if options.dry_run else failed | _report_all(base, options, out, root)
+
+
+def _report_all(base: Config, options: argparse.Namespace, out: Path, root: Path) -> int:
+    """The tables that were written before or are complete, the claims, and the page of all.
+
+    Tables share cells, and a shared cell alone makes no table.
+    """
+    from .report import report
+    from .results import read_all
+    from .tables import build
+
+    results, target = read_all(root), out / "reports" / base.profile
+    planned = {name: planned_cells(table, base, options) for name, table in ABLATIONS.items()}
+    built = {name: build(_rows(ABLATIONS[name], options), cells, results)
+             for name, cells in planned.items()}
+    shown = [name for name, table in built.items()
+             if (target / f"{table.ablation.file}.md").exists()
+             or not any(line.missing for line in table.lines)]
+    for path in report(built, shown, target) if shown else []:
+        print(path)
+    return 0
 
 
 def options_of(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -66,7 +124,8 @@ def options_of(arguments: Sequence[str] | None) -> argparse.Namespace:
         epilog="sweeps: " + "; ".join(f"{a.name} (Table {a.table})" for a in ABLATIONS.values()),
     )
     add = parser.add_argument
-    add("sweep", help="a sweep's name, or status, or report")
+    add("sweep", help=f"a sweep's name, or {', '.join(VERBS)}")
+    add("file", nargs="?", help="the archive of export and import")
     add("--profile", default="tiny", help="tiny (default) or wan2.1-t2v-1.3b")
     add("--dry-run", action="store_true", help="list the cells, their state and estimated cost")
     add("--seeds", help="training seeds, as 0,1,2 (default: the sweep's own)")
@@ -120,58 +179,6 @@ def _workers(options: argparse.Namespace, base: Config) -> int:
     return int(options.workers)
 
 
-# What is there ------------------------------------------------------------------------------------
-
-
-def _state(cell: Cell, root: Path) -> str:
-    from .study import lease_is_live
-
-    run = root / cell.id
-    if result := read_result(run):
-        return str(result["status"])
-    if lease_is_live(run):
-        return "running"
-    if failure := read_json(run / "failure.json"):
-        return f"failed: {failure['reason']}"
-    return "begun" if (run / "timing.json").exists() or (run / "checkpoints").exists() else "open"
-
-
-def _state_line(table: Ablation, planned: list[Cell], root: Path) -> str:
-    states = [_state(cell, root).split(":")[0] for cell in planned]
-    counts = ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states))
-    return f"{table.name:<12} Table {table.table:<3} {len(planned)} cells: {counts}"
-
-
-def _listing(table: Ablation, planned: list[Cell], root: Path, workers: int) -> str:
-    estimator = Estimator(root, {cell.id: cell.config for cell in planned})
-    lines = [f"{table.name} (Table {table.table}): {table.title}",
-             f"{'cell':<14}{'row':<30}{'seed':<6}{'cost':<14}state"]
-    for cell in planned:
-        cost = words(estimator.seconds(cell.config))
-        seed = str(cell.config.seed) if cell.config.train.steps else "any"
-        lines.append(f"{cell.id:<14}{cell.row:<30}{seed:<6}{cost:<14}{_state(cell, root)}")
-    left = [cell.id for cell in planned if not read_result(root / cell.id)]
-    known = "recorded timings" if estimator.recorded else _default_words(planned[0].config)
-    lines.append(f"{len(left)} of {len(planned)} cells to do, about "
-                 f"{words(estimator.remaining(left, workers))} with {workers} "
-                 f"worker{'s' if workers > 1 else ''}, by {known}, shared preparation apart")
-    return "\n".join(lines + _hard_negatives(planned[0].config))
-
-
-def _default_words(config: Config) -> str:
-    train, generate, judge = DEFAULTS[config.profile]
-    return f"default ({train:g} s a step, {generate:g} s a clip, {judge:g} s to judge it)"
-
-
-def _hard_negatives(config: Config) -> list[str]:
-    """The cost of rendering hard negatives where it dwarfs everything else."""
-    if config.profile not in HARD_NEGATIVE_SECONDS:
-        return []
-    count = config.data.clips * config.micro.keep
-    hours = count * HARD_NEGATIVE_SECONDS[config.profile] / 3600
-    return [f"hard negatives: up to {count:,} clips, {hours:,.0f} GPU-hours, rendered once"]
-
-
 # Doing it -----------------------------------------------------------------------------------------
 
 
@@ -186,7 +193,7 @@ def _run(table: Ablation, planned: list[Cell], out: Path, base: Config, workers:
         from . import pool, study
 
         with study.planner(root), Display() as display:
-            display.say(_listing(table, planned, root, workers).splitlines()[-1])
+            display.say(listing(table, planned, root, workers).splitlines()[-1])
             prepared = prepare(left, cache, root, workers, display)
             before = _stage_seconds(left, root)
             estimator = Estimator(root, {cell.id: cell.config for cell in planned})
@@ -249,9 +256,11 @@ def _where_time_went(wall: float, prepared: float, spent: dict[str, float], work
 
 
 def _report(table: Ablation, planned: list[Cell], out: Path, name: str) -> None:
-    from .tables import render
+    from .results import read_all
+    from .tables import build, render
 
-    for path in render(table, planned, folder(name, out), out / "reports" / name):
+    built = build(table, planned, read_all(folder(name, out)))
+    for path in render(built, out / "reports" / name):
         print(path)
 
 

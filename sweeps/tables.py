@@ -18,7 +18,7 @@ from direct.files import write_text
 
 from . import stats
 from .ablations import METRICS, Ablation, Cell, Row
-from .results import frame, read_all
+from .results import frame
 from .stats import Array, Estimate, Pool
 
 if TYPE_CHECKING:
@@ -67,6 +67,7 @@ class Table:
     ablation: Ablation
     config: Config  # of the first cell: profile, judge, prompts
     lines: tuple[Line, ...]
+    pools: dict[str, Pool | None]  # variance over seeds, by metric
     detectable: float | None  # smallest paired PC difference, judge's units
     provenance: dict[str, Any]
 
@@ -80,19 +81,18 @@ class Table:
         return next((x for x in self.lines if x.row.label == self.ablation.baseline), None)
 
 
-def render(ablation: Ablation, cells: list[Cell], root: Path, folder: Path) -> list[Path]:
-    """Writes `folder/table_x.{md,tex,csv,html,svg,json}` from the results below `root`."""
+def render(table: Table, folder: Path) -> list[Path]:
+    """Writes `folder/table_x.{md,tex,csv,html,svg,json}`."""
     from . import plots
     from .page import html
     from .render import csv, latex, markdown, provenance
 
-    table = build(ablation, cells, read_all(root))
     svg = plots.svg(table)
     written = {"md": markdown(table), "tex": latex(table), "csv": csv(table), "svg": svg,
                "html": html(table, svg), "json": provenance(table)}
     paths = []
     for suffix, text in written.items():
-        paths.append(folder / f"{ablation.file}.{suffix}")
+        paths.append(folder / f"{table.ablation.file}.{suffix}")
         write_text(paths[-1], text)
     return paths
 
@@ -118,7 +118,7 @@ def build(ablation: Ablation, cells: list[Cell], results: dict[str, dict[str, An
         ablation, cells[0].config,
         tuple(Line(x.row, values[x.row.label], x.cells, x.missing, x.diverged, x.seedless)
               for x in lines),
-        _detectable(ablation, values), _provenance(own),
+        pools, _detectable(ablation, values), _provenance(own),
     )
 
 

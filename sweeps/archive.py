@@ -1,0 +1,163 @@
+"""Results as one file: `export`, `import`, and `fsck`, which checks what is here.
+
+An archive is a tar of `<cell>/result.json` files and a manifest with their hashes; the same results
+give the same bytes. An archive is data from elsewhere: everything in it is checked before anything
+is written, and nothing that is here is overwritten.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import io
+import json
+import re
+import tarfile
+import zlib
+from collections.abc import Iterable
+from pathlib import Path
+from typing import IO, Any
+
+from direct.errors import UserError
+from direct.files import canonical_json, digest, file_digest, write_atomic, write_bytes, write_json
+
+from .cell import SCHEMA, parse_result, read_json
+
+VERSION = 1
+MANIFEST = "manifest.json"
+MEMBER = re.compile(r"([0-9a-f]{12})/result\.json")
+LARGEST = 64 << 20  # bytes of one result: thousands of prompts are a few megabytes
+MOST = 100_000  # members
+
+
+def export(root: Path, profile: str, path: Path) -> int:
+    """Writes every whole result below `root` to the archive `path`; returns how many."""
+    if path.exists():
+        raise UserError(f"{path} exists; name another file, or remove it")
+    found = {file.parent.name: file.read_bytes() for file in sorted(root.glob("*/result.json"))}
+    damaged = [name for name, data in found.items() if parse_result(data, name) is None]
+    if damaged:
+        raise UserError(f"the result of cell {damaged[0]} is damaged; run fsck, then its sweep")
+    if not found:
+        raise UserError(f"{root} holds no results to export; run a sweep first")
+    manifest = {"version": VERSION, "schema": SCHEMA, "profile": profile,
+                "results": {name: _sha(data) for name, data in found.items()}}
+    members = {MANIFEST: (canonical_json(manifest, indent=1) + "\n").encode()}
+    members |= {f"{name}/result.json": data for name, data in found.items()}
+    write_atomic(path, lambda temporary: _write_tar(temporary, members))
+    return len(found)
+
+
+def _write_tar(path: Path, members: dict[str, bytes]) -> None:
+    with (open(path, "wb") as raw, gzip.GzipFile("", "wb", fileobj=raw, mtime=0) as packed,
+          tarfile.open(fileobj=packed, mode="w", format=tarfile.PAX_FORMAT) as tar):
+        for name, data in members.items():
+            entry = tarfile.TarInfo(name)
+            entry.size, entry.mode = len(data), 0o644
+            tar.addfile(entry, io.BytesIO(data))
+
+
+def take(root: Path, profile: str, path: Path) -> tuple[int, int]:
+    """Imports an archive below `root`; returns how many results are new and how many were here.
+
+    All or nothing is refused: a result that differs from the one here stops the import.
+    """
+    results = read(path, profile)
+    new = {}
+    for name, data in results.items():
+        here = root / name / "result.json"
+        if not here.exists():
+            new[name] = data
+        elif here.read_bytes() != data:
+            raise UserError(f"{path}: cell {name} has another result than {here}; nothing was "
+                            "imported: move one of the two away")
+    for name, data in new.items():
+        run = root / name
+        if run.is_symlink():
+            raise UserError(f"{run} is a link; remove it and import again")
+        write_json(run / "config.json", json.loads(data)["config"])
+        write_bytes(run / "result.json", data)
+    return len(new), len(results) - len(new)
+
+
+def read(path: Path, profile: str) -> dict[str, bytes]:
+    """The archive's results by cell, every one checked."""
+    try:
+        with tarfile.open(path, "r:gz") as tar:
+            members = dict(_members(tar, path))
+    except FileNotFoundError:
+        raise UserError(f"{path} does not exist; name an archive that export wrote") from None
+    except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
+        raise UserError(f"{path} is not a whole archive ({error}); export it again") from None
+    manifest = _manifest(members.pop(MANIFEST, None), path)
+    if manifest["profile"] != profile:
+        raise UserError(f"{path} holds results of profile {manifest['profile']!r}; give "
+                        f"--profile, this is {profile!r}")
+    results = {name.partition("/")[0]: data for name, data in members.items()}
+    if {name: _sha(data) for name, data in results.items()} != manifest["results"]:
+        raise UserError(f"{path}: its results are not those of its manifest; it was edited or "
+                        "damaged: export it again")
+    for name, data in results.items():
+        result = parse_result(data, name)
+        if result is None or result["config"].get("profile") != profile:
+            raise UserError(f"{path}: the result of cell {name} was edited or is of another "
+                            "version; export it again")
+    return results
+
+
+def _members(tar: tarfile.TarFile, path: Path) -> Iterable[tuple[str, bytes]]:
+    """Names and bytes. Read to memory, never extracted: no member can name a place on disk."""
+    seen: set[str] = set()
+    for member in tar:
+        if not member.isreg() or not (member.name == MANIFEST or MEMBER.fullmatch(member.name)):
+            raise UserError(f"{path}: member {member.name[:80]!r} is not a result file (a link, a "
+                            "device or a path of its own); nothing was imported")
+        if member.name in seen or member.size > LARGEST or len(seen) > MOST:
+            raise UserError(f"{path}: member {member.name} stands there twice or is too large; "
+                            "nothing was imported")
+        seen.add(member.name)
+        handle: IO[bytes] | None = tar.extractfile(member)
+        if handle:
+            yield member.name, handle.read()
+
+
+def _manifest(data: bytes | None, path: Path) -> dict[str, Any]:
+    try:
+        manifest = json.loads(data or b"")
+        version, schema = manifest["version"], manifest["schema"]
+        whole = isinstance(manifest["results"], dict) and isinstance(manifest["profile"], str)
+    except (ValueError, TypeError, KeyError):
+        whole, version, schema = False, None, None
+    if (version, schema) != (VERSION, SCHEMA) and version is not None:
+        raise UserError(f"{path} is of version {version}, results {schema}; this program reads "
+                        f"version {VERSION}, results {SCHEMA}: use the commit that wrote it")
+    if not whole:
+        raise UserError(f"{path} has no whole manifest; it is not an archive that export wrote")
+    return dict(manifest)
+
+
+def _sha(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def fsck(root: Path, cache: Path) -> tuple[int, list[str]]:
+    """Checks results, configurations and cached arrays; changes nothing. (files, what is wrong)"""
+    checked, wrong = 0, []
+    for path in sorted(root.glob("*/result.json")):
+        checked += 1
+        if parse_result(path.read_bytes(), path.parent.name) is None:
+            wrong.append(f"{path}: damaged or edited; the next run sets it aside and makes it anew")
+    for path in sorted(root.glob("*/config.json")):
+        checked += 1
+        if digest(read_json(path)) != path.parent.name:
+            wrong.append(f"{path}: not the configuration that its folder names; remove the folder")
+    for path in sorted(cache.rglob("*.sha256")):
+        checked += 1
+        array = path.with_suffix("")
+        if not array.exists():
+            wrong.append(f"{path}: its file is gone; made anew by the next run")
+        elif file_digest(array) != path.read_text().strip():
+            wrong.append(f"{array}: does not match its checksum; made anew by the next run")
+    wrong += [f"{path}: left by a kill; may be removed" for folder in (root, cache)
+              for path in sorted(folder.rglob(".*.tmp"))]
+    return checked, wrong

@@ -1,0 +1,180 @@
+"""The paper's claims against our results: one verdict each, and the count of what is unresolved.
+
+A claim is a conjunction of contrasts. It is tested as one hypothesis: for it speaks the largest of
+its contrasts' p values (an intersection-union test), against it the smallest, times their number.
+Holm runs over the claims of one table, at ALPHA. What neither side decides is "not resolved at this
+power"; that is a result, and none is tuned away.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from . import paper_claims, stats
+from .ablations import ABLATIONS, METRICS
+from .layout import escape_markdown
+from .paper_claims import Claim, Contrast
+from .progress import plain
+from .stats import Estimate
+from .tables import Line, Scores, Table, paired
+
+ALPHA = 0.05
+REPRODUCED, CONTRADICTED, UNRESOLVED, NOT_RUN = (
+    "reproduced", "contradicted", "not resolved at this power", "not run")
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A claim with its verdict. `estimates` in printed units, one per contrast."""
+
+    claim: Claim
+    verdict: str
+    estimates: tuple[Estimate, ...] = ()
+    p_for: float = 1.0
+    p_against: float = 1.0
+    p_holm: float = 1.0  # of the smaller of the two, over the claims of the table
+    why: str = ""  # nothing was tested
+
+
+def judge(claims: tuple[Claim, ...], tables: dict[str, Table]) -> list[Finding]:
+    """A verdict for every claim, from the tables that there are (by sweep)."""
+    found = [_tested(claim, tables.get(claim.sweep)) for claim in claims]
+    for sweep in dict.fromkeys(claim.sweep for claim in claims):
+        family = [i for i, x in enumerate(found) if x.claim.sweep == sweep and x.estimates]
+        raw = [min(found[i].p_for, found[i].p_against) for i in family]
+        for i, p in zip(family, stats.holm(raw), strict=True):
+            side = REPRODUCED if found[i].p_for < found[i].p_against else CONTRADICTED
+            found[i] = replace(found[i], p_holm=p, verdict=side if p < ALPHA else UNRESOLVED)
+    return found
+
+
+def _tested(claim: Claim, table: Table | None) -> Finding:
+    """The claim's two p values, or why there are none."""
+    if not claim.contrasts:
+        return Finding(claim, NOT_RUN, why="no contrast tests it")
+    if claim.sweep not in ABLATIONS or table is None:
+        return Finding(claim, NOT_RUN, why=f"sweep {claim.sweep} has no results here")
+    lines = {line.row.label: line for line in table.lines}
+    needed = {row for contrast in claim.contrasts for _, row, _ in contrast.terms}
+    missing = sum(lines[row].missing for row in needed)
+    if missing or any(not lines[row].values for row in needed):
+        reason = f"{missing} of its cells have no result" if missing else "a row of it diverged"
+        return Finding(claim, NOT_RUN, why=reason)
+    estimates = tuple(_estimate(contrast, lines, table) for contrast in claim.contrasts)
+    pairs = [_p_values(d, c.margin) for d, c in zip(estimates, claim.contrasts, strict=True)]
+    p_for = max(p for p, _ in pairs)
+    p_against = min(1.0, len(pairs) * min(p for _, p in pairs))
+    return Finding(claim, UNRESOLVED, estimates, p_for, p_against)
+
+
+def _estimate(contrast: Contrast, lines: dict[str, Line], table: Table) -> Estimate:
+    """The contrast with its interval, in printed units."""
+    terms = []
+    for weight, row, metric in contrast.terms:
+        scores = lines[row].values[metric].scores
+        terms.append(replace(scores, matrix=weight * METRICS[metric].scale * scores.matrix))
+    total = terms[0]
+    for term in terms[1:]:
+        total = _plus(total, term)
+    (_, first, metric), *others = contrast.terms
+    pool = table.pools.get(metric)
+    if pool is None or len(others) != 1 or others[0][2] != metric:
+        return stats.estimate(total.matrix)  # its own seeds alone
+    one = lines[first].seedless or lines[others[0][1]].seedless
+    seeds = (pool.of_row if one else pool.of_difference)(len(total.matrix))
+    scale = METRICS[metric].scale ** 2
+    return stats.estimate(total.matrix, [(scale * variance, df) for variance, df in seeds])
+
+
+def _plus(a: Scores, b: Scores) -> Scores:
+    matrix = paired(a, replace(b, matrix=-b.matrix))
+    if matrix is None:
+        raise ValueError(f"rows of seeds {a.seeds} and {b.seeds} share none")
+    seeds = a.seeds if b.seedless else b.seeds if a.seedless else tuple(
+        seed for seed in a.seeds if seed in b.seeds)
+    return Scores(matrix, seeds, a.seedless and b.seedless)
+
+
+def _p_values(d: Estimate, margin: float | None) -> tuple[float, float]:
+    """Two-sided p values for the contrast and against it: above 0, or within the margin."""
+    if margin is None:
+        return _above(d, 0.0), _below(d, 0.0)
+    return (max(_above(d, -margin), _below(d, margin)),
+            min(1.0, min(_above(d, margin), _below(d, -margin))))
+
+
+def _above(d: Estimate, bar: float) -> float:
+    """p of `d > bar`: the two-sided one, and 1 on the wrong side. Holds for either side at once."""
+    if d.mean <= bar:
+        return 1.0
+    return stats.p_value((d.mean - bar) / d.se, d.parts) if d.se > 0 else 0.0
+
+
+def _below(d: Estimate, bar: float) -> float:
+    return _above(replace(d, mean=-d.mean), -bar)
+
+
+def counts(findings: list[Finding]) -> str:
+    """How many there are of each verdict, in words."""
+    verdicts = [x.verdict for x in findings]
+    return "; ".join(f"{verdicts.count(v)} {v}"
+                     for v in (REPRODUCED, CONTRADICTED, UNRESOLVED, NOT_RUN))
+
+
+def contrast_words(contrast: Contrast) -> str:
+    """`PC: 32 - 8 > 0`, as a reader would write it."""
+    metrics = {metric for _, _, metric in contrast.terms}
+    parts = []
+    for weight, row, metric in contrast.terms:
+        name = row if len(metrics) == 1 else f"{metric}({row})"
+        number = "" if abs(weight) == 1 else f"{abs(weight):.4g} × "
+        parts.append(f"{'−' if weight < 0 else '+'} {number}[{name}]")
+    left = " ".join(parts).removeprefix("+ ")
+    prefix = f"{metrics.pop()}: " if len(metrics) == 1 else ""
+    return prefix + (f"{left} > 0" if contrast.margin is None else f"|{left}| < {contrast.margin}")
+
+
+def estimate_words(d: Estimate) -> str:
+    return f"{d.mean:+z.2f} [{d.low:+z.2f}, {d.high:+z.2f}]"
+
+
+HEADS = ("claim", "paper", "contrast and our 95 % interval", "p, Holm", "verdict")
+
+
+def rows(findings: list[Finding]) -> list[tuple[str, str, list[str], str, str]]:
+    """Columns as `HEADS`; the third is a list, the contrast that decides least first."""
+    found = []
+    for x in findings:
+        claim = x.claim
+        texts = [contrast_words(c) for c in claim.contrasts]
+        if x.estimates:
+            texts = [f"{t}: {estimate_words(d)}" for t, d in zip(texts, x.estimates, strict=True)]
+        p = ("< 0.001" if x.p_holm < 0.001 else f"{x.p_holm:.3f}") if x.estimates else "–"
+        verdict = x.verdict + (f" ({x.why})" if x.why else "")
+        text = claim.text + (f" Note: {claim.note}" if claim.note else "")
+        found.append((plain(text), f"{claim.place}; {claim.sweep}", texts, p, verdict))
+    return found
+
+
+def explanation(findings: list[Finding], judge_name: str) -> str:
+    return (f"{len(findings)} claims: {counts(findings)}. Scores: {judge_name}; a verdict is about "
+            "this scale, never a replication of a published number. Contrasts, α = "
+            f"{ALPHA} and margins were declared in sweeps/paper_claims.py before the runs. A claim "
+            "holds if all its contrasts do; Holm is over the claims of one table.")
+
+
+def markdown(findings: list[Finding], judge_name: str) -> str:
+    """`claims.md`."""
+    lines = ["# The paper's claims", "", escape_markdown(explanation(findings, judge_name)), "",
+             "| " + " | ".join(HEADS) + " |", "|" + "---|" * len(HEADS)]
+    for text, place, contrasts, p, verdict in rows(findings):
+        middle = "<br>".join(map(escape_markdown, contrasts))
+        cells = [escape_markdown(text), escape_markdown(place), middle, escape_markdown(p),
+                 f"**{escape_markdown(verdict)}**"]
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def findings(tables: dict[str, Table]) -> list[Finding]:
+    """A verdict for every claim of the paper."""
+    return judge(paper_claims.CLAIMS, tables)

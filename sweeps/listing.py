@@ -1,0 +1,60 @@
+"""What is there and what is to do, in words: `status` and `--dry-run`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from direct.config import Config
+
+from .ablations import Ablation, Cell
+from .cell import read_json, read_result
+from .estimate import DEFAULTS, HARD_NEGATIVE_SECONDS, Estimator, words
+
+
+def state(cell: Cell, root: Path) -> str:
+    from .study import lease_is_live
+
+    run = root / cell.id
+    if result := read_result(run):
+        return str(result["status"])
+    if lease_is_live(run):
+        return "running"
+    if failure := read_json(run / "failure.json"):
+        return f"failed: {failure['reason']}"
+    return "begun" if (run / "timing.json").exists() or (run / "checkpoints").exists() else "open"
+
+
+def state_line(table: Ablation, planned: list[Cell], root: Path) -> str:
+    states = [state(cell, root).split(":")[0] for cell in planned]
+    counts = ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states))
+    return f"{table.name:<12} Table {table.table:<3} {len(planned)} cells: {counts}"
+
+
+def listing(table: Ablation, planned: list[Cell], root: Path, workers: int) -> str:
+    estimator = Estimator(root, {cell.id: cell.config for cell in planned})
+    lines = [f"{table.name} (Table {table.table}): {table.title}",
+             f"{'cell':<14}{'row':<30}{'seed':<6}{'cost':<14}state"]
+    for cell in planned:
+        cost = words(estimator.seconds(cell.config))
+        seed = str(cell.config.seed) if cell.config.train.steps else "any"
+        lines.append(f"{cell.id:<14}{cell.row:<30}{seed:<6}{cost:<14}{state(cell, root)}")
+    left = [cell.id for cell in planned if not read_result(root / cell.id)]
+    known = "recorded timings" if estimator.recorded else _default_words(planned[0].config)
+    lines.append(f"{len(left)} of {len(planned)} cells to do, about "
+                 f"{words(estimator.remaining(left, workers))} with {workers} "
+                 f"worker{'s' if workers > 1 else ''}, by {known}, shared preparation apart")
+    return "\n".join(lines + _hard_negatives(planned[0].config))
+
+
+def _default_words(config: Config) -> str:
+    train, generate, judge = DEFAULTS[config.profile]
+    return f"default ({train:g} s a step, {generate:g} s a clip, {judge:g} s to judge it)"
+
+
+def _hard_negatives(config: Config) -> list[str]:
+    """The cost of rendering hard negatives where it dwarfs everything else."""
+    if config.profile not in HARD_NEGATIVE_SECONDS:
+        return []
+    count = config.data.clips * config.micro.keep
+    hours = count * HARD_NEGATIVE_SECONDS[config.profile] / 3600
+    return [f"hard negatives: up to {count:,} clips, {hours:,.0f} GPU-hours, rendered once"]

@@ -1,0 +1,187 @@
+"""Results travel whole; what an archive must not do, it cannot."""
+
+import gzip
+import io
+import json
+import tarfile
+
+import pytest
+from test_tables import BASE, S3
+
+from direct.config import identity
+from direct.errors import UserError
+from direct.files import digest, write_json
+from sweeps import archive
+from sweeps.ablations import cells
+from sweeps.cell import SCHEMA, _plain, read_config, read_result
+
+
+def fill(root, seeds=(0, 1)):
+    for cell in cells(S3, BASE, seeds):
+        result = {"schema": SCHEMA, "cell": identity(cell.config), "config": _plain(cell.config),
+                  "status": "done", "prompts": ["p"], "captions": ["c"],
+                  "scores": {"PC": [0.5]}, "provenance": {"commit": "abc"}}
+        result["checksum"] = digest(result, 64)
+        write_json(root / cell.id / "result.json", result)
+        write_json(root / cell.id / "config.json", _plain(cell.config))
+
+
+def contents(root):
+    return {p.parent.name: p.read_bytes() for p in sorted(root.glob("*/result.json"))}
+
+
+@pytest.fixture
+def packed(tmp_path):
+    root, path = tmp_path / "here", tmp_path / "results.tar.gz"
+    fill(root)
+    assert archive.export(root, "tiny", path) == 9
+    return root, path
+
+
+def members(path):
+    with tarfile.open(path) as tar:
+        return {m.name: tar.extractfile(m).read() for m in tar}
+
+
+def rewrite(path, found, special=None):
+    with tarfile.open(path, "w:gz") as tar:
+        for name, data in found.items():
+            entry = tarfile.TarInfo(name)
+            entry.size = len(data)
+            tar.addfile(entry, io.BytesIO(data))
+        if special:
+            tar.addfile(special)
+
+
+def test_there_and_back(packed, tmp_path):
+    root, path = packed
+    there = tmp_path / "there"
+    assert archive.take(there, "tiny", path) == (9, 0)
+    assert contents(there) == contents(root)
+    assert all(read_result(run) and read_config(run) for run in there.iterdir())
+    assert archive.take(there, "tiny", path) == (0, 9)
+    again = tmp_path / "again.tar.gz"
+    archive.export(there, "tiny", again)
+    assert again.read_bytes() == path.read_bytes(), "the same results, the same bytes"
+
+
+def test_only_what_is_missing_is_added(packed, tmp_path):
+    there = tmp_path / "there"
+    fill(there, seeds=(0,))
+    assert archive.take(there, "tiny", packed[1]) == (4, 5)
+
+
+def test_another_result_is_never_overwritten(packed, tmp_path):
+    root, path = packed
+    there = tmp_path / "there"
+    fill(there, seeds=(0,))
+    run = next(there.iterdir())
+    result = json.loads((run / "result.json").read_text())
+    result["scores"]["PC"] = [0.9]
+    result["checksum"] = digest({k: v for k, v in result.items() if k != "checksum"}, 64)
+    write_json(run / "result.json", result)
+    before = contents(there)
+    with pytest.raises(UserError, match="nothing was imported"):
+        archive.take(there, "tiny", path)
+    assert contents(there) == before
+    with pytest.raises(UserError, match="exists"):
+        archive.export(root, "tiny", path)
+
+
+@pytest.mark.parametrize("name", ["../../evil/result.json", "/tmp/result.json", "a/b/result.json",
+                                  "0123456789ab/../x/result.json", "0123456789ab/other.json"])
+def test_a_path_that_escapes_is_refused(packed, tmp_path, name):
+    path = packed[1]
+    rewrite(path, members(path) | {name: b"{}"})
+    with pytest.raises(UserError, match="is not a result file"):
+        archive.take(tmp_path / "there", "tiny", path)
+    assert not (tmp_path / "there").exists()
+
+
+@pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.CHRTYPE,
+                                  tarfile.DIRTYPE])
+def test_links_and_devices_are_refused(packed, tmp_path, kind):
+    path = packed[1]
+    special = tarfile.TarInfo("0123456789ab/result.json")
+    special.type, special.linkname = kind, "/etc/passwd"
+    rewrite(path, members(path), special)
+    with pytest.raises(UserError, match="is not a result file"):
+        archive.take(tmp_path / "there", "tiny", path)
+    assert not (tmp_path / "there").exists()
+
+
+def test_a_link_in_the_way_is_not_followed(packed, tmp_path):
+    there, outside = tmp_path / "there", tmp_path / "outside"
+    there.mkdir(), outside.mkdir()
+    for name in contents(packed[0]):
+        (there / name).symlink_to(outside)
+    with pytest.raises(UserError, match="is a link"):
+        archive.take(there, "tiny", packed[1])
+    assert not list(outside.iterdir())
+
+
+def edited(found, change):
+    name = next(n for n in found if n != archive.MANIFEST)
+    result = json.loads(found[name])
+    change(result)
+    return found | {name: json.dumps(result).encode()}, name
+
+
+def rehashed(found):
+    manifest = json.loads(found[archive.MANIFEST])
+    manifest["results"] = {n.split("/")[0]: archive._sha(d) for n, d in found.items()
+                           if n != archive.MANIFEST}
+    return found | {archive.MANIFEST: json.dumps(manifest).encode()}
+
+
+def test_an_edited_result_is_refused_also_with_its_manifest_mended(packed, tmp_path):
+    path = packed[1]
+    found, _ = edited(members(path), lambda result: result["scores"].update(PC=[0.99]))
+    rewrite(path, found)
+    with pytest.raises(UserError, match="not those of its manifest"):
+        archive.take(tmp_path / "there", "tiny", path)
+    rewrite(path, rehashed(found))
+    with pytest.raises(UserError, match="was edited or is of another"):
+        archive.take(tmp_path / "there", "tiny", path)
+    assert not (tmp_path / "there").exists()
+
+
+@pytest.mark.parametrize(("change", "said"), [
+    ({"version": 2}, "of version 2"), ({"schema": 99}, "results 99"),
+    ({"profile": "wan2.1-t2v-1.3b"}, "of profile"), ({"results": None}, "no whole manifest"),
+])
+def test_another_version_or_profile_is_refused(packed, tmp_path, change, said):
+    path = packed[1]
+    found = members(path)
+    manifest = json.loads(found[archive.MANIFEST]) | change
+    rewrite(path, found | {archive.MANIFEST: json.dumps(manifest).encode()})
+    with pytest.raises(UserError, match=said):
+        archive.take(tmp_path / "there", "tiny", path)
+
+
+@pytest.mark.parametrize("data", [b"", b"no archive", gzip.compress(b"no tar"), None])
+def test_what_is_no_archive_is_refused(packed, tmp_path, data):
+    path = tmp_path / "bad.tar.gz"
+    path.write_bytes(packed[1].read_bytes()[:300] if data is None else data)
+    with pytest.raises(UserError, match="archive"):
+        archive.take(tmp_path / "there", "tiny", path)
+
+
+def test_fsck_names_what_is_wrong_and_changes_nothing(packed, tmp_path):
+    root, cache = packed[0], tmp_path / "cache"
+    cache.mkdir()
+    (cache / "a.safetensors").write_bytes(b"abc")
+    (cache / "a.safetensors.sha256").write_text(archive._sha(b"abc") + "\n")
+    assert archive.fsck(root, cache) == (19, [])
+    first, second, *_ = sorted(root.iterdir())
+    text = (first / "result.json").read_text()
+    (first / "result.json").write_text(text.replace("0.5", "0.6"))
+    (second / "config.json").write_text("{}")
+    (cache / "a.safetensors").write_bytes(b"abd")
+    (root / ".x.tmp").touch()
+    before = sorted(str(p) for p in tmp_path.rglob("*"))
+    _, wrong = archive.fsck(root, cache)
+    assert len(wrong) == 4 and first.name in wrong[0] and second.name in wrong[1]
+    assert sorted(str(p) for p in tmp_path.rglob("*")) == before
+    with pytest.raises(UserError, match="damaged"):
+        archive.export(root, "tiny", tmp_path / "new.tar.gz")
