@@ -76,6 +76,18 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, canonical_json(value, indent=1) + "\n")
 
 
+def read_journal(path: Path) -> list[dict[str, Any]]:
+    """The whole lines of a JSON-lines file that is appended to; none where there is no file.
+
+    A last line that a kill has torn is cut off the file, so that the next one stands free.
+    """
+    data = path.read_bytes() if path.exists() else b""
+    whole = data[: data.rfind(b"\n") + 1]
+    if len(whole) < len(data):
+        os.truncate(path, len(whole))
+    return [json.loads(line) for line in whole.splitlines()]
+
+
 def digest(value: Any, length: int = 12) -> str:
     """Hash of a value's canonical JSON, `length` hex digits of SHA-256."""
     return hashlib.sha256(canonical_json(value).encode()).hexdigest()[:length]

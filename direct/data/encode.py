@@ -94,6 +94,12 @@ def pool_once(
     return np.concatenate(z)
 
 
+def fits(config: Config, prompt: str) -> bool:
+    """Whether the text encoder takes the prompt whole."""
+    tokens = _pipeline(config.model).tokenizer(models.clean(prompt)).input_ids
+    return len(tokens) <= config.model.text_length
+
+
 def text_key(prompt: str) -> str:
     return digest(models.clean(prompt), 24)
 

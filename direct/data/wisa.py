@@ -10,7 +10,6 @@ file name anywhere below the folder, so that the data's paths are never followed
 from __future__ import annotations
 
 import json
-import os
 import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
@@ -22,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import UserError
-from ..files import canonical_json, file_digest, write_json, write_text
+from ..files import canonical_json, file_digest, read_journal, write_json, write_text
 from .video import Child, Unreadable, probe
 
 LAWS = (
@@ -203,7 +202,7 @@ def _probes(
     progress: Progress | None,
 ) -> dict[Path, Entry]:  # fmt: skip
     """{path: {"sha256", and "frames", "height", "width" or "fault"}} of every file."""
-    known = _journal(journal)
+    known = {line.pop("key"): line for line in read_journal(journal)}
     found = {path: known[key] for path in paths if (key := _key(root, path)) in known}
     todo = [path for path in paths if path not in found]
     journal.parent.mkdir(parents=True, exist_ok=True)
@@ -233,18 +232,6 @@ def _probes(
             for child in children:
                 child.__exit__()
     return found
-
-
-def _journal(path: Path) -> dict[str, Entry]:
-    """Its whole lines; a last one that a kill has torn is cut off, so that the next stands free."""
-    if not path.exists():
-        return {}
-    text = path.read_bytes()
-    whole = text[: text.rfind(b"\n") + 1]
-    if len(whole) < len(text):
-        os.truncate(path, len(whole))
-    lines = [json.loads(line) for line in whole.splitlines()]
-    return {line.pop("key"): line for line in lines}
 
 
 def _key(root: Path, path: Path) -> str:

@@ -31,13 +31,13 @@ def candidates(
     is passed over. Depends on the sample's id and the arguments alone.
     """
     rng = np.random.default_rng(stable_seed(sample, prompt, list(axes), "candidates"))
-    seen, found = {_normal(prompt)}, []
+    seen, found = {normal(prompt)}, []
     for _ in range(ATTEMPTS * count):
         axis = axes[int(rng.integers(len(axes)))]
         changed = perturb(axis, rng)
-        if changed is None or _normal(changed) in seen:
+        if changed is None or normal(changed) in seen:
             continue
-        seen.add(_normal(changed))
+        seen.add(normal(changed))
         found.append((axis, changed))
         if len(found) == count:
             break
@@ -97,5 +97,6 @@ def draw(seed: int, step: int, counts: np.ndarray) -> np.ndarray:
     return np.where(counts > 0, (u * counts).astype(np.int64), -1)
 
 
-def _normal(prompt: str) -> str:
+def normal(prompt: str) -> str:
+    """The spelling under which two prompts are the same."""
     return " ".join(prompt.lower().split())
