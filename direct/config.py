@@ -135,7 +135,9 @@ def tiny() -> Config:
     sampling = Sample(steps=12, guidance=3.0, shift=2.0)
     return Config(
         profile="tiny",
-        model=Model(pipeline="tiny", frames=17, height=32, width=32, text_length=32, dtype="float32"),
+        model=Model(
+            pipeline="tiny", frames=17, height=32, width=32, text_length=32, dtype="float32"
+        ),
         data=Data(source="world", clips=384),
         train=Train(steps=150, batch=8, learning_rate=1e-4, shift=2.0, checkpoint_every=50),
         sample=sampling,
@@ -219,7 +221,8 @@ def _parse(text: str, kind: Any, assignment: str) -> Any:
             raise UserError(f"--set {assignment}: {nearest(text, options)}")
         return text
     if origin is tuple:
-        return tuple(_parse(part.strip(), options[0], assignment) for part in text.split(",") if part)
+        parts = [part.strip() for part in text.split(",") if part]
+        return tuple(_parse(part, options[0], assignment) for part in parts)
     if origin is types.UnionType:
         return None if text.lower() == "none" else _parse(text, options[0], assignment)
     if kind is bool:
@@ -249,7 +252,8 @@ def validate(config: Config) -> Config:
         )
     if config.macro.clusters < 2:
         raise UserError(
-            f"macro.clusters={config.macro.clusters} leaves no other cluster to draw from; use 2 or more"
+            f"macro.clusters={config.macro.clusters} leaves no other cluster to draw from; "
+            "use 2 or more"
         )
     if config.macro.clusters > config.data.clips:
         raise UserError(

@@ -194,6 +194,10 @@ def test_a_damaged_stream_is_unreadable_although_it_opens(tmp_path):
     path.write_bytes(whole[: int(len(whole) * 0.7)])  # the header is in front and promises 90
     with pytest.raises(video.Unreadable):
         video.probe(path)
+    noise = np.random.default_rng(0).bytes(len(whole) // 4)
+    path.write_bytes(whole[: len(whole) // 2] + noise + whole[len(whole) // 2 + len(noise) :])
+    with pytest.raises(video.Unreadable):
+        video.probe(path)
 
 
 def crash():
