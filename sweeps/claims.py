@@ -138,11 +138,11 @@ def estimate_words(d: Estimate) -> str:
     return f"{d.mean:+z.2f} [{d.low:+z.2f}, {d.high:+z.2f}]"
 
 
-HEADS = ("claim", "paper", "contrast and our 95 % interval", "p, Holm", "verdict")
+HEADS = ("claim", "verdict", "p, Holm", "contrast and our 95 % interval", "paper; sweep")
 
 
-def rows(findings: list[Finding]) -> list[tuple[str, str, list[str], str, str]]:
-    """Columns as `HEADS`; the third is a list, the contrast that decides least first."""
+def rows(findings: list[Finding]) -> list[tuple[str, str, str, list[str], str]]:
+    """Columns as `HEADS`; the fourth is a list."""
     found = []
     for x in findings:
         claim = x.claim
@@ -152,7 +152,7 @@ def rows(findings: list[Finding]) -> list[tuple[str, str, list[str], str, str]]:
         p = ("< 0.001" if x.p_holm < 0.001 else f"{x.p_holm:.3f}") if x.estimates else "–"
         verdict = x.verdict + (f" ({x.why})" if x.why else "")
         text = claim.text + (f" Note: {claim.note}" if claim.note else "")
-        found.append((plain(text), f"{claim.place}; {claim.sweep}", texts, p, verdict))
+        found.append((plain(text), verdict, p, texts, f"{claim.place}; {claim.sweep}"))
     return found
 
 
@@ -167,10 +167,9 @@ def markdown(findings: list[Finding], judge_name: str) -> str:
     """`claims.md`."""
     lines = ["# The paper's claims", "", escape_markdown(explanation(findings, judge_name)), "",
              "| " + " | ".join(HEADS) + " |", "|" + "---|" * len(HEADS)]
-    for text, place, contrasts, p, verdict in rows(findings):
-        middle = "<br>".join(map(escape_markdown, contrasts))
-        cells = [escape_markdown(text), escape_markdown(place), middle, escape_markdown(p),
-                 f"**{escape_markdown(verdict)}**"]
+    for text, verdict, p, contrasts, place in rows(findings):
+        cells = [escape_markdown(text), f"**{escape_markdown(verdict)}**", escape_markdown(p),
+                 "<br>".join(map(escape_markdown, contrasts)), escape_markdown(place)]
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
 

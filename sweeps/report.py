@@ -41,11 +41,11 @@ section { border-top: 1px solid var(--line); margin-top: 2rem; }
 figure { overflow-x: auto; }
 figure svg { min-width: 40rem; }
 table.claims { white-space: normal; min-width: 48rem; }
-table.claims td, table.claims th { text-align: left; vertical-align: top; border-bottom: 1px solid
-  var(--line); }
-.reproduced td:last-child { border-left: .4rem solid #0072B2; }
-.contradicted td:last-child { border-left: .4rem solid #D55E00; }
-.unresolved td:last-child { border-left: .4rem dotted #777; }
+table.claims td, table.claims th { padding: .25rem .5rem; text-align: left; vertical-align: top;
+  border-bottom: 1px solid var(--line); }
+.reproduced td:nth-child(2) { border-left: .4rem solid #0072B2; }
+.contradicted td:nth-child(2) { border-left: .4rem solid #D55E00; }
+.unresolved td:nth-child(2) { border-left: .4rem dotted #777; }
 pre { white-space: pre-wrap; }
 @media (prefers-color-scheme: dark) { figure { filter: invert(.9) hue-rotate(180deg); } }
 @media print { .scroll, figure { overflow: visible; } }
@@ -58,6 +58,7 @@ def index(tables: dict[str, Table], drawings: dict[str, str], findings: list[Fin
 
     `drawings`: the tables' plots, SVG documents.
     """
+    judge = plain(judge)
     links = [("claims", "Claims")] + [(f"table-{name}", f"Table {table.ablation.table}")
                                       for name, table in tables.items()]
     links.append(("provenance", "Provenance"))
@@ -80,14 +81,15 @@ def index(tables: dict[str, Table], drawings: dict[str, str], findings: list[Fin
 
 def _claims(findings: list[Finding], judge: str) -> str:
     rows = []
-    for (text, place, contrasts, p, verdict), x in zip(claims.rows(findings), findings,
+    for (text, verdict, p, contrasts, place), x in zip(claims.rows(findings), findings,
                                                        strict=True):
         kind = {claims.UNRESOLVED: "unresolved", claims.NOT_RUN: "open"}.get(x.verdict, x.verdict)
         middle = "<br>".join(map(escape, contrasts))
         if len(contrasts) > 4:
             middle = (f"<details><summary>{len(contrasts)} contrasts</summary>{middle}</details>")
-        rows.append(f'<tr class="{kind}"><th scope="row">{escape(text)}</th><td>{escape(place)}'
-                    f"</td><td>{middle}</td><td>{escape(p)}</td><td>{escape(verdict)}</td></tr>")
+        rows.append(f'<tr class="{kind}"><th scope="row">{escape(text)}</th>'
+                    f"<td>{escape(verdict)}</td><td>{escape(p)}</td><td>{middle}</td>"
+                    f"<td>{escape(place)}</td></tr>")
     heads = "".join(f'<th scope="col">{escape(head)}</th>' for head in claims.HEADS)
     return "\n".join([
         '<section id="claims"><h2>Claims of the paper</h2>',
@@ -123,8 +125,9 @@ def _provenance(tables: dict[str, Table]) -> str:
         for kind, values in table.provenance.items():
             known = kinds.setdefault(kind, [])
             known += [text for value in values if (text := _words(value)) not in known]
-    rows = "".join(f'<tr><th scope="row">{escape(kind)}</th><td>{"<br>".join(map(escape, texts))}'
-                   "</td></tr>" for kind, texts in sorted(kinds.items()))
+    rows = "".join(f'<tr><th scope="row">{escape(plain(kind))}</th>'
+                   f'<td>{"<br>".join(map(escape, texts))}</td></tr>'
+                   for kind, texts in sorted(kinds.items()))
     cells = sorted({cell.id for table in tables.values() for line in table.lines
                     for cell in line.cells})
     return ('<section id="provenance"><h2>Provenance</h2><div class="scroll" role="region" '

@@ -75,6 +75,33 @@ def test_a_second_run_only_renders(finished):
     assert cpu_seconds() - used < 5  # of processor time: the machine may be busy
 
 
+def test_all_runs_every_sweep_and_shared_cells_once(tmp_path):
+    """Then export, import elsewhere and report there: the same tables, claims and page."""
+    def command(name, *more, out=tmp_path):
+        return subprocess.run([*FAKE[:2], name, *more, "--prompts", "4", "--seeds", "0",
+                               "--out", str(out)], capture_output=True, text=True, check=False,
+                              env=environment(), timeout=600)
+
+    done = command("all")
+    assert done.returncode == 0, done.stdout + done.stderr
+    base = override(profile("tiny"), "evaluate.prompts=4")
+    ids = {cell.id for table in ABLATIONS.values() for cell in cells(table, base, (0,))}
+    executed = (tmp_path / "cache/tiny/executed.log").read_text().split()
+    assert Counter(executed) == Counter(ids), "every cell once"
+    names = {path.name for path in (tmp_path / "reports/tiny").iterdir()}
+    assert {"claims.md", "index.html"} <= names and len(names) == 2 + 6 * len(ABLATIONS)
+    checked = command("fsck")
+    assert checked.returncode == 0 and "0 wrong" in checked.stdout
+    archive, there = tmp_path / "results.tar.gz", tmp_path / "there"
+    exported = command("export", str(archive))
+    assert f"{len(ids)} results exported" in exported.stdout, exported.stderr
+    assert "results imported" in command("import", str(archive), out=there).stdout
+    assert command("report", out=there).returncode == 0
+    for path in (tmp_path / "reports/tiny").iterdir():
+        assert (there / "reports/tiny" / path.name).read_bytes() == path.read_bytes()
+    assert command("import", out=there).returncode == 2
+
+
 def test_rendering_imports_no_torch(finished):
     code = ("import sys; from sweeps import run; "
             "run.main(['report', '--prompts', '4', '--seeds', '0,1', '--out', sys.argv[1]]); "
