@@ -139,7 +139,7 @@ def tiny() -> Config:
             pipeline="tiny", frames=17, height=32, width=32, text_length=32, dtype="float32"
         ),
         data=Data(source="world", clips=384),
-        train=Train(steps=150, batch=8, learning_rate=1e-4, shift=2.0, checkpoint_every=50),
+        train=Train(steps=150, batch=8, learning_rate=3e-4, shift=2.0, checkpoint_every=50),
         sample=sampling,
         hard_sample=sampling,
         evaluate=Evaluate(judge="world", prompts=192),
