@@ -27,7 +27,7 @@ VERSION = 1
 MANIFEST = "manifest.json"
 MEMBER = re.compile(r"([0-9a-f]{12})/result\.json")
 LARGEST = 64 << 20  # bytes of one result: thousands of prompts are a few megabytes
-MOST = 100_000  # members
+TOTAL = 2 << 30  # bytes of all: they are checked in memory
 
 
 def export(root: Path, profile: str, path: Path) -> int:
@@ -60,12 +60,14 @@ def _write_tar(path: Path, members: dict[str, bytes]) -> None:
 def take(root: Path, profile: str, path: Path) -> tuple[int, int]:
     """Imports an archive below `root`; returns how many results are new and how many were here.
 
-    All or nothing is refused: a result that differs from the one here stops the import.
+    All or nothing: a result that differs from the one here stops the import before it writes.
     """
     results = read(path, profile)
     new = {}
     for name, data in results.items():
         here = root / name / "result.json"
+        if here.parent.is_symlink():
+            raise UserError(f"{here.parent} is a link; remove it and import again")
         if not here.exists():
             new[name] = data
         elif here.read_bytes() != data:
@@ -73,9 +75,8 @@ def take(root: Path, profile: str, path: Path) -> tuple[int, int]:
                             "imported: move one of the two away")
     for name, data in new.items():
         run = root / name
-        if run.is_symlink():
-            raise UserError(f"{run} is a link; remove it and import again")
-        write_json(run / "config.json", json.loads(data)["config"])
+        if not (run / "config.json").exists():
+            write_json(run / "config.json", json.loads(data)["config"])
         write_bytes(run / "result.json", data)
     return len(new), len(results) - len(new)
 
@@ -108,11 +109,13 @@ def read(path: Path, profile: str) -> dict[str, bytes]:
 def _members(tar: tarfile.TarFile, path: Path) -> Iterable[tuple[str, bytes]]:
     """Names and bytes. Read to memory, never extracted: no member can name a place on disk."""
     seen: set[str] = set()
+    total = 0
     for member in tar:
         if not member.isreg() or not (member.name == MANIFEST or MEMBER.fullmatch(member.name)):
             raise UserError(f"{path}: member {member.name[:80]!r} is not a result file (a link, a "
                             "device or a path of its own); nothing was imported")
-        if member.name in seen or member.size > LARGEST or len(seen) > MOST:
+        total += member.size
+        if member.name in seen or member.size > LARGEST or total > TOTAL:
             raise UserError(f"{path}: member {member.name} stands there twice or is too large; "
                             "nothing was imported")
         seen.add(member.name)

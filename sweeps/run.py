@@ -111,7 +111,10 @@ def _report_all(base: Config, options: argparse.Namespace, out: Path, root: Path
     shown = [name for name, table in built.items()
              if (target / f"{table.ablation.file}.md").exists()
              or not any(line.missing for line in table.lines)]
-    for path in report(built, shown, target) if shown else []:
+    if not shown:
+        print(f"no sweep below {root} is complete; run one first, as: lambda_hard")
+        return 0
+    for path in report(built, shown, target):
         print(path)
     return 0
 

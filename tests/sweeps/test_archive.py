@@ -113,11 +113,12 @@ def test_links_and_devices_are_refused(packed, tmp_path, kind):
 def test_a_link_in_the_way_is_not_followed(packed, tmp_path):
     there, outside = tmp_path / "there", tmp_path / "outside"
     there.mkdir(), outside.mkdir()
-    for name in contents(packed[0]):
-        (there / name).symlink_to(outside)
+    last = max(contents(packed[0]))
+    (there / last).symlink_to(outside)
     with pytest.raises(UserError, match="is a link"):
         archive.take(there, "tiny", packed[1])
     assert not list(outside.iterdir())
+    assert [path.name for path in there.iterdir()] == [last], "nothing before it was written"
 
 
 def edited(found, change):
@@ -165,6 +166,13 @@ def test_what_is_no_archive_is_refused(packed, tmp_path, data):
     path.write_bytes(packed[1].read_bytes()[:300] if data is None else data)
     with pytest.raises(UserError, match="archive"):
         archive.take(tmp_path / "there", "tiny", path)
+
+
+def test_an_archive_that_unpacks_to_too_much_is_refused(packed, tmp_path, monkeypatch):
+    monkeypatch.setattr(archive, "TOTAL", 2000)
+    with pytest.raises(UserError, match="too large"):
+        archive.take(tmp_path / "there", "tiny", packed[1])
+    assert not (tmp_path / "there").exists()
 
 
 def test_fsck_names_what_is_wrong_and_changes_nothing(packed, tmp_path):
