@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,6 +13,10 @@ import torch
 from direct.config import Config, profile, with_values
 from direct.data import source
 from direct.data.source import Sample
+
+if not torch.cuda.is_available():
+    # Triton's kernels run in its interpreter; it is chosen when Triton is first imported.
+    os.environ.setdefault("TRITON_INTERPRET", "1")
 
 WORDS = """
 a the ball box falls rises bounces slides slowly quickly red blue green small large heavy light on
