@@ -33,7 +33,8 @@ def main() -> None:
     for shape in [*shapes, (8, *cases.TINY)]:
         for variant in cases.VARIANTS:
             rows += measure_all(device, shape, variant, arguments.seconds)
-    record = {"machine": machine(device), "command": " ".join(sys.argv), "rows": rows}
+    command = " ".join(["python -m benchmarks.report", *sys.argv[1:]])  # no path of this machine
+    record = {"machine": machine(device), "command": command, "rows": rows}
     name = record["machine"]["name"].replace(" ", "_").replace("/", "_")
     write_json(arguments.out / f"{name}.json", record)
     write_text(arguments.out / f"{name}.md", table(record))
