@@ -116,13 +116,19 @@ def save_arrays(path: Path, arrays: dict[str, Any], metadata: dict[str, Any] | N
 
 
 def load_arrays(path: Path) -> dict[str, Any] | None:
-    """The tensors of `save_arrays`; `None` where there is no whole entry.
+    """The tensors of `save_arrays`; `None` where there is no whole entry."""
+    from safetensors.torch import load
+
+    data = read_checked(path)
+    return None if data is None else load(data)
+
+
+def read_checked(path: Path) -> bytes | None:
+    """The bytes of a file with a `.sha256` beside it; `None` where there is no whole entry.
 
     An entry whose bytes do not match its checksum is named, set aside as `*.damaged` and absent
     from then on, so that its maker makes it anew.
     """
-    from safetensors.torch import load
-
     path = Path(path)
     if not path.exists() or not checksum_path(path).exists():
         return None  # killed between the two writes: made anew
@@ -130,7 +136,7 @@ def load_arrays(path: Path) -> dict[str, Any] | None:
     if hashlib.sha256(data).hexdigest() != checksum_path(path).read_text().strip():
         set_aside(path)
         return None
-    return load(data)
+    return data
 
 
 def set_aside(path: Path) -> None:

@@ -19,7 +19,7 @@ from ..config import Config
 from ..data import source
 from ..data.encode import Progress, tell
 from ..data.video import write_video
-from ..files import canonical_json, checksum_path, load_arrays, set_aside, write_text
+from ..files import canonical_json, checksum_path, load_arrays, read_checked, write_text
 from . import videophy, worldmodelbench
 from .rater import FPS, Prompt, rate, video_path
 
@@ -87,10 +87,7 @@ def _judged_outside(
 
 def read_records(path: Path) -> list[dict[str, Any]] | None:
     """The lines of a records file whose checksum is right; `None` where there is no such file."""
-    if not path.exists() or not checksum_path(path).exists():
-        return None  # killed between the two writes: made anew
-    data = path.read_bytes()
-    if hashlib.sha256(data).hexdigest() != checksum_path(path).read_text().strip():
-        set_aside(path)
+    data = read_checked(path)
+    if data is None:
         return None
     return [json.loads(line) for line in data.decode().splitlines()]
