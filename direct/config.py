@@ -26,6 +26,7 @@ class Model:
     frames: int = 81  # a multiple of the VAE's temporal stride, plus one
     height: int = 480  # pixels
     width: int = 832  # pixels
+    fps: int = 16  # of the clips, and of the files written for judging (Wan's own rate)
     text_length: int = 512  # tokens, padded with zeros
     dtype: Literal["float32", "bfloat16"] = "bfloat16"  # of forward passes; masters are fp32
 
@@ -86,6 +87,12 @@ class Train:
     prompt_dropout: float = 0.1  # such samples are not contrasted
     shift: float = 5.0  # of the timestep grid (VideoX-Fun)
     checkpoint_every: int = 500
+    engine: Literal["torch", "deepspeed"] = "torch"  # one process; or ZeRO-2, any number of ranks
+    micro_batch: int = 0  # samples per forward pass of one rank; 0: its whole share of the batch
+    gradient_checkpointing: bool = False
+    compile: bool = False  # torch.compile
+    lora_rank: int = 0  # 0: all weights are trained; else an adapter, and no copy for the reference
+    lora_alpha: float = 32.0  # the adapter is scaled by alpha / rank
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,6 +111,7 @@ class Evaluate:
     prompts: int = 344
     split: Literal["validation", "evaluation"] = "evaluation"
     seed: int = 0  # of the initial noise, shared by every variant
+    captions: Literal["short", "upsampled"] = "short"  # what is generated from; judged: the short
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,7 +135,42 @@ def wan21_t2v_1_3b() -> Config:
     return Config(
         profile="wan2.1-t2v-1.3b",
         model=Model(pipeline="Wan-AI/Wan2.1-T2V-1.3B-Diffusers"),
+        train=Train(engine="deepspeed", micro_batch=1, gradient_checkpointing=True),
     )
+
+
+def wan21_t2v_14b() -> Config:
+    """Ours: the same on the larger model, as LoRA: its weights twice and AdamW do not fit 80 GB.
+
+    Rank and learning rate are finetrainers' for Wan's attention layers.
+    """
+    base = wan21_t2v_1_3b()
+    return replace(
+        base,
+        profile="wan2.1-t2v-14b",
+        model=replace(base.model, pipeline="Wan-AI/Wan2.1-T2V-14B-Diffusers"),
+        train=replace(base.train, learning_rate=5e-5, lora_rank=32),
+    )
+
+
+def ltx_video() -> Config:
+    """Ours: another family, at LTXPipeline's own rate, guidance and text length.
+
+    Its scheduler's shift grows with the tokens: exp(0.95 + 1.1 (3630 - 1024) / 3072) for this size.
+    """
+    base = wan21_t2v_1_3b()
+    sampling = Sample(steps=50, guidance=3.0, shift=6.57)
+    return replace(
+        base,
+        profile="ltx-video",
+        model=Model(
+            pipeline="Lightricks/LTX-Video", frames=81, height=480, width=704, fps=25,
+            text_length=128,
+        ),
+        train=replace(base.train, shift=6.57),
+        sample=sampling,
+        hard_sample=sampling,
+    )  # fmt: skip
 
 
 def tiny() -> Config:
@@ -146,7 +189,12 @@ def tiny() -> Config:
     )
 
 
-PROFILES = {"tiny": tiny, "wan2.1-t2v-1.3b": wan21_t2v_1_3b}
+PROFILES = {
+    "tiny": tiny,
+    "wan2.1-t2v-1.3b": wan21_t2v_1_3b,
+    "wan2.1-t2v-14b": wan21_t2v_14b,
+    "ltx-video": ltx_video,
+}
 
 
 def profile(name: str) -> Config:
@@ -262,11 +310,19 @@ def validate(config: Config) -> Config:
         )
     for name in ("train.batch", "train.checkpoint_every", "data.clips", "micro.keep",
                  "micro.candidates", "sample.steps", "hard_sample.steps", "evaluate.prompts",
-                 "model.frames", "model.height", "model.width", "macro.restarts", "threads"):
+                 "model.frames", "model.height", "model.width", "model.fps", "macro.restarts",
+                 "threads"):
         if settings(config)[name] < 1:
             raise UserError(f"{name}={settings(config)[name]} must be at least 1")
     if train.steps < 0:
         raise UserError(f"train.steps={train.steps} is negative; 0 is the base itself")
+    for name in ("train.micro_batch", "train.lora_rank"):
+        if settings(config)[name] < 0:
+            raise UserError(f"{name}={settings(config)[name]} is negative; use 0 or more")
+    if train.micro_batch and train.batch % train.micro_batch:
+        raise UserError(
+            f"train.micro_batch={train.micro_batch} does not divide train.batch={train.batch}"
+        )
     if not 0 <= train.prompt_dropout < 1:
         raise UserError(f"train.prompt_dropout={train.prompt_dropout} must be in [0, 1)")
     if not loss.threshold > 0:
