@@ -38,6 +38,7 @@ class Data:
     source: Literal["world", "cache"] = "cache"
     clips: int = 11_299
     seed: int = 0  # of the procedural world
+    content: str = ""  # names the curated clips and perturbed prompts; `source.pinned` sets it
 
 
 @dataclass(frozen=True, kw_only=True)
