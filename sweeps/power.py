@@ -16,8 +16,8 @@ from direct.errors import UserError, command, nearest
 
 from .ablations import ABLATIONS, METRICS
 from .coverage import planned_detectable
+from .options import base_of, options_of, planned_cells
 from .results import folder, read_all
-from .run import base_of, options_of, planned_cells
 from .stats import components
 from .tables import build
 

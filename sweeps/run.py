@@ -12,28 +12,26 @@
 from __future__ import annotations
 
 import argparse
-import os
 import signal
 import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from direct.config import Config, override, profile
+from direct.config import Config
 from direct.errors import UserError, command, nearest
 
-from .ablations import ABLATIONS, Ablation, Cell, cells
+from .ablations import ABLATIONS, Ablation, Cell
 from .cell import STAGES, commit, read_json, read_result, timed
 from .estimate import Estimator, words
 from .listing import listing, state_line
+from .options import base_of, names, options_of, planned_cells, rows_of, workers_of
 from .progress import Display
 from .results import folder
 
-VERBS = ("all", "status", "report", "export", "import", "fsck")
-
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    options = options_of(arguments)
+    options = options_of(arguments, __doc__)
     base = base_of(options)
     out = Path(options.out)
     root = folder(base.profile, out)
@@ -49,13 +47,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.sweep == "all":
         return _all(base, options, out, root)
     if options.sweep not in ABLATIONS:
-        raise UserError(f"{options.sweep} is not a sweep; {nearest(options.sweep, _names())}")
-    table = _rows(ABLATIONS[options.sweep], options)
+        raise UserError(f"{options.sweep} is not a sweep; {nearest(options.sweep, names())}")
+    table = rows_of(ABLATIONS[options.sweep], options)
     planned = planned_cells(table, base, options)
     if options.dry_run:
-        print(listing(table, planned, root, _workers(options, base)))
+        print(listing(table, planned, root, workers_of(options, base)))
         return 0
-    return _run(table, planned, out, base, _workers(options, base))
+    return _run(table, planned, out, base, workers_of(options, base))
 
 
 def _files(options: argparse.Namespace, base: Config, root: Path, out: Path) -> int:
@@ -85,9 +83,9 @@ def _no_file(options: argparse.Namespace) -> None:
 
 def _all(base: Config, options: argparse.Namespace, out: Path, root: Path) -> int:
     """Every sweep in turn; a cell that several tables show is run by the first of them."""
-    failed, workers = 0, _workers(options, base)
+    failed, workers = 0, workers_of(options, base)
     for declared in ABLATIONS.values():
-        table, planned = _rows(declared, options), planned_cells(declared, base, options)
+        table, planned = rows_of(declared, options), planned_cells(declared, base, options)
         if options.dry_run:
             print(listing(table, planned, root, workers) + "\n")
         else:
@@ -106,7 +104,7 @@ def _report_all(base: Config, options: argparse.Namespace, out: Path, root: Path
 
     results, target = read_all(root), out / "reports" / base.profile
     planned = {name: planned_cells(table, base, options) for name, table in ABLATIONS.items()}
-    built = {name: build(_rows(ABLATIONS[name], options), cells, results)
+    built = {name: build(rows_of(ABLATIONS[name], options), cells, results)
              for name, cells in planned.items()}
     shown = [name for name, table in built.items()
              if (target / f"{table.ablation.file}.md").exists()
@@ -117,69 +115,6 @@ def _report_all(base: Config, options: argparse.Namespace, out: Path, root: Path
     for path in report(built, shown, target):
         print(path)
     return 0
-
-
-def options_of(arguments: Sequence[str] | None) -> argparse.Namespace:
-    """The command line's options."""
-    parser = argparse.ArgumentParser(
-        prog="python -m sweeps.run", description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        epilog="sweeps: " + "; ".join(f"{a.name} (Table {a.table})" for a in ABLATIONS.values()),
-    )
-    add = parser.add_argument
-    add("sweep", help=f"a sweep's name, or {', '.join(VERBS)}")
-    add("file", nargs="?", help="the archive of export and import")
-    add("--profile", default="tiny", help="tiny (default) or wan2.1-t2v-1.3b")
-    add("--dry-run", action="store_true", help="list the cells, their state and estimated cost")
-    add("--seeds", help="training seeds, as 0,1,2 (default: the sweep's own)")
-    add("--prompts", help="evaluation prompts (default: the profile's)")
-    add("--workers", help="processes (default: cores divided by threads per cell)")
-    add("--out", default=".", help="folder that holds runs/, cache/ and reports/ (default: here)")
-    add("--set", action="append", default=[], metavar="A.B=C",
-        help="one setting, as loss.lambda_anc=0.3; may be given several times")
-    add("--paper-rows", action="store_true", help="leave out the reference rows of our own")
-    return parser.parse_args(arguments)
-
-
-def base_of(options: argparse.Namespace) -> Config:
-    """The configuration under every row: the profile's, with `--set` and `--prompts`."""
-    prompts = [] if options.prompts is None else [f"evaluate.prompts={options.prompts}"]
-    return override(profile(options.profile), *options.set, *prompts)
-
-
-def _names() -> list[str]:
-    return [*ABLATIONS, *VERBS]
-
-
-def _rows(table: Ablation, options: argparse.Namespace) -> Ablation:
-    if not options.paper_rows:
-        return table
-    return replace(table, rows=tuple(row for row in table.rows if not row.reference))
-
-
-def planned_cells(table: Ablation, base: Config, options: argparse.Namespace) -> list[Cell]:
-    """The cells that these options ask for."""
-    return cells(_rows(table, options), base, _seeds(options.seeds) or table.seeds)
-
-
-def _seeds(text: str | None) -> tuple[int, ...] | None:
-    if text is None:
-        return None
-    try:
-        seeds = tuple(int(part) for part in text.split(","))
-    except ValueError:
-        raise UserError(f"--seeds {text} is not a list of whole numbers; write 0,1,2") from None
-    if len(set(seeds)) < len(seeds) or min(seeds) < 0:
-        raise UserError(f"--seeds {text} repeats a seed or has a negative one; write 0,1,2")
-    return seeds
-
-
-def _workers(options: argparse.Namespace, base: Config) -> int:
-    if options.workers is None:
-        return max(1, (os.cpu_count() or 1) // base.threads)
-    if not options.workers.isdecimal() or int(options.workers) < 1:
-        raise UserError(f"--workers {options.workers} is not a number of processes; use 1 or more")
-    return int(options.workers)
 
 
 # Doing it -----------------------------------------------------------------------------------------

@@ -1,0 +1,79 @@
+"""The command line of `sweeps.run`: its options, and the cells they ask for."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Sequence
+from dataclasses import replace
+
+from direct.config import Config, override, profile
+from direct.errors import UserError
+
+from .ablations import ABLATIONS, Ablation, Cell, cells
+
+VERBS = ("all", "status", "report", "export", "import", "fsck")
+
+
+def options_of(arguments: Sequence[str] | None, description: str | None = None
+               ) -> argparse.Namespace:
+    """The command line's options; `description` heads its help."""
+    parser = argparse.ArgumentParser(
+        prog="python -m sweeps.run", description=description,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog="sweeps: " + "; ".join(f"{a.name} (Table {a.table})" for a in ABLATIONS.values()),
+    )
+    add = parser.add_argument
+    add("sweep", help=f"a sweep's name, or {', '.join(VERBS)}")
+    add("file", nargs="?", help="the archive of export and import")
+    add("--profile", default="tiny", help="tiny (default) or wan2.1-t2v-1.3b")
+    add("--dry-run", action="store_true", help="list the cells, their state and estimated cost")
+    add("--seeds", help="training seeds, as 0,1,2 (default: the sweep's own)")
+    add("--prompts", help="evaluation prompts (default: the profile's)")
+    add("--workers", help="processes (default: cores divided by threads per cell)")
+    add("--out", default=".", help="folder that holds runs/, cache/ and reports/ (default: here)")
+    add("--set", action="append", default=[], metavar="A.B=C",
+        help="one setting, as loss.lambda_anc=0.3; may be given several times")
+    add("--paper-rows", action="store_true", help="leave out the reference rows of our own")
+    return parser.parse_args(arguments)
+
+
+def base_of(options: argparse.Namespace) -> Config:
+    """The configuration under every row: the profile's, with `--set` and `--prompts`."""
+    prompts = [] if options.prompts is None else [f"evaluate.prompts={options.prompts}"]
+    return override(profile(options.profile), *options.set, *prompts)
+
+
+def names() -> list[str]:
+    return [*ABLATIONS, *VERBS]
+
+
+def rows_of(table: Ablation, options: argparse.Namespace) -> Ablation:
+    if not options.paper_rows:
+        return table
+    return replace(table, rows=tuple(row for row in table.rows if not row.reference))
+
+
+def planned_cells(table: Ablation, base: Config, options: argparse.Namespace) -> list[Cell]:
+    """The cells that these options ask for."""
+    return cells(rows_of(table, options), base, _seeds(options.seeds) or table.seeds)
+
+
+def _seeds(text: str | None) -> tuple[int, ...] | None:
+    if text is None:
+        return None
+    try:
+        seeds = tuple(int(part) for part in text.split(","))
+    except ValueError:
+        raise UserError(f"--seeds {text} is not a list of whole numbers; write 0,1,2") from None
+    if len(set(seeds)) < len(seeds) or min(seeds) < 0:
+        raise UserError(f"--seeds {text} repeats a seed or has a negative one; write 0,1,2")
+    return seeds
+
+
+def workers_of(options: argparse.Namespace, base: Config) -> int:
+    if options.workers is None:
+        return max(1, (os.cpu_count() or 1) // base.threads)
+    if not options.workers.isdecimal() or int(options.workers) < 1:
+        raise UserError(f"--workers {options.workers} is not a number of processes; use 1 or more")
+    return int(options.workers)
