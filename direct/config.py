@@ -116,6 +116,15 @@ class Evaluate:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Measure:
+    """What a cell yields: scores of the clips it generates, or measurements of its training."""
+
+    kind: Literal["scores", "alignment", "cost"] = "scores"
+    steps: int = 1000  # "alignment": the training steps whose gradients are compared (App. H)
+    iterations: int = 60  # "cost": timed iterations of each method (Table S4)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Config:
     profile: str
     seed: int = 0  # training seed: data order, timesteps, noise, negatives
@@ -129,6 +138,7 @@ class Config:
     sample: Sample = field(default_factory=Sample)
     hard_sample: Sample = field(default_factory=Sample)  # how hard negatives are rendered
     evaluate: Evaluate = field(default_factory=Evaluate)
+    measure: Measure = field(default_factory=Measure)
 
 
 def wan21_t2v_1_3b() -> Config:
@@ -187,6 +197,7 @@ def tiny() -> Config:
         sample=sampling,
         hard_sample=sampling,
         evaluate=Evaluate(judge="world", prompts=192),
+        measure=Measure(steps=100),
     )
 
 
@@ -312,7 +323,7 @@ def validate(config: Config) -> Config:
     for name in ("train.batch", "train.checkpoint_every", "data.clips", "micro.keep",
                  "micro.candidates", "sample.steps", "hard_sample.steps", "evaluate.prompts",
                  "model.frames", "model.height", "model.width", "model.fps", "macro.restarts",
-                 "threads"):
+                 "threads", "measure.steps", "measure.iterations"):
         if settings(config)[name] < 1:
             raise UserError(f"{name}={settings(config)[name]} must be at least 1")
     if train.steps < 0:
