@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from direct import velocity_loss
 
-from . import checkpoint, flow, generate, models, noise, prepare
+from . import checkpoint, flow, generate, models, noise, preempt, prepare
 from .config import Config, Evaluate, Macro, Micro, Sample, Train, identity
 from .data.cache import lock
 from .data.encode import Progress
@@ -203,9 +203,11 @@ def _train(config: Config, cache: Path, run: Path, progress: Progress | None) ->
             log.flush()
             if state["in_a_row"] == PATIENCE:
                 raise Diverged(current + 1, f"{PATIENCE} non-finite steps in a row")
-            if (current + 1) % config.train.checkpoint_every == 0 and current + 1 < steps.stop:
+            due = preempt.requested() or (current + 1) % config.train.checkpoint_every == 0
+            if due and current + 1 < steps.stop:
                 os.fsync(log.fileno())
                 checkpoint.save(folder, current + 1, model, engine.optimizer, state, metrics)
+                preempt.check()
             if progress:
                 progress("train", current + 1 - steps.start, len(steps))
         os.fsync(log.fileno())

@@ -1,0 +1,32 @@
+"""A request to stop soon, as before a job's time limit: what is done is saved, and goes on later.
+
+The signal's handler only sets a flag. Training looks at it between two steps, saves a checkpoint and
+raises `Preempted`; other stages keep what they finished anyway and call `check` between batches.
+"""
+
+from __future__ import annotations
+
+import signal
+import threading
+
+_request = threading.Event()
+
+
+class Preempted(Exception):
+    """The work stopped because it was asked to. Not a failure: run again, it goes on."""
+
+
+def listen(*signals: signal.Signals) -> None:
+    """Takes these signals as the request. Call it in the main thread."""
+    for number in signals:
+        signal.signal(number, lambda *_: _request.set())
+
+
+def requested() -> bool:
+    return _request.is_set()
+
+
+def check() -> None:
+    """Raises `Preempted` if a stop was requested."""
+    if requested():
+        raise Preempted("stopped by a signal; what is finished is kept, run again to go on")

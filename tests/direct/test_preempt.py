@@ -1,0 +1,50 @@
+"""A signal stops training between two steps, on a checkpoint of its own; nothing is lost."""
+
+import os
+import signal
+
+import pytest
+
+from direct import preempt
+from direct.train import train
+
+
+@pytest.fixture
+def listening():
+    before = signal.getsignal(signal.SIGUSR1)
+    preempt.listen(signal.SIGUSR1)
+    yield
+    signal.signal(signal.SIGUSR1, before)
+    preempt._request.clear()
+
+
+def files(run):
+    return {p.name: p.read_bytes() for p in [*(run / "transformer").iterdir(), run / "metrics.jsonl"]}
+
+
+def signal_at(step):
+    def progress(stage, done, total):
+        if (stage, done) == ("train", step):
+            os.kill(os.getpid(), signal.SIGUSR1)
+
+    return progress
+
+
+def test_stopped_by_a_signal_it_goes_on_to_the_same_bytes(small, tmp_path, listening):
+    config = small(train__checkpoint_every=100)  # no checkpoint but the signal's
+    train(config, cache=tmp_path / "cache", run=tmp_path / "whole")
+    run = tmp_path / "run"
+    with pytest.raises(preempt.Preempted, match="run again"):
+        train(config, cache=tmp_path / "cache", run=run, progress=signal_at(2))
+    assert [path.name for path in (run / "checkpoints").iterdir()] == ["step-00000003"]
+    preempt._request.clear()
+    train(config, cache=tmp_path / "cache", run=run)
+    assert files(run) == files(tmp_path / "whole")
+
+
+def test_a_signal_in_the_last_step_loses_nothing(small, tmp_path, listening):
+    config = small(train__steps=2, train__checkpoint_every=100)
+    final = train(config, cache=tmp_path / "cache", run=tmp_path / "run", progress=signal_at(2))
+    assert final.is_dir()
+    with pytest.raises(preempt.Preempted):  # the next stage stops at its first progress
+        preempt.check()
