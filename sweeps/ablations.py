@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from fractions import Fraction
 from typing import Any
 
 from direct.config import PROFILES, Config, identity, with_values
@@ -46,29 +47,44 @@ class Row:
     label: str  # as printed; the key into the paper's table
     values: dict[str, Any]  # settings by dotted name
     reference: bool = False  # ours, not in the paper's table
+    against: str = ""  # the row that its differences are taken from; "": the table's baseline
+    part: Fraction = Fraction(1)  # of the training steps: a point along the longer run
+    curve: str = ""  # rows of one curve are joined in the plot, `part` on its axis
+    profile: str = ""  # the only profile that can run it; elsewhere it has no cells
 
 
 @dataclass(frozen=True)
 class Ablation:
     name: str
-    table: str  # the paper's number, the key into `paper.TABLES`
+    table: str  # the paper's number, the key into `paper.TABLES`; else what the table is called
     title: str
     header: str  # of the label column
     rows: tuple[Row, ...]
     baseline: str  # the label that differences are taken against
-    contrasts: tuple[tuple[str, str], ...]  # (label, metric), against the baseline
+    contrasts: tuple[tuple[str, str], ...]  # (label, metric), against the label's partner
     common: dict[str, Any] = field(default_factory=dict)  # under every row's own settings
     metrics: tuple[str, ...] = ("SA", "PC", "AVG", "PCcap")
     axis: str | None = None  # the setting on the plot's logarithmic axis; None: labels
     seeds: tuple[int, ...] = (0, 1, 2)
+    extra: bool = False  # ours: run by name, and by `all` with --extra
+    margin: float | None = None  # printed units: rows closer than this to the baseline are alike
+
+    @property
+    def place(self) -> str:
+        """`Table S3`, `Figure 6`, or what a table of ours is called."""
+        return self.table if " " in self.table else f"Table {self.table}"
 
     @property
     def file(self) -> str:
-        return f"table_{self.table.lower()}"
+        return self.place.lower().replace(" ", "_")
 
     @property
     def published(self) -> dict[str, dict[str, float]]:
-        return paper.TABLES[self.table]
+        return paper.TABLES.get(self.table, {})
+
+    def partner(self, label: str) -> str:
+        """The row that a row's differences are taken from."""
+        return next(row.against for row in self.rows if row.label == label) or self.baseline
 
 
 @dataclass(frozen=True)
@@ -97,6 +113,34 @@ def _tests(labels: Sequence[str], metrics: Sequence[str] = ("SA", "PC")
            ) -> tuple[tuple[str, str], ...]:
     return tuple((label, metric) for label in labels for metric in metrics)
 
+
+def _curve(name: str, values: dict[str, Any], against: str = "") -> tuple[Row, ...]:
+    """The judged points of one training run, in order."""
+    return tuple(Row(f"{name}, {when}", values, part=part, curve=name,
+                     against=against and f"{against}, {when}") for when, part in PARTS.items())
+
+
+K_VALUES = (8, 16, 32, 64, 128)
+PARTS = {  # of the training steps; a fifth and a third: 3,000 and 5,000 of the paper's 15,000
+    "fifth": Fraction(1, 5), "third": Fraction(1, 3), "two thirds": Fraction(2, 3),
+    "end": Fraction(1),
+}
+PEERS = {  # Table 2's other models, and the profile that would run each
+    "CogVideoX-2B": "cogvideox-2b", "LTX": "ltx-video", "Allegro": "allegro",
+    "CogVideoX-5B": "cogvideox-5b", "Mochi": "mochi-1",
+}
+BEYOND: dict[str, dict[str, Any]] = {
+    "negatives' noise: marginal": {"loss.negative_noise": "marginal"},
+    "MaNS: in-batch negatives (ΔFM's)": {"macro.sampling": "batch"},
+    "MaNS: laws not excluded": {"macro.exclude_same_law": False},
+    "MiNS: 1 hard negative kept, not 3": {"micro.keep": 1},
+    "MiNS: kinematics alone": {"micro.axes": ("kinematics",)},
+    "MiNS: forces alone": {"micro.axes": ("forces",)},
+    "MiNS: material alone": {"micro.axes": ("material",)},
+    "MiNS: interaction alone": {"micro.axes": ("interaction",)},
+    "MiNS: magnitude alone": {"micro.axes": ("magnitude",)},
+    "init: SFT for the first half": {"train.init": "sft"},
+}
 
 _ALL = (
     Ablation(
@@ -169,10 +213,57 @@ _ALL = (
         table="S5",
         title="Effect of the cluster count K in macro-contrastive sampling (MaNS)",
         header="K",
-        rows=_grid("macro.clusters", (8, 16, 32, 64, 128)),
+        rows=(
+            *_grid("macro.clusters", K_VALUES),
+            # Design 4.4: the paper does not say how MaNS uses the law; here it does not.
+            *(Row(f"{K}, laws not excluded", {"macro.clusters": K, "macro.exclude_same_law": False},
+                  reference=True, against=f"{K}") for K in K_VALUES),
+        ),
         baseline="32",
-        contrasts=_tests(("8", "16", "64", "128")),
+        contrasts=_tests(("8", "16", "64", "128"))
+        + _tests([f"{K}, laws not excluded" for K in K_VALUES], ("PC",)),
         axis="macro.clusters",
+    ),
+    Ablation(
+        name="dynamics",
+        table="Figure 6",
+        title="Scores along training: SFT and DiReCT, from the base model",
+        header="Method, share of the steps",
+        rows=(
+            *_curve("SFT", SFT),
+            *_curve("DiReCT", {}, against="SFT"),
+            Row("zero-shot", ZERO_SHOT, reference=True, against="SFT, end"),
+        ),
+        baseline="SFT, end",
+        contrasts=_tests([f"DiReCT, {name}" for name in PARTS]),
+    ),
+    Ablation(
+        name="sota",
+        table="2",
+        title="Open models of comparable scale",
+        header="Model",
+        rows=(
+            *(Row(peer, ZERO_SHOT, profile=name) for peer, name in PEERS.items()),
+            Row("Wan 2.1-T2V (base)", ZERO_SHOT),
+            Row("DiReCT (ours)", {"train.init": "sft"}),
+        ),
+        baseline="Wan 2.1-T2V (base)",
+        contrasts=_tests(("DiReCT (ours)",), ("SA", "PC", "Total")),
+        metrics=tuple(METRICS),
+    ),
+    Ablation(
+        name="beyond",
+        table="Beyond the paper",
+        title="Beyond the paper: one setting changed at a time, from MaNS + MiNS",
+        header="Change",
+        rows=(
+            Row("none (MaNS + MiNS)", {}),
+            *(Row(label, values) for label, values in BEYOND.items()),
+        ),
+        baseline="none (MaNS + MiNS)",
+        contrasts=_tests(tuple(BEYOND)),
+        extra=True,
+        margin=1.5,
     ),
 )
 ABLATIONS = {ablation.name: ablation for ablation in _ALL}
@@ -186,7 +277,11 @@ def cells(table: Ablation, base: Config, seeds: Sequence[int]) -> list[Cell]:
     found: dict[tuple[str, str], Cell] = {}
     for seed in seeds:
         for row in table.rows:
-            config = with_values(base, {**table.common, **row.values, "seed": seed})
+            if row.profile not in ("", base.profile):
+                continue
+            steps = base.train.steps and max(1, round(row.part * base.train.steps))
+            values = {"train.steps": steps, "seed": seed}
+            config = with_values(base, {**values, **table.common, **row.values})
             cell = Cell(row.label, canonical(config))
             found.setdefault((cell.row, cell.id), cell)
     return list(found.values())
@@ -204,6 +299,11 @@ def canonical(config: Config) -> Config:
                        micro=default.micro, hard_sample=default.hard_sample)
     if config.loss.lambda_rand == 0:
         config = replace(config, macro=default.macro)
+    elif config.macro.sampling != "partition":
+        config = replace(config, macro=replace(default.macro, sampling=config.macro.sampling))
     if config.loss.lambda_hard == 0:
         config = replace(config, micro=default.micro, hard_sample=default.hard_sample)
+    if config.loss.lambda_rand == config.loss.lambda_hard == 0:
+        loss = replace(config.loss, negative_noise=default.loss.negative_noise)
+        config = replace(config, loss=loss)
     return config

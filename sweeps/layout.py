@@ -54,22 +54,51 @@ def blocks(table: Table) -> list[Block]:
           *[_printed(ablation.published.get(line.row.label, {}).get(m), m) for m in published]]
          for line in table.lines], _rules(table.lines),
     )
-    others = tuple(line for line in table.lines if line.row.label != ablation.baseline)
+    others = tuple(line for line in table.lines if line.cells and
+                   line.row.label != ablation.partner(line.row.label))
     name = f"{ablation.header} = {ablation.baseline}" if ablation.axis else ablation.baseline
+    several = any(line.row.against for line in others)
     changes = Block(
-        f"Paired differences to {name}",
-        [head[0]] + [(_group(table, m), METRICS[m].title) for m in ablation.metrics],
-        [[Entry(_label(line)), *[_change(line.values.get(m), m) for m in ablation.metrics]]
+        "Paired differences" if several else f"Paired differences to {name}",
+        [head[0]] + [("", "minus")] * several
+        + [(_group(table, m), METRICS[m].title) for m in ablation.metrics],
+        [[Entry(_label(line)), *[Entry(plain(ablation.partner(line.row.label)))] * several,
+          *[_change(line.values.get(m), m) for m in ablation.metrics]]
          for line in others], _rules(others),
     )
-    return [scores, changes]
+    found = [scores, changes]
+    if any(line.negatives for line in table.lines if ablation.axis == "macro.clusters"):
+        found.append(_negatives(table))
+    return found
+
+
+NEGATIVES = {  # of `Line.negatives`, as a column: title, format
+    "sum_p_squared": ("Σ p_k²", "{:.3f}"), "changed": ("share of draws changed", "{:.3f}"),
+    "distance": ("mean distance", "{:.4f}"),
+}
+
+
+def _negatives(table: Table) -> Block:
+    """What Eq. 2 does to uniform draws, before any training."""
+    lines = [line for line in table.lines if line.negatives]
+    rows = []
+    for line in lines:
+        facts = line.negatives or {}
+        ratio = facts["distance"] / facts["uniform_distance"]
+        rows.append([Entry(_label(line)), *[Entry(form.format(facts[name]))
+                                            for name, (_, form) in NEGATIVES.items()],
+                     Entry(f"{100 * (ratio - 1):+.2f} %")])
+    heads = [title for title, _ in NEGATIVES.values()] + ["against uniform draws"]
+    return Block("The negatives that Eq. 2 allows", [("", table.ablation.header)]
+                 + [("", head) for head in heads], rows, _rules(lines))
 
 
 def caption(table: Table) -> str:
     """Everything a reader needs to judge the numbers, in a few sentences."""
     ablation, line = table.ablation, table.baseline
     value = next(iter(line.values.values()), None) if line else None
-    parts = [f"Table {ablation.table} of the paper, run again: {ablation.title}.",
+    again = f"{ablation.place} of the paper, run again: " * (not ablation.extra)
+    parts = [f"{again}{ablation.title}.",
              f"Our scores ({table.judge}) and the published ones ({paper.SCALE}) come from "
              "different models, judges and scales: compare rows, not scales."]
     if value:
@@ -126,6 +155,8 @@ def _label(line: Line) -> str:
 
 
 def _size(line: Line) -> str:
+    if not line.cells:
+        return f"needs profile {line.row.profile}"
     value = next(iter(line.values.values()), None)
     return ABSENT if value is None else f"{value.mean.seeds} × {value.mean.prompts}"
 

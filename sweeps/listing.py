@@ -27,12 +27,12 @@ def state(cell: Cell, root: Path) -> str:
 def state_line(table: Ablation, planned: list[Cell], root: Path) -> str:
     states = [state(cell, root).split(":")[0] for cell in planned]
     counts = ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states))
-    return f"{table.name:<12} Table {table.table:<3} {len(planned)} cells: {counts}"
+    return f"{table.name:<12} {table.place:<16} {len(planned)} cells: {counts}"
 
 
 def listing(table: Ablation, planned: list[Cell], root: Path, workers: int) -> str:
     estimator = Estimator(root, {cell.id: cell.config for cell in planned})
-    lines = [f"{table.name} (Table {table.table}): {table.title}",
+    lines = [f"{table.name} ({table.place}): {table.title}",
              f"{'cell':<14}{'row':<30}{'seed':<6}{'cost':<14}state"]
     for cell in planned:
         cost = words(estimator.seconds(cell.config))

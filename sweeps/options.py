@@ -21,7 +21,7 @@ def options_of(arguments: Sequence[str] | None, description: str | None = None
     parser = argparse.ArgumentParser(
         prog="python -m sweeps.run", description=description,
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        epilog="sweeps: " + "; ".join(f"{a.name} (Table {a.table})" for a in ABLATIONS.values()),
+        epilog="sweeps: " + "; ".join(f"{a.name} ({a.place})" for a in ABLATIONS.values()),
     )
     add = parser.add_argument
     add("sweep", help=f"a sweep's name, or {', '.join(VERBS)}")

@@ -23,7 +23,7 @@ from .tables import Line, Table
 
 def markdown(table: Table) -> str:
     title = escape_markdown(table.ablation.title)
-    parts = [f"# Table {table.ablation.table}: {title}", escape_markdown(caption(table))]
+    parts = [f"# {table.ablation.place}: {title}", escape_markdown(caption(table))]
     for block in blocks(table):
         heads = [f"{title}<br>{escape_markdown(group)}" if group else escape_markdown(title)
                  for group, title in block.columns]

@@ -42,7 +42,7 @@ class Value:
 
     scores: Scores
     mean: Estimate
-    difference: Estimate | None  # paired, this row minus the baseline
+    difference: Estimate | None  # paired, this row minus its partner
     differences: Array | None  # [S, P]
     p_holm: float | None  # of a declared contrast
     best: bool = False
@@ -60,6 +60,7 @@ class Line:
     missing: int  # cells without a result
     diverged: tuple[str, ...]  # one reason per diverged cell
     seedless: bool  # the base model: one cell, whatever the seeds
+    negatives: dict[str, float] | None = None  # what Eq. 2 does to the draws (see `sweeps.cell`)
 
 
 @dataclass(frozen=True)
@@ -108,7 +109,7 @@ def build(ablation: Ablation, cells: list[Cell], results: dict[str, dict[str, An
     pools = {metric: _pool(own, [by.get(metric) for by in scores.values()])
              for metric, own in baseline.items()}
     values = {
-        label: {metric: _value(own, baseline.get(metric), pools.get(metric))
+        label: {metric: _value(own, scores[ablation.partner(label)].get(metric), pools.get(metric))
                 for metric, own in by_metric.items()}
         for label, by_metric in scores.items()
     }
@@ -116,8 +117,7 @@ def build(ablation: Ablation, cells: list[Cell], results: dict[str, dict[str, An
     values = _ranked(ablation, values, {x.row.label for x in lines if x.diverged}, pools)
     return Table(
         ablation, cells[0].config,
-        tuple(Line(x.row, values[x.row.label], x.cells, x.missing, x.diverged, x.seedless)
-              for x in lines),
+        tuple(replace(x, values=values[x.row.label]) for x in lines),
         pools, _detectable(ablation, values), _provenance(own),
     )
 
@@ -138,7 +138,8 @@ def _line(row: Row, cells: list[Cell], results: dict[str, dict[str, Any]]) -> Li
     found = [results.get(cell.id) for cell in cells]
     diverged = tuple(r["reason"] for r in found if r and r["status"] == "diverged")
     seedless = bool(cells) and cells[0].config.train.steps == 0
-    return Line(row, {}, tuple(cells), found.count(None), diverged, seedless)
+    negatives = next((r["negatives"] for r in found if r and "negatives" in r), None)
+    return Line(row, {}, tuple(cells), found.count(None), diverged, seedless, negatives)
 
 
 def _scores(line: Line, ablation: Ablation, wide: dict[tuple[str, str], Array]
@@ -176,13 +177,13 @@ def _pool(baseline: Scores, rows: list[Scores | None]) -> Pool | None:
     return stats.pool(np.stack(list(means.values())))
 
 
-def _value(own: Scores, baseline: Scores | None, pool: Pool | None) -> Value:
+def _value(own: Scores, partner: Scores | None, pool: Pool | None) -> Value:
     seeds = pool.of_row(len(own.seeds)) if pool and not own.seedless else None
     mean = stats.estimate(own.matrix, seeds)
-    d = None if baseline is None or baseline is own else paired(own, baseline)
-    if d is None or baseline is None:
+    d = None if partner is None or partner is own else paired(own, partner)
+    if d is None or partner is None:
         return Value(own, mean, None, None, None)
-    return Value(own, mean, _difference(own, baseline, d, pool), d, None)
+    return Value(own, mean, _difference(own, partner, d, pool), d, None)
 
 
 def _difference(a: Scores, b: Scores, d: Array, pool: Pool | None) -> Estimate:
