@@ -7,19 +7,21 @@ starts from the same noise and differences between variants are paired.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from . import flow, models, noise
+from . import families, flow, models, noise
 from .config import Config, Sample
 from .data import source
 from .data.cache import Store
 from .data.encode import Progress, texts
 from .errors import UserError
+from .families import wan
 from .files import digest, load_arrays, save_arrays, stable_seed
 
 TRAINING, EVALUATION, HARD = 0, 1, 2  # streams of `noise.keys`: uses of noise that never coincide
@@ -29,14 +31,21 @@ TOKENS = 32_768  # of the transformer per forward pass, about: one clip of the p
 
 @torch.no_grad()
 def sample(
-    transformer: Any, prompt: Tensor, negative: Tensor, noise: Tensor, settings: Sample
+    transformer: Any,
+    prompt: Tensor,
+    negative: Tensor,
+    noise: Tensor,
+    settings: Sample,
+    velocity: Callable[..., Tensor] | None = None,
 ) -> Tensor:
     """Latents [B, C, T, H, W] fp32 from noise of that shape: Euler steps of dx = v dt, from t = 1.
 
     prompt [B, L, D], negative [1, L, D]: text embeddings. With guidance g > 1 the velocity is
     v_neg + g (v - v_neg), both in one forward pass. The state stays fp32; what the transformer is
-    given is cast to its dtype. Equals `diffusers.WanPipeline` with the same noise levels.
+    given is cast to its dtype. velocity: `models.velocity`'s, of Wan if none is given. Equals the
+    family's own pipeline with the same noise levels.
     """
+    velocity = velocity or wan.velocity(None, None)
     x = noise.float()
     guided = settings.guidance > 1
     text = prompt.to(x.device, transformer.dtype)
@@ -46,8 +55,7 @@ def sample(
     levels = torch.from_numpy(grid).float().to(x.device)
     for t, t_next in itertools.pairwise(levels):
         x_in = (torch.cat([x, x]) if guided else x).to(transformer.dtype)
-        time = (flow.TIMESTEPS * t).expand(len(x_in))
-        v = transformer(x_in, time, text, return_dict=False)[0]
+        v = velocity(transformer, x_in, t.expand(len(x_in)), text).float()
         if guided:
             v, v_neg = v.chunk(2)
             v = v_neg + settings.guidance * (v - v_neg)
@@ -55,16 +63,16 @@ def sample(
     return x
 
 
-def batch_size(shape: Sequence[int], patch: Sequence[int]) -> int:
+def batch_size(shape: Sequence[int], patch: Sequence[int] | int) -> int:
     """Clips of latent shape [C, T, H, W] per forward pass, at most 16: a function of the sizes."""
-    tokens = shape[1] * shape[2] * shape[3] // (patch[0] * patch[1] * patch[2])
+    tokens = math.prod(shape[1:]) // (patch if isinstance(patch, int) else math.prod(patch))
     return max(1, min(16, TOKENS // tokens))
 
 
 def latent_shape(config: Config, transformer: Any, vae_config: Any) -> tuple[int, int, int, int]:
     """[C, T, H, W] of one clip; sizes that the VAE or patches do not divide are a `UserError`."""
-    model, patch = config.model, transformer.config.patch_size
-    temporal, spatial = vae_config["scale_factor_temporal"], vae_config["scale_factor_spatial"]
+    model, family = config.model, families.of(type(transformer).__name__)
+    patch, (temporal, spatial) = family.patch(transformer.config), family.strides(vae_config)
     if (model.frames - 1) % temporal:
         raise UserError(f"model.frames={model.frames} must be a multiple of {temporal}, plus one")
     for name, stride in (("height", spatial * patch[1]), ("width", spatial * patch[2])):
@@ -108,6 +116,7 @@ def generate(config: Config, *, cache: Path, run: Path, progress: Progress | Non
                 text([config.sample.negative_prompt]),
                 eps.to(models.device()),
                 config.sample,
+                models.velocity(config.model),
             ).cpu()
             parts.write({keys[i]: z for i, z in zip(chosen[:valid], latents, strict=False)})
         if progress:

@@ -1,19 +1,24 @@
-"""Loading a Wan pipeline, and what it computes: text embeddings, latents, videos.
+"""Loading a pipeline, and what it computes: text embeddings, latents, videos, velocities.
 
-One function loads the weights inside this package ("tiny"), a folder, or a hub id.
+One function loads the weights inside this package ("tiny"), a folder, or a hub id. What differs
+between families of models is in `direct.families`.
 """
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+import json
+from collections.abc import Callable, Iterator, Sequence
+from functools import lru_cache
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from . import families
 from .config import Model
 from .errors import UserError
 from .files import digest, file_digest, folder_digest, write_text
@@ -34,17 +39,18 @@ def load_pipeline(
     dtype: torch.dtype = torch.float32,
     without: Sequence[str] = (),
 ) -> Any:
-    """A frozen `diffusers.WanPipeline` in eval mode; the VAE is always fp32.
+    """A frozen pipeline of its own class in eval mode; the VAE is always fp32.
 
     name: "tiny", a folder, or a hub id; revision: of a hub id; without: parts to leave out, as
     "transformer". Weights are read from safetensors
     alone. A missing or damaged file is a `UserError`.
     """
-    from diffusers import WanPipeline
+    import diffusers
 
     source = _source(name)
     with _one_sentence(source):
-        pipeline = WanPipeline.from_pretrained(
+        kind = getattr(diffusers, _family(source, revision).PIPELINE)
+        pipeline = kind.from_pretrained(
             source,
             revision=revision,
             dtype={"vae": torch.float32, "default": dtype},
@@ -61,13 +67,14 @@ def load_pipeline(
 def load_transformer(
     name: str | Path, revision: str | None = None, dtype: torch.dtype = torch.float32
 ) -> Any:
-    """The `WanTransformer3DModel` of a pipeline ("tiny", folder, hub id), or of its own folder."""
-    from diffusers import WanTransformer3DModel
+    """The transformer of a pipeline ("tiny", folder, hub id), or of a folder of its own."""
+    import diffusers
 
     source = _source(str(name))
     own_folder = (Path(source) / "config.json").exists()
     with _one_sentence(source):
-        transformer = WanTransformer3DModel.from_pretrained(
+        kind = getattr(diffusers, _family(source, revision).TRANSFORMER)
+        transformer = kind.from_pretrained(
             source,
             subfolder=None if own_folder else "transformer",
             revision=revision,
@@ -80,11 +87,21 @@ def load_transformer(
 
 def vae_config(model: Model) -> dict[str, Any]:
     """The VAE's configuration alone: strides and channels, without its weights."""
-    from diffusers import AutoencoderKLWan
+    import diffusers
 
     source = _located(model.pipeline)
     with _one_sentence(source):
-        return AutoencoderKLWan.load_config(source, subfolder="vae", revision=model.revision)
+        kind = getattr(diffusers, _family(source, model.revision).VAE)
+        return kind.load_config(source, subfolder="vae", revision=model.revision)
+
+
+@lru_cache(maxsize=4)
+def velocity(model: Model) -> Callable[..., Tensor]:
+    """v(forward, x_t [B, C, T, H, W], t [B] in [0, 1], text [B, L, D]) of the model's family."""
+    source = _located(model.pipeline)
+    with _one_sentence(source):
+        family = _family(source, model.revision)
+    return family.velocity(model, vae_config(model))
 
 
 def identity(model: Model) -> str:
@@ -136,12 +153,12 @@ def encode_prompts(pipeline: Any, prompts: Sequence[str], length: int) -> tuple[
     """
     if not prompts:
         raise UserError("encode_prompts was given no prompt; give at least one")
-    embeddings, lengths = [], []
+    family, embeddings, lengths = _family_of(pipeline), [], []
     for chosen, valid in batches(len(prompts), TEXT_BATCH):
         tokens = _tokenize(pipeline.tokenizer, [prompts[i] for i in chosen], length)
         mask = tokens.attention_mask.to(pipeline.text_encoder.device)
         ids = tokens.input_ids.to(pipeline.text_encoder.device)
-        states = pipeline.text_encoder(ids, mask).last_hidden_state
+        states = family.states(pipeline.text_encoder, ids, mask)
         kept = torch.where(mask[..., None].bool(), states, torch.zeros_like(states))
         embeddings.append(kept[:valid].cpu())
         lengths.append(mask.sum(1)[:valid].cpu())
@@ -154,7 +171,7 @@ def encode_videos(pipeline: Any, videos: np.ndarray) -> Tensor:
 
     Deterministic (the posterior's mode), as Wan's own code, DiffSynth and FastVideo have it.
     """
-    mean, std = _latent_scale(pipeline.vae)
+    mean, std = _latent_scale(pipeline)
     latents = []
     for chosen, valid in batches(len(videos), VIDEO_BATCH):
         pixels = torch.from_numpy(np.ascontiguousarray(videos[chosen])).to(pipeline.vae.device)
@@ -167,13 +184,13 @@ def encode_videos(pipeline: Any, videos: np.ndarray) -> Tensor:
 @torch.no_grad()
 def decode_latents(pipeline: Any, latents: Tensor) -> np.ndarray:
     """Normalised latents [N, C, T', H', W'] to uint8 videos [N, T, H, W, 3]."""
-    mean, std = _latent_scale(pipeline.vae)
-    videos = []
+    mean, std = _latent_scale(pipeline)
+    family, videos = _family_of(pipeline), []
     for chosen, valid in batches(len(latents), VIDEO_BATCH):
         scaled = (
             latents[torch.from_numpy(chosen)].to(pipeline.vae.device, torch.float32) * std + mean
         )
-        pixels = pipeline.vae.decode(scaled, return_dict=False)[0][:valid]
+        pixels = family.decode(pipeline.vae, scaled)[:valid]
         pixels = ((pixels + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
         videos.append(pixels.permute(0, 2, 3, 4, 1).cpu().numpy())
     return np.concatenate(videos)
@@ -210,13 +227,26 @@ def _tokenize(tokenizer: Any, prompts: list[str], length: int) -> Any:
     )
 
 
-def _latent_scale(vae: Any) -> tuple[Tensor, Tensor]:
+def _latent_scale(pipeline: Any) -> tuple[Tensor, Tensor]:
     """Mean and standard deviation per latent channel, [1, C, 1, 1, 1] fp32."""
-    mean, std = (
-        torch.tensor(values, device=vae.device, dtype=torch.float32).view(1, -1, 1, 1, 1)
-        for values in (vae.config.latents_mean, vae.config.latents_std)
-    )
-    return mean, std
+    device = pipeline.vae.device
+    mean, std = _family_of(pipeline).latent_scale(pipeline.vae)
+    return mean.to(device).view(1, -1, 1, 1, 1), std.to(device).view(1, -1, 1, 1, 1)
+
+
+def _family_of(pipeline: Any) -> ModuleType:
+    return families.of(type(pipeline).__name__)
+
+
+def _family(source: str, revision: str | None) -> ModuleType:
+    """The family of what lies at a pipeline's or a transformer's folder, or a hub id."""
+    from diffusers import DiffusionPipeline
+
+    config = Path(source) / "config.json"
+    if config.exists():  # a transformer's own folder
+        return families.of(json.loads(config.read_text())["_class_name"])
+    entry = DiffusionPipeline.load_config(source, revision=revision)
+    return families.of(entry["_class_name"])
 
 
 def _source(name: str) -> str:
@@ -264,6 +294,8 @@ def _one_sentence(source: str) -> Iterator[None]:
     transformers_logging.disable_progress_bar()
     try:
         yield
+    except UserError:
+        raise
     except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
         reason = " ".join(str(error).split())[:200]
         raise UserError(
