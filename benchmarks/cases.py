@@ -16,7 +16,7 @@ from direct import noise, velocity_loss
 from direct.velocity_loss import backends
 
 PAPER = (16, 21, 60, 104)  # latents of an 81-frame clip of 480 x 832 pixels
-TINY = (16, 5, 8, 8)
+TINY = (32, 5, 4, 4)
 LAMBDAS = (0.005, 0.02, 0.2)  # rand, hard, anc (App. D)
 THRESHOLD = 50.0
 TENSORS = ("v", "x", "eps", "x_rand", "eps_rand", "x_hard", "eps_hard", "v_ref")

@@ -30,11 +30,11 @@ from . import card, text, transformer, vae
 
 SEED = 0
 CLIPS = 12_000
-VAE_PLAN = [(5, 8, 1500), (9, 5, 500), (17, 3, 2500)]  # (frames, clips per process, steps)
-VAE_RATE = 2e-3
-DECODER_PLANS = [(17, 4, 3600)], [(17, 4, 2000)]  # the rate starts anew with each
-DECODER_RATE = 1e-3
-TRANSFORMER: dict[str, Any] = {"steps": 7_000, "batch": 32, "rate": 2.5e-3, "shift": 2.0}
+VAE_PLAN = [(5, 8, 1000), (17, 4, 5500)]  # (frames, clips per process, steps)
+VAE_RATE = 5e-3
+DECODER_PLAN = [(17, 4, 6000)]
+DECODER_RATE = 2e-3
+TRANSFORMER: dict[str, Any] = {"steps": 7_500, "batch": 32, "rate": 2.5e-3, "shift": 2.0}
 
 
 def main() -> None:
@@ -70,7 +70,7 @@ def settings() -> dict[str, Any]:
         "clips": CLIPS,
         "vae": VAE_PLAN,
         "vae_rate": VAE_RATE,
-        "decoder": DECODER_PLANS,
+        "decoder": DECODER_PLAN,
         "decoder_rate": DECODER_RATE,
         "transformer": TRANSFORMER,
     }
@@ -135,9 +135,7 @@ def train_decoder(work: Path) -> None:
     model = AutoencoderKLWan.from_pretrained(work / "vae")
     model.encoder.requires_grad_(False)
     model.quant_conv.requires_grad_(False)
-    for cycle, plan in enumerate(DECODER_PLANS):
-        average = vae.train(model, plan, DECODER_RATE, SEED + 1 + cycle, work / "decoder")
-        model.load_state_dict(average.state_dict())
+    vae.train(model, DECODER_PLAN, DECODER_RATE, SEED + 1, work / "decoder")
 
 
 def train_transformer(work: Path) -> None:
@@ -162,6 +160,7 @@ def assemble(work: Path, out: Path) -> None:
     _, mean, std, _ = load_corpus(work)
     model = AutoencoderKLWan.from_pretrained(work / "decoder")
     model.register_to_config(latents_mean=mean.tolist(), latents_std=std.tolist())
+    model.half()  # on disk; `direct.models.load` computes in float32
     shutil.rmtree(out, ignore_errors=True)
     WanPipeline(
         tokenizer=text.tokenizer(),

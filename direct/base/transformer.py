@@ -18,14 +18,14 @@ from torch import Tensor, nn
 from transformers import T5Tokenizer, UMT5EncoderModel
 
 from .. import flow
-from .vae import average_gradients, ema, rank
+from .optimize import Optimizers, ema, rank
 
 CONFIG = {
-    "patch_size": (1, 2, 2),
+    "patch_size": (1, 1, 1),
     "num_attention_heads": 4,
     "attention_head_dim": 32,
-    "in_channels": 16,
-    "out_channels": 16,
+    "in_channels": 32,
+    "out_channels": 32,
     "text_dim": 64,
     "freq_dim": 128,
     "ffn_dim": 512,
@@ -43,27 +43,9 @@ def build(seed: int) -> WanTransformer3DModel:
     return WanTransformer3DModel(**CONFIG)
 
 
-class Optimizers:
-    """Muon for the blocks' matrices, AdamW for the rest; one rate schedule, relative to each."""
-
-    def __init__(self, model: nn.Module, text: nn.Module, rate: float) -> None:
-        inside = [p for name, p in model.named_parameters() if "blocks." in name and p.ndim == 2]
-        chosen = {id(p) for p in inside}
-        rest = [p for m in (model, text) for p in m.parameters() if id(p) not in chosen]
-        self.parameters = inside + rest
-        self.parts = [
-            torch.optim.Muon(inside, lr=rate, weight_decay=0.01, adjust_lr_fn="match_rms_adamw"),
-            torch.optim.AdamW(rest, lr=rate, betas=(0.9, 0.99), weight_decay=0.0),
-        ]
-        self.rate = rate
-
-    def step(self, share: float) -> None:
-        average_gradients([p for p in self.parameters if p.grad is not None])
-        torch.nn.utils.clip_grad_norm_(self.parameters, 1.0)
-        for part in self.parts:
-            part.param_groups[0]["lr"] = self.rate * share
-            part.step()
-            part.zero_grad()
+def matrices(model: nn.Module) -> list[Tensor]:
+    """The weights of the blocks' linear layers: what Muon updates."""
+    return [p for name, p in model.named_parameters() if "blocks." in name and p.ndim == 2]
 
 
 def train(
@@ -85,7 +67,8 @@ def train(
     empty prompt. Of the schedule, the first 200 steps warm up and the last 40 % cool down linearly.
     """
     averages = copy.deepcopy(model).requires_grad_(False), copy.deepcopy(text).requires_grad_(False)
-    optimizers = Optimizers(model, text, rate)
+    every = [*model.parameters(), *text.parameters()]
+    optimizers = Optimizers(matrices(model), every, rate)
     rng = np.random.default_rng([seed, rank()])
     generator = torch.Generator().manual_seed(seed * 1000 + rank())
     begin, running = time.monotonic(), math.nan

@@ -12,25 +12,32 @@ import math
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
-import torch.distributed as dist
 from diffusers import AutoencoderKLWan
+from diffusers.models.autoencoders.autoencoder_kl_wan import unpatchify
 from torch import Tensor
 
 from ..files import stable_seed
 from ..world.corpus import corpus
 from ..world.render import stage
+from .optimize import Optimizers, ema, rank
 
-CONFIG = {
-    "base_dim": 12,
-    "z_dim": 16,
+# Patches of 2 x 2 pixels as channels, as in Wan 2.2: on 2 cores 2.3 times as many clips a second as
+# convolutions over single pixels. Widths are multiples of 16, the lanes of AVX-512.
+CONFIG: dict[str, Any] = {
+    "base_dim": 16,
+    "z_dim": 32,
     "dim_mult": [1, 2, 4],
     "num_res_blocks": 1,
     "temperal_downsample": [True, True],
+    "in_channels": 12,
+    "out_channels": 12,
+    "patch_size": 2,
     "scale_factor_temporal": 4,
-    "scale_factor_spatial": 4,
+    "scale_factor_spatial": 8,
 }
 OBJECT_WEIGHT = 8.0  # pixels that differ from the empty stage are few, and all that matters
 KL_WEIGHT = 2e-5
@@ -40,10 +47,11 @@ EMA = 0.998
 def build(seed: int, **changes: object) -> AutoencoderKLWan:
     """An untrained VAE whose latents are not yet normalised."""
     torch.manual_seed(seed)
-    moments = {"latents_mean": [0.0] * 16, "latents_std": [1.0] * 16}
+    channels = CONFIG["z_dim"]
+    moments = {"latents_mean": [0.0] * channels, "latents_std": [1.0] * channels}
     vae = AutoencoderKLWan(**{**CONFIG, **moments, **changes})
     with torch.no_grad():  # a posterior as wide as its prior would teach the decoder noise first
-        vae.quant_conv.bias[16:] -= 6.0
+        vae.quant_conv.bias[channels:] -= 6.0
     return vae
 
 
@@ -62,7 +70,7 @@ def decode(vae: AutoencoderKLWan, z: Tensor) -> Tensor:
             )
         )
     vae.clear_cache()
-    return torch.cat(frames, dim=2)
+    return unpatchify(torch.cat(frames, dim=2), vae.config.patch_size)
 
 
 def windows(seed: int, frames: int, batch: int) -> Iterator[tuple[Tensor, Tensor]]:
@@ -94,22 +102,15 @@ def train(
     cosine over the whole plan. Every process of a torch.distributed group draws its own clips.
     """
     average = copy.deepcopy(vae).requires_grad_(False)
-    trained = [p for p in vae.parameters() if p.requires_grad]
-    optimizer = torch.optim.AdamW(trained, lr=rate, betas=(0.9, 0.99), weight_decay=1e-4)
+    optimizers = Optimizers(kernels(vae), vae.parameters(), rate)
     total, step, begin = sum(steps for *_, steps in plan), 0, time.monotonic()
     for frames, batch, steps in plan:
         clips = windows(stable_seed(seed, rank()), frames, batch)
         for x, weight in itertools.islice(clips, steps):
             cosine = 0.5 * (1 + math.cos(math.pi * step / total))
-            optimizer.param_groups[0]["lr"] = (
-                rate * min(1, (step + 1) / 50) * (0.02 + 0.98 * cosine)
-            )
             loss, y = reconstruction_loss(vae, x, weight)
-            optimizer.zero_grad()
             loss.backward()
-            average_gradients(trained)
-            torch.nn.utils.clip_grad_norm_(trained, 1.0)
-            optimizer.step()
+            optimizers.step(min(1, (step + 1) / 50) * (0.02 + 0.98 * cosine))
             step += 1
             ema(average, vae, min(EMA, step / (step + 20)))
             if step % 50 == 0 and rank() == 0:
@@ -135,23 +136,12 @@ def reconstruction_loss(vae: AutoencoderKLWan, x: Tensor, weight: Tensor) -> tup
     return error + KL_WEIGHT * posterior.kl().mean() / posterior.mean[0].numel(), y
 
 
-def rank() -> int:
-    return dist.get_rank() if dist.is_initialized() else 0
 
-
-def average_gradients(parameters: list[torch.nn.Parameter]) -> None:
-    """Data parallelism for modules that are not called through their `forward`."""
-    if dist.is_initialized():
-        gradients = [p.grad for p in parameters if p.grad is not None]
-        flat = torch.cat([g.flatten() for g in gradients])
-        dist.all_reduce(flat)
-        flat /= dist.get_world_size()
-        for g, part in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):
-            g.copy_(part.view_as(g))
-
-
-@torch.no_grad()
-def ema(average: torch.nn.Module, model: torch.nn.Module, decay: float) -> None:
-    """Exponential moving average of the weights."""
-    for a, b in zip(average.parameters(), model.parameters(), strict=True):
-        a.lerp_(b, 1 - decay)
+def kernels(vae: AutoencoderKLWan) -> list[Tensor]:
+    """The trained convolutions between the first and the last: what Muon updates."""
+    ends = ("conv_in", "conv_out")
+    return [
+        p
+        for name, p in vae.named_parameters()
+        if p.requires_grad and p.ndim >= 4 and not any(end in name for end in ends)
+    ]

@@ -29,7 +29,7 @@ def test_every_caption_fits_and_has_no_unknown_word():
 
 
 def test_decoding_without_the_clamp_is_decoding(small_vae):
-    z = 3 * torch.randn(2, 16, 3, 4, 4, generator=torch.Generator().manual_seed(0))
+    z = 3 * torch.randn(2, 32, 3, 2, 2, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         small_vae.decoder.conv_out.bias.add_(1.0)
         ours, theirs = vae.decode(small_vae, z), small_vae.decode(z).sample
@@ -68,8 +68,8 @@ def test_the_transformer_and_its_text_learn_together(tmp_path: Path):
     tokens = transformer.tokenize(tokenizer, ["a small red ball", "a large blue ball"], 8)
     model, encoder = transformer.build(0), text.encoder(len(tokenizer), 0)
     old = encoder.shared.weight.detach().clone()
-    latents = torch.randn(2, 16, 1, 4, 4, generator=torch.Generator().manual_seed(1))
-    x, eps, t = latents[:1], torch.zeros(1, 16, 1, 4, 4), torch.tensor([0.5])
+    latents = torch.randn(2, 32, 1, 4, 4, generator=torch.Generator().manual_seed(1))
+    x, eps, t = latents[:1], torch.zeros(1, 32, 1, 4, 4), torch.tensor([0.5])
 
     def error():
         with torch.no_grad():
