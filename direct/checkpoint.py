@@ -23,9 +23,9 @@ KEEP = 2  # the newest, and the one before it should the newest be damaged
 
 def save(
     folder: Path, step: int, model: nn.Module, optimizer: torch.optim.Optimizer,
-    state: dict[str, Any], metrics: Path,
+    state: dict[str, Any], metrics: Path, keep: int = KEEP,
 ) -> None:  # fmt: skip
-    """Publishes `folder/step-N` and deletes all but the newest `KEEP`."""
+    """Publishes `folder/step-N` and deletes all but the newest `keep`; 0 keeps all."""
     from safetensors.torch import save_file
 
     moments, updates = {}, 0
@@ -46,7 +46,7 @@ def save(
     path = folder / f"step-{step:08d}"
     shutil.rmtree(path, ignore_errors=True)
     write_folder(path, write)
-    for old in _steps(folder)[:-KEEP]:
+    for old in _steps(folder)[:-keep]:  # [:-0] is empty
         shutil.rmtree(old)
 
 

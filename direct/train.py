@@ -12,6 +12,7 @@ import os
 import shutil
 import time
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from torch import Tensor, nn
 
 from direct import velocity_loss
 
-from . import checkpoint, flow, generate, models, noise, preempt, prepare
+from . import checkpoint, flow, generate, models, noise, preempt, prepare, trajectory
 from .config import Config, Evaluate, Macro, Micro, Sample, Train, identity
 from .data.cache import lock
 from .data.encode import Progress
@@ -189,7 +190,8 @@ def _train(config: Config, cache: Path, run: Path, progress: Progress | None) ->
         reference.requires_grad_(False)
     engine = Engine(model, config.train)
     folder, metrics = run / "checkpoints", run / "metrics.jsonl"
-    steps = prepare.steps(config)
+    steps, shared = prepare.steps(config), trajectory.wanted(config, cache)
+    trajectory.seed(config, cache, folder)
     state = checkpoint.restore(folder, model, engine.optimizer, metrics)
     if state is None:
         metrics.write_text("")
@@ -203,6 +205,11 @@ def _train(config: Config, cache: Path, run: Path, progress: Progress | None) ->
             log.flush()
             if state["in_a_row"] == PATIENCE:
                 raise Diverged(current + 1, f"{PATIENCE} non-finite steps in a row")
+            if current + 1 in shared:
+                os.fsync(log.fileno())
+                save = partial(checkpoint.save, step=current + 1, model=model, state=state,
+                               optimizer=engine.optimizer, metrics=metrics, keep=0)  # fmt: skip
+                trajectory.publish(config, current + 1, cache, save)
             due = preempt.requested() or (current + 1) % config.train.checkpoint_every == 0
             if due and current + 1 < steps.stop:
                 os.fsync(log.fileno())
