@@ -10,31 +10,9 @@ What a finished stage wrote under --work is used again.
 from __future__ import annotations
 
 import argparse
-import functools
-import shutil
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-import torch
-import torch.distributed as dist
-import torch.multiprocessing as mp
-from diffusers import AutoencoderKLWan, FlowMatchEulerDiscreteScheduler, WanPipeline
 
 from ..errors import command
-from ..files import load_arrays, save_arrays, write_json
-from ..models import write_manifest
-from ..world.corpus import corpus
-from . import card, text, transformer, vae
-
-SEED = 0
-CLIPS = 12_000
-VAE_PLAN = [(5, 8, 1000), (17, 4, 5500)]  # (frames, clips per process, steps)
-VAE_RATE = 5e-3
-DECODER_PLAN = [(17, 4, 6000)]
-DECODER_RATE = 2e-3
-TRANSFORMER: dict[str, Any] = {"steps": 7_500, "batch": 32, "rate": 2.5e-3, "shift": 2.0}
 
 
 def main() -> None:
@@ -46,129 +24,9 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="the pipeline folder to write")
     parser.add_argument("--work", type=Path, default=Path("runs/base"), help="stages in between")
     arguments = parser.parse_args()
-    work = arguments.work
-    work.mkdir(parents=True, exist_ok=True)
-    stage(work / "vae", functools.partial(train_vae, work / "vae"), processes=2)
-    stage(work / "latents", functools.partial(encode_corpus, work), processes=2)
-    both = [
-        in_background(work / "decoder", functools.partial(train_decoder, work)),
-        in_background(work / "model", functools.partial(train_transformer, work)),
-    ]
-    for process in both:
-        process.join()
-        if process.exitcode:
-            raise SystemExit(process.exitcode)
-    assemble(work, arguments.out)
-    card.write(arguments.out, settings())
-    write_manifest(arguments.out)
+    from .stages import run
 
-
-def settings() -> dict[str, Any]:
-    """What the model card records."""
-    return {
-        "seed": SEED,
-        "clips": CLIPS,
-        "vae": VAE_PLAN,
-        "vae_rate": VAE_RATE,
-        "decoder": DECODER_PLAN,
-        "decoder_rate": DECODER_RATE,
-        "transformer": TRANSFORMER,
-    }
-
-
-def stage(done: Path, run: Callable[[], None], processes: int) -> None:
-    """Runs a stage in a group of processes, unless its mark is there."""
-    if not (done / "done.json").exists():
-        meeting = (done.parent / f".{done.name}.meeting").absolute()
-        meeting.unlink(missing_ok=True)
-        mp.spawn(_member, args=(run, processes, f"file://{meeting}"), nprocs=processes)
-        meeting.unlink(missing_ok=True)
-        write_json(done / "done.json", settings())
-
-
-def in_background(done: Path, run: Callable[[], None]) -> Any:
-    process = mp.get_context("spawn").Process(target=stage, args=(done, run, 1))
-    process.start()
-    return process
-
-
-def _member(rank: int, run: Callable[[], None], processes: int, meeting: str) -> None:
-    torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=meeting, rank=rank, world_size=processes)
-    run()
-    dist.destroy_process_group()
-
-
-def train_vae(out: Path) -> None:
-    vae.train(vae.build(SEED), VAE_PLAN, VAE_RATE, SEED, out)
-
-
-def encode_corpus(work: Path) -> None:
-    """Every process encodes its share of the corpus: work/latents/<rank>.safetensors."""
-    model = AutoencoderKLWan.from_pretrained(work / "vae")
-    rank, world = dist.get_rank(), dist.get_world_size()
-    clips = corpus("pretraining", CLIPS, SEED)[rank::world]
-    latents = []
-    for k in range(0, len(clips), 16):
-        videos = np.stack([clip.video() for clip in clips[k : k + 16]])
-        x = torch.from_numpy(videos).permute(0, 4, 1, 2, 3).float() / 127.5 - 1
-        with torch.no_grad():
-            latents.append(model.encode(x).latent_dist.mode())
-        if rank == 0 and k % 800 == 0:
-            print(f"corpus {k * world} of {CLIPS}", flush=True)
-    save_arrays(work / "latents" / f"{rank}.safetensors", {"latents": torch.cat(latents)})
-
-
-def load_corpus(work: Path) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, list[str]]:
-    """Normalised latents [N, C, T, H, W], mean and std [C], and the captions."""
-    parts = [load_arrays(path) for path in sorted((work / "latents").glob("*.safetensors"))]
-    every = corpus("pretraining", CLIPS, SEED)
-    captions = [clip.caption for k in range(len(parts)) for clip in every[k :: len(parts)]]
-    latents = torch.cat([part["latents"] for part in parts if part])
-    mean, std = latents.mean((0, 2, 3, 4)), latents.std((0, 2, 3, 4))
-    view = (1, -1, 1, 1, 1)
-    return (latents - mean.view(view)) / std.view(view), mean, std, captions
-
-
-def train_decoder(work: Path) -> None:
-    """The decoder further, on whole clips; the encoder, and so every latent, stays."""
-    model = AutoencoderKLWan.from_pretrained(work / "vae")
-    model.encoder.requires_grad_(False)
-    model.quant_conv.requires_grad_(False)
-    vae.train(model, DECODER_PLAN, DECODER_RATE, SEED + 1, work / "decoder")
-
-
-def train_transformer(work: Path) -> None:
-    latents, _, _, captions = load_corpus(work)
-    tokenizer = text.tokenizer()
-    transformer.train(
-        transformer.build(SEED),
-        text.encoder(len(tokenizer), SEED),
-        latents,
-        transformer.tokenize(tokenizer, captions, text.LENGTH),
-        seed=SEED,
-        out=work / "model",
-        **TRANSFORMER,
-    )
-
-
-def assemble(work: Path, out: Path) -> None:
-    """Writes the folder that `WanPipeline.from_pretrained` loads."""
-    from diffusers import WanTransformer3DModel
-    from transformers import UMT5EncoderModel
-
-    _, mean, std, _ = load_corpus(work)
-    model = AutoencoderKLWan.from_pretrained(work / "decoder")
-    model.register_to_config(latents_mean=mean.tolist(), latents_std=std.tolist())
-    model.half()  # on disk; `direct.models.load` computes in float32
-    shutil.rmtree(out, ignore_errors=True)
-    WanPipeline(
-        tokenizer=text.tokenizer(),
-        text_encoder=UMT5EncoderModel.from_pretrained(work / "model" / "text_encoder"),
-        vae=model,
-        transformer=WanTransformer3DModel.from_pretrained(work / "model" / "transformer"),
-        scheduler=FlowMatchEulerDiscreteScheduler(shift=TRANSFORMER["shift"]),
-    ).save_pretrained(out, safe_serialization=True)
+    run(arguments.work, arguments.out)
 
 
 if __name__ == "__main__":
