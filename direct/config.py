@@ -93,7 +93,7 @@ class Train:
     gradient_checkpointing: bool = False
     compile: bool = False  # torch.compile
     lora_rank: int = 0  # 0: all weights are trained; else an adapter, and no copy for the reference
-    lora_alpha: float = 32.0  # the adapter is scaled by alpha / rank
+    lora_alpha: int = 32  # the adapter is scaled by alpha / rank
 
 
 @dataclass(frozen=True, kw_only=True)
