@@ -1,7 +1,7 @@
 """A request to stop soon, as before a job's time limit: what is done is saved, and goes on later.
 
-The signal's handler only sets a flag. Training looks at it between two steps, saves a checkpoint and
-raises `Preempted`; other stages keep what they finished anyway and call `check` between batches.
+The signal's handler only sets a flag. Training looks at it between two steps, saves a checkpoint
+and raises `Preempted`; other stages keep what they finished anyway, and `check` between batches.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def requested() -> bool:
     return _request.is_set()
 
 
-def check() -> None:
-    """Raises `Preempted` if a stop was requested."""
-    if requested():
+def check(elsewhere: bool = False) -> None:
+    """Raises `Preempted` if a stop was requested, here or (as the caller knows) elsewhere."""
+    if requested() or elsewhere:
         raise Preempted("stopped by a signal; what is finished is kept, run again to go on")

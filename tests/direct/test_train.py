@@ -120,7 +120,7 @@ def test_step_minimises_equation_6(small, tmp_path):
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(0.01 * torch.randn(parameter.shape, generator=torch.manual_seed(1)))
-    engine = train.Engine(model, replace(config.train, clip=1e9))
+    engine = train.Engine(model.requires_grad_(True), replace(config.train, clip=1e9))
     engine.optimizer = torch.optim.SGD(model.parameters(), lr=0.0)
     engine.optimizer.zero_grad = lambda: None  # the gradient is looked at below
     measured = train.step(engine, reference, batch, config)
@@ -184,8 +184,8 @@ def test_nan_skips_the_step_and_three_in_a_row_diverge(small, tmp_path, monkeypa
     real = train.load_batch
 
     def poisoned(bad):
-        def load(config, data, step):
-            batch = real(config, data, step)
+        def load(config, data, step, rows=None):
+            batch = real(config, data, step, rows)
             return replace(batch, x=batch.x * torch.nan) if step in bad else batch
 
         return load
