@@ -26,7 +26,8 @@ from .files import digest, file_digest, folder_digest, write_text
 PACKAGED = Path(__file__).parent / "weights" / "tiny"
 MANIFEST = "SHA256SUMS"  # lines "<sha256>  <relative path>", as `sha256sum` writes them
 TEXT_BATCH = 32
-VIDEO_BATCH = 8
+VIDEO_BATCH = 8  # clips in one pass of the VAE, at most; of the paper's size one
+VIDEO_PIXELS = 2**25  # in one pass
 
 
 def device() -> torch.device:
@@ -173,7 +174,7 @@ def encode_videos(pipeline: Any, videos: np.ndarray) -> Tensor:
     """
     mean, std = _latent_scale(pipeline)
     latents = []
-    for chosen, valid in batches(len(videos), VIDEO_BATCH):
+    for chosen, valid in batches(len(videos), _video_batch(videos[0, ..., 0].size)):
         pixels = torch.from_numpy(np.ascontiguousarray(videos[chosen])).to(pipeline.vae.device)
         pixels = pixels.permute(0, 4, 1, 2, 3).float() / 127.5 - 1  # [n, 3, T, H, W] in [-1, 1]
         mode = pipeline.vae.encode(pixels).latent_dist.mode()
@@ -186,7 +187,8 @@ def decode_latents(pipeline: Any, latents: Tensor) -> np.ndarray:
     """Normalised latents [N, C, T', H', W'] to uint8 videos [N, T, H, W, 3]."""
     mean, std = _latent_scale(pipeline)
     family, videos = _family_of(pipeline), []
-    for chosen, valid in batches(len(latents), VIDEO_BATCH):
+    size = _video_batch(256 * latents[0, 0].numel())  # Wan's strides, 4 x 8 x 8
+    for chosen, valid in batches(len(latents), size):
         scaled = (
             latents[torch.from_numpy(chosen)].to(pipeline.vae.device, torch.float32) * std + mean
         )
@@ -205,6 +207,11 @@ def batches(count: int, size: int) -> Iterator[tuple[np.ndarray, int]]:
     for start in range(0, count, size):
         chosen = np.arange(start, start + size)
         yield np.minimum(chosen, count - 1), min(size, count - start)
+
+
+def _video_batch(pixels: int) -> int:
+    """Clips of so many pixels per pass: a function of the size alone, as `batches` needs."""
+    return max(1, min(VIDEO_BATCH, VIDEO_PIXELS // pixels))
 
 
 def _tokenize(tokenizer: Any, prompts: list[str], length: int) -> Any:

@@ -7,14 +7,8 @@ loses at most the shards in progress, and a longer run adds to what a shorter on
 
 from __future__ import annotations
 
-import os
-import threading
-import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
-from functools import lru_cache
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -22,27 +16,25 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from . import draws, generate, models
-from .config import Config, Model
-from .data import source
-from .data.cache import Store, cached_json, lock
+from . import draws
+from .config import Config
+from .data import curated, source
+from .data.cache import cached_json
 from .data.encode import (
     Indices,
     Lookup,
-    Progress,
     clip_latents,
     pool_once,
     pooled,
     tell,
     text_identity,
-    text_key,
     texts,
 )
+from .data.fill import Progress
 from .data.source import Sample
 from .files import digest
 from .negatives import macro, micro
-
-SHARDS_PER_WORKER = 4  # fewer are done sooner than processes are started
+from .negatives.render import hard_negatives
 
 
 @dataclass(frozen=True)
@@ -72,9 +64,9 @@ def shared(
 ) -> Shared:
     """Builds what is missing and opens what training `config` reads."""
     torch.set_num_threads(config.threads)
-    samples = source.training(config)
-    latents = clip_latents(config, cache, samples, progress)
-    text = texts(config, cache, ["", *(item.prompt for item in samples)], progress)
+    samples = source.training(config, cache)
+    latents = clip_latents(config, cache, samples, progress, workers)
+    text = texts(config, cache, ["", *(item.prompt for item in samples)], progress, workers)
     pools = None
     if config.loss.lambda_rand and config.macro.sampling == "partition":
         labels = np.array(partition(config, cache, samples, progress)["labels"])
@@ -82,8 +74,8 @@ def shared(
         pools = macro.exclusion(labels, laws if config.macro.exclude_same_law else None)
     kept: list[list[str]] = [[] for _ in samples]
     if config.loss.lambda_hard:
-        plan = perturbations(config, cache, samples, progress)
-        kept = [[entry["prompt"] for entry in entries] for entries in plan["kept"]]
+        found = kept_prompts(config, cache, samples, progress)
+        kept = [[entry["prompt"] for entry in entries] for entries in found]
     hard = hard_negatives(config, cache, drawn_prompts(config, kept), workers, progress)
     return Shared(samples, latents, text, pools, kept, hard)
 
@@ -113,10 +105,20 @@ def partition(
     return cached_json(cache / "partition" / f"{name}.json", make)
 
 
+def kept_prompts(
+    config: Config, cache: Path, samples: Sequence[Sample], progress: Progress | None = None
+) -> list[list[dict[str, Any]]]:
+    """The perturbed prompts of each sample that hard negatives are rendered from."""
+    if config.data.source == "cache":  # perturbed by a language model, beforehand
+        return curated.kept(config, cache, samples)
+    kept: list[list[dict[str, Any]]] = perturbations(config, cache, samples, progress)["kept"]
+    return kept
+
+
 def perturbations(
     config: Config, cache: Path, samples: Sequence[Sample], progress: Progress | None = None
 ) -> dict[str, Any]:
-    """Kept perturbed prompts per sample (`kept`) and how many each stage left (`retention`)."""
+    """Kept perturbed prompts per sample (`kept`), how many each stage left (`retention`)."""
     settings = config.micro
     corpus = [source.identity(config), [item.id for item in samples]]
     name = digest([text_identity(config), corpus, asdict(settings)])
@@ -164,95 +166,6 @@ def negatives_of(
     prompted = draws.uniform(seed, step, "dropout", batch) >= config.train.prompt_dropout
     slot = micro.draw(seed, step, np.where(prompted, counts[chosen], 0))
     return chosen, prompted, slot
-
-
-def hard_negatives(
-    config: Config,
-    cache: Path,
-    prompts: Sequence[str],
-    workers: int = 1,
-    progress: Progress | None = None,
-) -> Lookup:
-    """prompts -> x_hard: what the base model makes of them, [B, C, T, H, W] fp32, never decoded.
-
-    A prompt's latents depend on the prompt, the base model and the sampling settings alone.
-    """
-    store = _hard_store(config, cache)
-    keys = {text_key(prompt): prompt for prompt in prompts}
-    if store.missing(keys):
-        texts(config, cache, [*prompts, config.hard_sample.negative_prompt], progress)
-        with lock(store.folder / ".lock"):
-            store.refresh()
-            _render_all(
-                config, cache, [keys[key] for key in store.missing(keys)], workers, progress
-            )
-            store.refresh()
-    return lambda wanted: torch.stack([store[text_key(prompt)] for prompt in wanted])
-
-
-def _render_all(
-    config: Config, cache: Path, prompts: list[str], workers: int, progress: Progress | None
-) -> None:
-    base = _base(config.model)
-    shape = generate.latent_shape(config, base, models.vae_config(config.model))
-    size = generate.batch_size(shape, base.config.patch_size)
-    shards = [prompts[start : start + size] for start in range(0, len(prompts), size)]
-    if len(shards) <= SHARDS_PER_WORKER * workers or workers == 1:
-        for done, shard in enumerate(shards, 1):
-            _render(config, cache, shard, shape, size)
-            tell(progress, "render", done, len(shards))
-        return
-    with ProcessPoolExecutor(
-        workers, get_context("spawn"), _end_with_parent, (os.getpid(),)
-    ) as pool:
-        pending = [pool.submit(_render, config, cache, shard, shape, size) for shard in shards]
-        for done, future in enumerate(as_completed(pending), 1):
-            future.result()
-            tell(progress, "render", done, len(shards))
-
-
-def _render(
-    config: Config, cache: Path, prompts: list[str], shape: Sequence[int], size: int
-) -> None:
-    """One shard of at most `size` hard negatives, in a batch of exactly `size`."""
-    torch.set_num_threads(config.threads)
-    negative = config.hard_sample.negative_prompt
-    text = texts(config, cache, [*prompts, negative])
-    ((chosen, _),) = models.batches(len(prompts), size)
-    names = [models.clean(prompts[i]) for i in chosen]
-    eps = generate.initial_noise(0, names, shape, generate.HARD).to(models.device())
-    latents = generate.sample(
-        _base(config.model),
-        text([prompts[i] for i in chosen]),
-        text([negative]),
-        eps,
-        config.hard_sample,
-    )
-    keys = [text_key(prompt) for prompt in prompts]
-    _hard_store(config, cache).write(dict(zip(keys, latents.cpu(), strict=False)))
-
-
-def _end_with_parent(parent: int) -> None:
-    """Makes a worker end when the process that started it was killed."""
-
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(1)
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
-
-
-def _hard_store(config: Config, cache: Path) -> Store:
-    model = config.model
-    shape = [model.frames, model.height, model.width]
-    name = digest([text_identity(config), shape, asdict(config.hard_sample)])
-    return Store(cache / "hard" / name)
-
-
-@lru_cache(maxsize=1)
-def _base(model: Model) -> Any:
-    return models.load_transformer(model.pipeline, model.revision, getattr(torch, model.dtype))
 
 
 if __name__ == "__main__":

@@ -99,7 +99,7 @@ def build_samples(count: int, split: str) -> list[Sample]:
 def small(pipeline_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Config]:
     """A configuration that trains in a second, on clips that need no world."""
 
-    def training(config: Config) -> list[Sample]:
+    def training(config: Config, cache: Path) -> list[Sample]:
         return build_samples(config.data.clips, "training")
 
     def evaluation(config: Config) -> list[Sample]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -17,29 +17,27 @@ from ..config import Config, Model
 from ..files import digest
 from ..negatives.macro import pool
 from . import source
-from .cache import Store, lock
+from .cache import Store
+from .fill import Progress, fill
 from .source import Sample
+from .video import Unreadable
 
-Progress = Callable[[str, int, int], None]
 Indices = Sequence[int] | np.ndarray
 Lookup = Callable[[Sequence[str]], Tensor]
 
-SHARD = 128  # clips or prompts per shard of the cache
+SHARD = 128  # clips or prompts per shard of the cache: half a GB of the paper's clips
+PARTS = ("transformer", "text_encoder", "vae")
 
 
 def texts(
-    config: Config, cache: Path, prompts: Sequence[str], progress: Progress | None = None
-) -> Lookup:
+    config: Config, cache: Path, prompts: Sequence[str], progress: Progress | None = None,
+    workers: int = 1,
+) -> Lookup:  # fmt: skip
     """prompts -> embeddings [B, text_length, D]; cached without their padding."""
-    model, length = config.model, config.model.text_length
-    store = Store(cache / "text" / digest(text_identity(config)))
+    store, length = text_store(config, cache), config.model.text_length
     key = lru_cache(maxsize=None)(text_key)
-
-    def make(chosen: list[str]) -> dict[str, Tensor]:
-        embeddings, lengths = models.encode_prompts(_pipeline(model), chosen, length)
-        return {key(p): e[:n] for p, e, n in zip(chosen, embeddings, lengths, strict=True)}
-
-    _fill(store, {key(prompt): prompt for prompt in prompts}, make, "text", progress)
+    wanted = {key(prompt): prompt for prompt in prompts}
+    fill(store, wanted, partial(_embed, config), SHARD, "text", progress, workers)
 
     def lookup(wanted: Sequence[str]) -> Tensor:
         trimmed = [store[key(prompt)] for prompt in wanted]
@@ -48,23 +46,58 @@ def texts(
     return lookup
 
 
+def _embed(config: Config, prompts: list[str]) -> list[Tensor]:
+    torch.set_num_threads(config.threads)
+    pipeline = _part(config.model, "text_encoder")
+    embeddings, lengths = models.encode_prompts(pipeline, prompts, config.model.text_length)
+    return [e[:n] for e, n in zip(embeddings, lengths, strict=True)]
+
+
 def clip_latents(
-    config: Config, cache: Path, samples: Sequence[Sample], progress: Progress | None = None
-) -> Callable[[Indices], Tensor]:
-    """sample indices -> deterministic latents x [B, C, T, H, W] fp32."""
+    config: Config, cache: Path, samples: Sequence[Sample], progress: Progress | None = None,
+    workers: int = 1,
+) -> Callable[[Indices], Tensor]:  # fmt: skip
+    """sample indices -> deterministic latents x [B, C, T, H, W] fp32, kept in model.dtype."""
+    store = latent_store(config, cache)
+    keys = [clip_key(sample) for sample in samples]
+    wanted = {key: index for index, key in enumerate(keys)}
+    fill(store, wanted, partial(_encode, config, cache), SHARD, "latents", progress, workers)
+    return lambda indices: torch.stack([store[keys[i]].float() for i in indices])
+
+
+def _encode(config: Config, cache: Path, indices: list[int]) -> list[Tensor | str]:
+    """Latents of training clips; the reason, for one that cannot be read."""
+    torch.set_num_threads(config.threads)
+    samples = source.training(config, cache)
+    dtype = getattr(torch, config.model.dtype)
+    made: dict[int, Tensor | str] = {}
+    for start in range(0, len(indices), models.VIDEO_BATCH):
+        videos = {}
+        for index in indices[start : start + models.VIDEO_BATCH]:
+            try:
+                videos[index] = samples[index].video()
+            except Unreadable as fault:
+                made[index] = f"clip {samples[index].id}: {fault}"
+        if videos:
+            pipeline = _part(config.model, "vae")
+            latents = models.encode_videos(pipeline, np.stack(list(videos.values())))
+            made |= {index: z.to(dtype) for index, z in zip(videos, latents, strict=True)}
+    return [made[index] for index in indices]
+
+
+def text_store(config: Config, cache: Path) -> Store:
+    return Store(cache / "text" / digest(text_identity(config)))
+
+
+def latent_store(config: Config, cache: Path) -> Store:
     model = config.model
-    size = [model.frames, model.height, model.width]
-    folder = digest([models.identity(model), size, source.identity(config)])
-    store = Store(cache / "latents" / folder)
-    keys = [digest([item.id, item.prompt], 24) for item in samples]
+    size = [model.frames, model.height, model.width, model.dtype]
+    name = digest([models.identity(model), size, source.identity(config)])
+    return Store(cache / "latents" / name)
 
-    def make(chosen: list[Sample]) -> dict[str, Tensor]:
-        videos = np.stack([item.video() for item in chosen])
-        made = models.encode_videos(_pipeline(model), videos)
-        return {digest([c.id, c.prompt], 24): z for c, z in zip(chosen, made, strict=True)}
 
-    _fill(store, dict(zip(keys, samples, strict=True)), make, "latents", progress)
-    return lambda indices: torch.stack([store[keys[i]] for i in indices])
+def clip_key(sample: Sample) -> str:
+    return digest(sample.content or [sample.id, sample.prompt], 24)
 
 
 def pooled(
@@ -86,9 +119,9 @@ def pool_once(
     """z of prompts whose embeddings are not worth keeping, [N, D] float64."""
     z = [np.empty((0, 1))] if not prompts else []
     for start in range(0, len(prompts), SHARD):
-        embeddings, lengths = models.encode_prompts(
-            _pipeline(config.model), prompts[start : start + SHARD], config.model.text_length
-        )
+        chosen = prompts[start : start + SHARD]
+        pipeline = _part(config.model, "text_encoder")
+        embeddings, lengths = models.encode_prompts(pipeline, chosen, config.model.text_length)
         z.append(pool(embeddings, lengths).double().numpy())
         tell(progress, "perturb", min(start + SHARD, len(prompts)), len(prompts))
     return np.concatenate(z)
@@ -96,7 +129,7 @@ def pool_once(
 
 def fits(config: Config, prompt: str) -> bool:
     """Whether the text encoder takes the prompt whole."""
-    tokens = _pipeline(config.model).tokenizer(models.clean(prompt)).input_ids
+    tokens = _part(config.model, "text_encoder").tokenizer(models.clean(prompt)).input_ids
     return len(tokens) <= config.model.text_length
 
 
@@ -113,26 +146,15 @@ def tell(progress: Progress | None, stage: str, done: int, total: int) -> None:
         progress(stage, done, total)
 
 
-def _fill(
-    store: Store,
-    wanted: dict[str, Any],
-    make: Callable[[list[Any]], dict[str, Tensor]],
-    stage: str,
-    progress: Progress | None,
-) -> None:
-    """Adds the items of `wanted` (by key) that the store lacks, `SHARD` at a time."""
-    if not store.missing(wanted):
-        return
-    with lock(store.folder / ".lock"):
-        store.refresh()  # another process may just have made them
-        missing = store.missing(wanted)
-        for start in range(0, len(missing), SHARD):
-            keys = missing[start : start + SHARD]
-            store.write(make([wanted[key] for key in keys]))
-            tell(progress, stage, start + len(keys), len(missing))
-        store.refresh()
+def release() -> None:
+    """Frees the text encoder or VAE: rendering and training need neither."""
+    _part.cache_clear()
 
 
 @lru_cache(maxsize=1)
-def _pipeline(model: Model) -> Any:
-    return models.load_pipeline(model.pipeline, model.revision, getattr(torch, model.dtype))
+def _part(model: Model, name: str) -> Any:
+    """A pipeline of this part alone: at the paper's scale the text encoder takes 11 GB."""
+    without = [part for part in PARTS if part != name]
+    return models.load_pipeline(
+        model.pipeline, model.revision, getattr(torch, model.dtype), without
+    )

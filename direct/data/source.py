@@ -27,22 +27,31 @@ class Sample:
         [str, np.random.Generator], str | None
     ]  # a prompt with one physics axis changed
     record: Any  # what the judge needs to know about the clip
+    content: str = ""  # names the clip's pixels, where its id and prompt do not
 
 
-def training(config: Config) -> list[Sample]:
-    """The post-training clips, in their fixed order."""
-    return _samples(config, "post_training", config.data.clips)
+def training(config: Config, cache: Path) -> list[Sample]:
+    """The post-training clips, in their fixed order: curated ones, or the world's."""
+    if config.data.source == "cache":
+        from . import curated
+
+        return curated.clips(config, cache)
+    return _samples("post_training", config.data.clips, config.data.seed)
 
 
 def evaluation(config: Config) -> list[Sample]:
     """The prompts that are generated and judged, in their fixed order."""
     if config.data.source == "cache":
         return _benchmark(config)
-    return _samples(config, config.evaluate.split, config.evaluate.prompts)
+    return _samples(config.evaluate.split, config.evaluate.prompts, config.data.seed)
 
 
 def identity(config: Config) -> str:
-    """Names what the clips are made from: latents cached from them are found by it."""
+    """Names how the clips' pixels are made: latents cached from them are found by it."""
+    if config.data.source == "cache":
+        from . import curated
+
+        return digest(["cache", curated.PIXELS])
     sources = sorted((Path(__file__).parent.parent / "world").glob("*.py"))
     return digest([config.data.source, config.data.seed, [file_digest(path) for path in sources]])
 
@@ -86,13 +95,8 @@ def _no_clip(*arguments: Any) -> Any:
     raise UserError("a benchmark's prompts have no clips and are not perturbed")
 
 
-def _samples(config: Config, split: str, count: int) -> list[Sample]:
-    if config.data.source != "world":
-        raise UserError(
-            f"data.source={config.data.source}: curated clips have to be cached first and no such "
-            "cache is here; use --profile tiny, whose source is 'world'"
-        )
-    return list(_world_samples(split, count, config.data.seed))
+def _samples(split: str, count: int, seed: int) -> list[Sample]:
+    return list(_world_samples(split, count, seed))
 
 
 @lru_cache(maxsize=4)

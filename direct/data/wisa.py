@@ -70,6 +70,7 @@ def curate(
         except LeftOut as reason:
             left_out.append({"id": clip["id"], "reason": reason.args[0], "detail": reason.args[1]})
     report = {
+        "folder": str(Path(wisa).resolve()),
         "entries": len(entries),
         "kept": len(kept),
         "left_out": dict(Counter(line["reason"] for line in left_out)),

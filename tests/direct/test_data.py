@@ -93,9 +93,9 @@ def test_lock_excludes_and_a_killed_holder_lets_go(tmp_path):
     holder.join()
 
 
-def test_world_through_source():
+def test_world_through_source(tmp_path):
     config = with_values(profile("tiny"), {"data.clips": 40, "evaluate.prompts": 20})
-    training, evaluation = source.training(config), source.evaluation(config)
+    training, evaluation = source.training(config, tmp_path), source.evaluation(config)
     assert len(training) == 40 and len(evaluation) == 20
     assert len({item.id for item in training + evaluation}) == 60
     assert not {item.prompt for item in training} & {item.prompt for item in evaluation}
@@ -103,13 +103,15 @@ def test_world_through_source():
     assert all(item.law == item.law.strip().lower() for item in training)
     video = training[0].video()
     assert video.shape == (17, 32, 32, 3) and video.dtype == np.uint8
-    assert [item.prompt for item in source.training(config)] == [item.prompt for item in training]
+    assert [item.prompt for item in source.training(config, tmp_path)] == [
+        item.prompt for item in training
+    ]
 
 
-def test_a_perturbation_changes_the_prompt_along_its_axis():
+def test_a_perturbation_changes_the_prompt_along_its_axis(tmp_path):
     config = with_values(profile("tiny"), {"data.clips": 40})
     changed = 0
-    for item in source.training(config):
+    for item in source.training(config, tmp_path):
         for axis in config.micro.axes:
             prompt = item.perturb(axis, np.random.default_rng(0))
             changed += prompt not in (None, item.prompt)
@@ -123,9 +125,9 @@ def test_validation_prompts_are_apart_from_evaluation_prompts():
     assert not {item.prompt for item in validation} & {item.prompt for item in evaluation}
 
 
-def test_what_is_not_here_is_refused_by_name():
+def test_what_is_not_here_is_refused_by_name(tmp_path):
     paper = profile("wan2.1-t2v-1.3b")
-    with pytest.raises(UserError, match=r"data.source=cache"):
-        source.training(paper)
+    with pytest.raises(UserError, match=r"manifest.jsonl is missing"):
+        source.training(paper, tmp_path)
     with pytest.raises(UserError, match=r"evaluate.judge=videophy"):
         source.judge(paper)

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from direct import generate, models, prepare
-from direct.data import source
+from direct.data import fill, source
 from direct.data.encode import pooled, texts
 from direct.files import load_arrays
 from direct.negatives import macro, micro
@@ -29,6 +29,7 @@ def tensors_of(folder):
 def many_shards(monkeypatch):
     monkeypatch.setattr(generate, "batch_size", lambda *_: 2)
     monkeypatch.setattr("direct.data.encode.SHARD", 5)
+    monkeypatch.setattr("direct.negatives.render.SHARD", 1)
 
 
 def test_second_time_nothing_is_made(small, tmp_path, monkeypatch):
@@ -71,7 +72,7 @@ def test_partition_excludes_by_cluster_and_law(small, tmp_path):
 def test_kept_perturbations_pass_the_filter_by_an_independent_count(
     small, tmp_path, pipeline_folder
 ):
-    samples = source.training(small())
+    samples = source.training(small(), tmp_path)
     everything = prepare.perturbations(small(micro__min_cosine=-1.0), tmp_path, samples)["kept"]
     middle = float(np.median([entry["cosine"] for kept in everything for entry in kept]))
     config = small(micro__min_cosine=middle, micro__keep=2)
@@ -118,7 +119,7 @@ def test_hard_negative_is_the_base_models_rendering_of_its_prompt(small, tmp_pat
 def test_killed_between_shards_goes_on_and_ends_the_same(small, tmp_path, many_shards):
     config = small()
     prepare.prepare(config, tmp_path / "whole")
-    for stage, done in (("latents", 5), ("render", 2), ("render", 1)):
+    for stage, done in (("latents", 5), ("render", 2), ("render", 4)):
 
         def kill(at, n, total, stage=stage, done=done):
             if (at, n) == (stage, done):
@@ -155,9 +156,9 @@ def test_zero_shot_prepares_prompts_alone(small, tmp_path):
 
 
 def test_workers_render_the_same(small, tmp_path, many_shards, monkeypatch):
-    """Threads stand for processes here: starting those takes as long as all other tests."""
-    monkeypatch.setattr(prepare, "SHARDS_PER_WORKER", 0)
-    monkeypatch.setattr(prepare, "ProcessPoolExecutor", lambda n, *_: ThreadPoolExecutor(n))
+    """A thread stands for the processes here: starting those takes as long as all other tests."""
+    monkeypatch.setattr(fill, "SHARDS_PER_WORKER", 0)
+    monkeypatch.setattr(fill, "ProcessPoolExecutor", lambda n, *_: ThreadPoolExecutor(1))
     config = pickle.loads(pickle.dumps(small(train__steps=2)))
     prepare.prepare(config, tmp_path / "one")
     prepare.prepare(config, tmp_path / "two", workers=2)

@@ -14,6 +14,7 @@ import pytest
 
 from direct.config import Micro
 from direct.errors import UserError
+from direct.files import digest
 from direct.negatives import language, perturb
 
 PAPER = Path(__file__).parents[4] / "shared" / "paper" / "direct.txt"  # beside the checkout
@@ -286,6 +287,7 @@ def said(text, reason="stop"):
 
 def test_server_answers_in_the_order_asked(host, monkeypatch):
     monkeypatch.setenv(language.KEY, "secret")
+
     def reply(body, n):
         text = body["messages"][0]["content"]
         assert body["model"] == "qwen" and body["temperature"] == 0.7 and body["max_tokens"] == 512
@@ -333,30 +335,37 @@ def test_command_line(host, tmp_path, pipeline_folder, monkeypatch, capsys):
 
     def reply(body, n):
         text = body["messages"][0]["content"].split("ORIGINAL: ")[1].split("\n")[0]
-        if dying and text.count("rolls") > 16:
+        if dying and text == last:
             return 500, b"out of memory"
         return said(f"{text} {speeds[body['seed'] % 4]}")
 
     host["reply"] = reply
-    clips = [{"id": f"c{n}", "caption": f"a red ball {'rolls ' * n}falls"} for n in range(20)]
-    manifest = tmp_path / "manifest.jsonl"
-    manifest.write_text("".join(json.dumps(clip) + "\n" for clip in clips))
-    line = ["direct.prepare", "perturb", "--manifest", str(manifest), "--out", str(tmp_path / "o"),
+    clips = [{"id": f"c{n}", "caption": f"a red ball {'rolls ' * n}falls", "law": "collision",
+              "video": "x.mp4", "sha256": str(n), "frames": 81} for n in range(20)]  # fmt: skip
+    home = tmp_path / "cache" / "wisa"
+    home.mkdir(parents=True)
+    (home / "manifest.jsonl").write_text("".join(json.dumps(clip) + "\n" for clip in clips))
+    (home / "report.json").write_text(json.dumps({"folder": "/nowhere"}))
+    line = ["direct.prepare", "perturb", "--out", str(tmp_path),
             "--server", host["url"], "--llm", "qwen", "--profile", "tiny",
+            "--set", "data.source=cache", "--set", "data.clips=20", "--set", "macro.clusters=2",
             "--set", f"model.pipeline={pipeline_folder}", "--set", "micro.candidates=2",
             "--set", "micro.min_cosine=-1", "--set", "micro.keep=2"]  # fmt: skip
     monkeypatch.setattr(sys, "argv", line)
     dying = True
+    last = max(clips, key=lambda clip: digest(clip["id"]))["caption"]
     with pytest.raises(UserError, match="the same command goes on"):
         commands.prepare()
-    journal = read(tmp_path / "o" / "candidates.jsonl")
-    assert [line["id"] for line in journal[1:]] == [f"c{n}" for n in range(16)]
+    (path,) = (home / "perturbed").glob("*/candidates.jsonl")
+    journal = read(path)
+    order = sorted((clip["id"] for clip in clips), key=digest)
+    assert [line["id"] for line in journal[1:]] == order[:16]
     dying = False
     commands.prepare()
-    assert read(tmp_path / "o" / "candidates.jsonl")[:17] == journal
+    assert read(path)[:17] == journal
     report = json.loads(capsys.readouterr().out)
-    kept = read(tmp_path / "o" / "kept.jsonl")
-    assert report["prompts"] == 20 and [line["id"] for line in kept] == [c["id"] for c in clips]
+    kept = read(path.with_name("kept.jsonl"))
+    assert report["prompts"] == 20 and [line["id"] for line in kept] == order
     fit = [entry for line in kept for entry in line["kept"]]
     assert report["overall"]["kept"] == len(fit) > 20
     assert all(entry["prompt"].split()[-1] in speeds for entry in fit)

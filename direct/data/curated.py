@@ -1,0 +1,143 @@
+"""Curated clips as training reads them: `curate`'s manifest, joined with `perturb`'s kept prompts.
+
+cache/wisa/manifest.jsonl            written by `python -m direct.prepare curate`
+cache/wisa/perturbed/<name>/         by `perturb`; named by what the cosine filter depends on
+cache/<profile>/                     latents, embeddings, hard negatives: made from these
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..config import Config
+from ..errors import UserError
+from ..files import digest, file_digest
+from . import wisa
+from .source import Sample
+from .video import Child, Unreadable, read_frames
+
+PIXELS = 1  # raise it when `read_clip` gives other pixels: latents cached from them are named by it
+
+_child = Child()  # decodes for this process
+
+
+def home(cache: Path) -> Path:
+    """Where curated clips and perturbed prompts are, beside the caches of all profiles."""
+    return Path(cache).parent / "wisa"
+
+
+def perturbed(config: Config, cache: Path) -> Path:
+    """The folder of the prompts perturbed for these settings and this text encoder."""
+    from .encode import text_identity
+
+    return home(cache) / "perturbed" / digest([text_identity(config), asdict(config.micro)])
+
+
+def pinned(config: Config, cache: Path) -> Config:
+    """`config` with data.content naming what the cache holds now, so that its cells do, too."""
+    if config.data.source != "cache" or not (home(cache) / "manifest.jsonl").exists():
+        return config
+    return replace(config, data=replace(config.data, content=_content(config, cache)))
+
+
+def clips(config: Config, cache: Path) -> list[Sample]:
+    """The first data.clips of the manifest's clips in the order of their ids' hashes.
+
+    So a subset is a fair one, and a part of each larger one.
+    """
+    if config.data.content not in ("", found := _content(config, cache)):
+        raise UserError(
+            f"data.content={config.data.content} names other clips or perturbed prompts than those "
+            f"in {home(cache)}, which are {found}; plan the run anew"
+        )
+    root = Path(_read(home(cache) / "report.json")["folder"])
+    return [_sample(line, root, config) for line in _chosen(config, cache)]
+
+
+def read_clip(
+    path: Path, sha256: str, length: int, frames: int, height: int, width: int
+) -> np.ndarray:
+    """uint8 [frames, height, width, 3]: the start of the uniform 81 frames of a clip of `length`.
+
+    Fewer frames are a shorter clip of the same speed. Decoded in a child process, under its limits;
+    a file that is not the curated one, or cannot be read, is `Unreadable`.
+    """
+    try:
+        if file_digest(path) != sha256:
+            raise Unreadable(f"{path} is not the file that was curated; curate again")
+    except OSError as error:
+        raise Unreadable(f"{path}: {error.strerror}; restore it, or curate again") from None
+    indices = wisa.subsample(length)[:frames]
+    clip: np.ndarray = _child.call(read_frames, path, indices, height, width, seconds=wisa.SECONDS)
+    return clip
+
+
+def kept(config: Config, cache: Path, samples: Sequence[Sample]) -> list[list[dict[str, Any]]]:
+    """The perturbed prompts of each sample, nearest first."""
+    path = perturbed(config, cache) / "kept.jsonl"
+    if not path.exists():
+        raise UserError(
+            f"{path} is missing: the clips' prompts were not perturbed for this profile's text "
+            "encoder and micro settings; run: python -m direct.prepare perturb"
+        )
+    found = {line["id"]: line for line in _lines(path)}
+    for sample in samples:
+        if found.get(sample.id, {}).get("prompt") != sample.prompt:
+            raise UserError(
+                f"{path} does not hold clip {sample.id} with its present caption; run: python -m "
+                "direct.prepare perturb"
+            )
+    return [found[sample.id]["kept"] for sample in samples]
+
+
+def _sample(line: dict[str, Any], root: Path, config: Config) -> Sample:
+    size = (config.model.frames, config.model.height, config.model.width)
+    video = partial(read_clip, root / line["video"], line["sha256"], line["frames"], *size)
+    return Sample(line["id"], line["caption"], line["law"], video, _none, line, line["sha256"])
+
+
+def _none(*arguments: Any) -> None:
+    """Curated prompts are perturbed beforehand, by `prepare perturb`."""
+
+
+def _content(config: Config, cache: Path) -> str:
+    path = perturbed(config, cache) / "kept.jsonl"
+    kept = {line["id"]: line["kept"] for line in _lines(path)} if path.exists() else {}
+    fields = ("id", "sha256", "law", "caption")
+    chosen = _chosen(config, cache)
+    return digest([[*(line[name] for name in fields), kept.get(line["id"])] for line in chosen])
+
+
+def _chosen(config: Config, cache: Path) -> list[dict[str, Any]]:
+    path = home(cache) / "manifest.jsonl"
+    if not path.exists():
+        raise UserError(f"{path} is missing; run: python -m direct.prepare curate --wisa DIR")
+    lines = sorted(_lines(path), key=lambda line: digest(line["id"]))
+    if len(lines) < config.data.clips:
+        raise UserError(
+            f"data.clips={config.data.clips}, but {path} has {len(lines)} clips; "
+            f"set data.clips={len(lines)} or curate more"
+        )
+    return lines[: config.data.clips]
+
+
+def _lines(path: Path) -> list[dict[str, Any]]:
+    try:
+        return [json.loads(line) for line in path.read_text("utf-8").splitlines()]
+    except ValueError as error:
+        raise UserError(f"{path} is damaged ({error}); remove it and make it anew") from None
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        value: dict[str, Any] = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError):
+        raise UserError(f"{path} is missing or damaged; run the step curate again") from None
+    return value
