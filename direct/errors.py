@@ -6,6 +6,8 @@ import difflib
 import sys
 from collections.abc import Callable, Iterable
 
+from .preempt import Preempted
+
 
 class UserError(ValueError):
     """Bad input. The message names the value, the place and the fix, in one sentence."""
@@ -19,12 +21,18 @@ def nearest(word: str, known: Iterable[str]) -> str:
 
 
 def command(main: Callable[[], int | None]) -> None:
-    """Runs a command line: `UserError` becomes one line on stderr and exit status 2."""
+    """Runs a command line: `UserError` becomes one line on stderr and exit status 2.
+
+    `Preempted` becomes exit status 75, by which a job script knows to queue itself again.
+    """
     try:
         sys.exit(main() or 0)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
+    except Preempted as stop:
+        print(f"stopped: {stop}", file=sys.stderr)
+        sys.exit(75)  # EX_TEMPFAIL
     except KeyboardInterrupt:
         print("interrupted; what is finished is kept, the same command goes on", file=sys.stderr)
         sys.exit(130)

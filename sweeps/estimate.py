@@ -17,6 +17,11 @@ DEFAULTS = {"tiny": (0.13, 0.08, 0.05), "wan2.1-t2v-1.3b": (4.95, 85.0, 5.0)}
 HARD_NEGATIVE_SECONDS = {"wan2.1-t2v-1.3b": 85.0}  # App. D; "13 GPU-hours" (App. E) cannot be
 
 
+def default_rates(profile: str) -> tuple[float, float, float]:
+    """Seconds of each stage's unit; a profile without figures of its own has the paper's."""
+    return DEFAULTS.get(profile, DEFAULTS["wan2.1-t2v-1.3b"])
+
+
 class Estimator:
     """Seconds per cell, and what is left of a sweep while it runs."""
 
@@ -40,7 +45,8 @@ class Estimator:
                 for stage, units in _units(config).items():
                     if units and stage in timing:
                         seen[stage].append(timing[stage] / units)
-        defaults = dict(zip(STAGES, DEFAULTS[next(iter(self.cells.values())).profile], strict=True))
+        profile = next(iter(self.cells.values())).profile
+        defaults = dict(zip(STAGES, default_rates(profile), strict=True))
         known = {stage: median(values) for stage, values in seen.items() if values}
         return defaults | known, bool(known)
 

@@ -6,22 +6,32 @@ from pathlib import Path
 
 from direct.config import Config
 
+from . import leases
 from .ablations import Ablation, Cell
 from .cell import read_json, read_result
-from .estimate import DEFAULTS, HARD_NEGATIVE_SECONDS, Estimator, words
+from .estimate import HARD_NEGATIVE_SECONDS, Estimator, default_rates, words
+from .options import Workers
 
 
 def state(cell: Cell, root: Path) -> str:
-    from .study import lease_is_live
-
     run = root / cell.id
     if result := read_result(run):
         return str(result["status"])
-    if lease_is_live(run):
+    if leases.live(run):
         return "running"
     if failure := read_json(run / "failure.json"):
         return f"failed: {failure['reason']}"
     return "begun" if (run / "timing.json").exists() or (run / "checkpoints").exists() else "open"
+
+
+def failures(planned: list[Cell], root: Path) -> dict[str, str]:
+    """`{cell id: reason}` of the cells that failed in an earlier run and have no result since."""
+    found = {}
+    for cell in planned:
+        failure = read_json(root / cell.id / "failure.json")
+        if failure and not read_result(root / cell.id):
+            found[cell.id] = str(failure["reason"])
+    return found
 
 
 def state_line(table: Ablation, planned: list[Cell], root: Path) -> str:
@@ -30,7 +40,7 @@ def state_line(table: Ablation, planned: list[Cell], root: Path) -> str:
     return f"{table.name:<12} {table.place:<16} {len(planned)} cells: {counts}"
 
 
-def listing(table: Ablation, planned: list[Cell], root: Path, workers: int) -> str:
+def listing(table: Ablation, planned: list[Cell], root: Path, workers: Workers) -> str:
     estimator = Estimator(root, {cell.id: cell.config for cell in planned})
     lines = [f"{table.name} ({table.place}): {table.title}",
              f"{'cell':<14}{'row':<30}{'seed':<6}{'cost':<14}state"]
@@ -41,13 +51,13 @@ def listing(table: Ablation, planned: list[Cell], root: Path, workers: int) -> s
     left = [cell.id for cell in planned if not read_result(root / cell.id)]
     known = "recorded timings" if estimator.recorded else _default_words(planned[0].config)
     lines.append(f"{len(left)} of {len(planned)} cells to do, about "
-                 f"{words(estimator.remaining(left, workers))} with {workers} "
-                 f"worker{'s' if workers > 1 else ''}, by {known}, shared preparation apart")
+                 f"{words(estimator.remaining(left, workers.count))} with {workers}, "
+                 f"by {known}, shared preparation apart")
     return "\n".join(lines + _hard_negatives(planned[0].config))
 
 
 def _default_words(config: Config) -> str:
-    train, generate, judge = DEFAULTS[config.profile]
+    train, generate, judge = default_rates(config.profile)
     return f"default ({train:g} s a step, {generate:g} s a clip, {judge:g} s to judge it)"
 
 

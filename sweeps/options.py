@@ -5,12 +5,13 @@ from __future__ import annotations
 import argparse
 import os
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from direct.config import Config, override, profile
 from direct.errors import UserError
 
 from .ablations import ABLATIONS, Ablation, Cell, cells
+from .storage import VARIABLE, checked_url
 
 VERBS = ("all", "status", "report", "export", "import", "fsck")
 
@@ -31,10 +32,17 @@ def options_of(arguments: Sequence[str] | None, description: str | None = None
     add("--seeds", help="training seeds, as 0,1,2 (default: the sweep's own)")
     add("--prompts", help="evaluation prompts (default: the profile's)")
     add("--workers", help="processes (default: cores divided by threads per cell)")
+    add("--gpus-per-cell", help="GPUs that each worker owns; its cells train on all of them")
+    add("--storage", help="postgresql://user@host/database instead of a journal file; the password "
+        f"belongs in ~/.pgpass (default: ${VARIABLE})")
+    add("--launcher", choices=["slurm"], help="write an sbatch array of workers instead of working")
+    add("--join", action="store_true", help="help a sweep that another process has planned")
+    add("--retry-failed", action="store_true", help="also run the cells that failed before")
     add("--out", default=".", help="folder that holds runs/, cache/ and reports/ (default: here)")
     add("--set", action="append", default=[], metavar="A.B=C",
         help="one setting, as loss.lambda_anc=0.3; may be given several times")
     add("--paper-rows", action="store_true", help="leave out the reference rows of our own")
+    add("--extra", action="store_true", help="all: also the rows beyond the paper (sweep beyond)")
     return parser.parse_args(arguments)
 
 
@@ -71,9 +79,34 @@ def _seeds(text: str | None) -> tuple[int, ...] | None:
     return seeds
 
 
-def workers_of(options: argparse.Namespace, base: Config) -> int:
-    if options.workers is None:
-        return max(1, (os.cpu_count() or 1) // base.threads)
-    if not options.workers.isdecimal() or int(options.workers) < 1:
-        raise UserError(f"--workers {options.workers} is not a number of processes; use 1 or more")
-    return int(options.workers)
+@dataclass(frozen=True)
+class Workers:
+    """Who works on a sweep. None of it can change a result."""
+
+    count: int  # processes
+    gpus: int = 0  # of each, its own ones; 0: as the environment gives them
+    storage: str | None = None  # a PostgreSQL URL; None: a journal file
+    retry_failed: bool = False
+    join: bool = False  # help a sweep that another process planned
+
+    def __str__(self) -> str:
+        return f"{self.count} worker{'s' if self.count > 1 else ''}"
+
+
+def workers_of(options: argparse.Namespace, base: Config) -> Workers:
+    gpus = _count(options.gpus_per_cell, "--gpus-per-cell") or 0
+    count = _count(options.workers, "--workers")
+    if count is None:
+        count = 1 if gpus else max(1, (os.cpu_count() or 1) // base.threads)
+    storage = options.storage or os.environ.get(VARIABLE)
+    if storage:
+        checked_url(storage)
+    return Workers(count, gpus, storage, options.retry_failed, options.join)
+
+
+def _count(text: str | None, name: str) -> int | None:
+    if text is None:
+        return None
+    if not text.isdecimal() or int(text) < 1:
+        raise UserError(f"{name} {text} is not a number of its kind; use 1 or more")
+    return int(text)

@@ -15,17 +15,20 @@ import argparse
 import signal
 import time
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
+from direct import preempt, trajectory
 from direct.config import Config
 from direct.errors import UserError, command, nearest
 
+from . import launch
 from .ablations import ABLATIONS, Ablation, Cell
 from .cell import STAGES, commit, read_json, read_result, timed
 from .estimate import Estimator, words
-from .listing import listing, state_line
-from .options import base_of, names, options_of, planned_cells, rows_of, workers_of
+from .listing import failures, listing, state_line
+from .options import Workers, base_of, names, options_of, planned_cells, rows_of, workers_of
 from .progress import Display
 from .results import folder
 
@@ -53,6 +56,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.dry_run:
         print(listing(table, planned, root, workers_of(options, base)))
         return 0
+    if options.launcher:
+        return launch.slurm([(table, planned)], options, root, workers_of(options, base))
     return _run(table, planned, out, base, workers_of(options, base))
 
 
@@ -84,7 +89,14 @@ def _no_file(options: argparse.Namespace) -> None:
 def _all(base: Config, options: argparse.Namespace, out: Path, root: Path) -> int:
     """Every sweep in turn; a cell that several tables show is run by the first of them."""
     failed, workers = 0, workers_of(options, base)
-    for declared in ABLATIONS.values():
+    tables = [table for table in ABLATIONS.values() if options.extra or not table.extra]
+    everything = [cell.config for table in tables for cell in planned_cells(table, base, options)]
+    if not options.dry_run:
+        trajectory.want(everything, out / "cache" / base.profile)
+    if options.launcher and not options.dry_run:
+        return launch.slurm([(rows_of(table, options), planned_cells(table, base, options))
+                             for table in tables], options, root, workers)
+    for declared in tables:
         table, planned = rows_of(declared, options), planned_cells(declared, base, options)
         if options.dry_run:
             print(listing(table, planned, root, workers) + "\n")
@@ -120,29 +132,44 @@ def _report_all(base: Config, options: argparse.Namespace, out: Path, root: Path
 # Doing it -----------------------------------------------------------------------------------------
 
 
-def _run(table: Ablation, planned: list[Cell], out: Path, base: Config, workers: int) -> int:
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends like Ctrl-C: workers stopped
-    root, cache = folder(base.profile, out), out / "cache" / base.profile
-    start = time.monotonic()
-    failed: dict[str, str] = {}
-    if said := _made_elsewhere(planned, root):
-        print(said)
-    if left := [cell for cell in planned if not read_result(root / cell.id)]:
-        from . import pool, study
-
-        with study.planner(root), Display() as display:
-            display.say(listing(table, planned, root, workers).splitlines()[-1])
-            prepared = prepare(left, cache, root, workers, display)
-            before = _stage_seconds(left, root)
-            estimator = Estimator(root, {cell.id: cell.config for cell in planned})
-            failed = pool.drain(table, planned, root, cache, workers, display, estimator)
-        after = _stage_seconds(left, root)
-        spent = {stage: after[stage] - before[stage] for stage in STAGES}
-        print(_where_time_went(time.monotonic() - start, prepared, spent, min(workers, len(left))))
+def _run(table: Ablation, planned: list[Cell], out: Path, base: Config, workers: Workers) -> int:
+    failed = work(table, planned, out, base, workers)
+    root = folder(base.profile, out)
+    if open_ := [c for c in planned if c.id not in failed and not read_result(root / c.id)]:
+        print(f"{len(open_)} of {len(planned)} cells are in the hands of other workers")  # --join
+        return 0
     _report(table, planned, out, base.profile)
     for cell, reason in failed.items():
-        print(f"failed: {cell}: {reason}")
+        print(f"failed: {cell}: {reason} (--retry-failed runs it again)")
     return 1 if failed else 0
+
+
+def work(table: Ablation, planned: list[Cell], out: Path, base: Config, workers: Workers
+         ) -> dict[str, str]:
+    """Runs the cells that have no result yet. Returns `{cell id: reason}` of those that failed."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends like Ctrl-C: workers stopped
+    preempt.listen(signal.SIGUSR1)  # ends with a status that says: run again
+    root, cache = folder(base.profile, out), out / "cache" / base.profile
+    start = time.monotonic()
+    if said := _made_elsewhere(planned, root):
+        print(said)
+    failed = {} if workers.retry_failed else failures(planned, root)
+    todo = [cell for cell in planned if cell.id not in failed]
+    if left := [cell for cell in todo if not read_result(root / cell.id)]:
+        from . import pool, study
+
+        with nullcontext() if workers.join else study.planner(root), Display() as display:
+            display.say(listing(table, planned, root, workers).splitlines()[-1])
+            trajectory.want((cell.config for cell in planned), cache)
+            prepared = 0.0 if workers.join else prepare(left, cache, root, workers.count, display)
+            before = _stage_seconds(left, root)
+            estimator = Estimator(root, {cell.id: cell.config for cell in planned})
+            failed |= pool.drain(table, todo, root, cache, workers, display, estimator)
+        after = _stage_seconds(left, root)
+        spent = {stage: after[stage] - before[stage] for stage in STAGES}
+        count = min(workers.count, len(left))
+        print(_where_time_went(time.monotonic() - start, prepared, spent, count))
+    return failed
 
 
 def _made_elsewhere(planned: list[Cell], root: Path) -> str | None:

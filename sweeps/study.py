@@ -1,9 +1,9 @@
-"""The queue: an Optuna study over a journal file, filled once by a planner and drained by workers.
+"""The queue: an Optuna study, filled once by a planner and drained by workers.
 
 Run folders are the source of truth. The study is the queue and the dashboard, and is rebuilt from
 them when it is lost. No Optuna sampler chooses cells: grid samplers skip failed cells for ever and
-run others twice. Each cell is enqueued once under its own hash; `ask` on a journal hands a waiting
-trial to exactly one worker. A journal has no heartbeat, so a worker holds a lease on its cell.
+run others twice. Each cell is enqueued once under its own hash; `ask` hands a waiting trial to
+exactly one worker, on either storage, and the worker holds a lease on its cell (`leases`).
 
     optuna-dashboard runs/<profile>/study.journal
 """
@@ -11,15 +11,8 @@ trial to exactly one worker. A journal has no heartbeat, so a worker holds a lea
 from __future__ import annotations
 
 import fcntl
-import json
-import logging
-import os
-import shutil
-import socket
-import time
-import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
 from statistics import fmean
@@ -27,19 +20,21 @@ from typing import TYPE_CHECKING, Any
 
 from direct.config import settings
 from direct.errors import UserError
-from direct.files import canonical_json
 
+from . import leases
 from .ablations import Ablation, Cell
-from .cell import read_json, read_result, write_config
+from .cell import read_result, write_config
+from .storage import patient
 
 if TYPE_CHECKING:
     import optuna
 
 INT_MAX, FLOAT_MAX = 2**31 - 1, 1e9  # ranges that hold every setting; nothing is sampled
-ATTEMPTS = 3  # of one cell in one run: a cell that kills its worker every time must end
-LEASE_SECONDS = 150.0  # without a touch, on another host; on this host the process is looked up
 CLAIM_SECONDS = 3.0  # from the claim of a trial to the lease on its cell
-LOCK_GRACE_SECONDS = 10  # of a journal lock that a killed process left
+
+
+class Busy(UserError):
+    """Another process plans."""
 
 
 @contextmanager
@@ -50,127 +45,15 @@ def planner(root: Path) -> Iterator[None]:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            raise UserError(f"another sweep is running in {root}; wait for it, or use another --out"
-                            ) from None
+            raise Busy(f"another sweep is running in {root}; wait for it, help it with --join, or "
+                       "use another --out") from None
         yield
-
-
-def journal(root: Path) -> Path:
-    return Path(os.path.abspath(root / "study.journal"))  # Optuna's locks hang on relative paths
-
-
-def repair(path: Path) -> str | None:
-    """Cuts a torn last line off the journal, keeping a copy; sets an unreadable one aside.
-
-    Call it under `planner`, with no worker alive. Returns what was done, for a person.
-    """
-    _remove_stale_lock(path.with_name(path.name + ".lock"))
-    if not path.exists():
-        return None
-    data = path.read_bytes()
-    whole = data[: data.rfind(b"\n") + 1]
-    try:
-        for line in whole.splitlines():
-            json.loads(line)
-    except ValueError:
-        os.replace(path, path.with_name(path.name + ".damaged"))
-        return f"{path} is damaged; set aside, built anew from the results"
-    if whole == data:
-        return None
-    shutil.copyfile(path, path.with_name(path.name + ".bak"))
-    with open(path, "rb+") as handle:
-        handle.truncate(len(whole))
-        os.fsync(handle.fileno())
-    return f"{path} ended in a torn line; cut off (copy in {path.name}.bak)"
-
-
-def _remove_stale_lock(lock: Path) -> None:
-    """A lock that stays for a second is of a killed process: workers hold one for milliseconds."""
-    if lock.exists():
-        before = lock.stat().st_ino
-        time.sleep(1)
-        with suppress(FileNotFoundError):
-            if lock.stat().st_ino == before:
-                lock.unlink()
-
-
-def open_study(root: Path, name: str) -> optuna.Study:
-    """The sweep's study, created if it is not there."""
-    import optuna
-    from optuna.storages import JournalStorage
-    from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
-
-    optuna.logging.set_verbosity(logging.WARNING)
-    path = str(journal(root))
-    lock = JournalFileOpenLock(path, grace_period=LOCK_GRACE_SECONDS)
-    return optuna.create_study(
-        study_name=name, storage=JournalStorage(JournalFileBackend(path, lock_obj=lock)),
-        direction="maximize", load_if_exists=True,
-        sampler=optuna.samplers.RandomSampler(seed=0),  # never asked: see `claim`
-    )
-
-
-# Leases -------------------------------------------------------------------------------------------
-
-
-def take_lease(run: Path) -> str | None:
-    """Makes this process the cell's worker: its token, or `None` while another one holds it."""
-    run.mkdir(parents=True, exist_ok=True)
-    token = uuid.uuid4().hex
-    temporary = run / f".lease.{token}"
-    owner = {"host": socket.gethostname(), "pid": os.getpid(), "started": _started(os.getpid()),
-             "token": token}
-    temporary.write_text(canonical_json(owner))
-    try:
-        os.link(temporary, run / "lease.json")  # fails where there is one: link is atomic
-    except FileExistsError:
-        return None
-    finally:
-        temporary.unlink()
-    return token
-
-
-def holds_lease(run: Path, token: str) -> bool:
-    return (read_json(run / "lease.json") or {}).get("token") == token
-
-
-def drop_lease(run: Path, token: str) -> None:
-    if holds_lease(run, token):
-        (run / "lease.json").unlink(missing_ok=True)
-
-
-def lease_is_live(run: Path) -> bool:
-    """Whether someone works on the cell: by process on this host, by age of the lease elsewhere."""
-    try:
-        age = time.time() - (run / "lease.json").stat().st_mtime
-    except FileNotFoundError:
-        return False
-    owner = read_json(run / "lease.json") or {}
-    if owner.get("host") == socket.gethostname():  # no clock in this: it may jump
-        return owner.get("started") is not None and _started(owner["pid"]) == owner["started"]
-    return age < LEASE_SECONDS
-
-
-def _started(pid: int) -> str | None:
-    """Start time of a live process, which tells it from a later one of the same number."""
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
-        return None if fields[0] in "ZX" else fields[19]  # a zombie works no more
-    except FileNotFoundError:
-        if Path("/proc/self/stat").exists():
-            return None
-    try:  # no /proc (macOS): only that it is alive
-        os.kill(pid, 0)
-        return "alive"
-    except ProcessLookupError:
-        return None
-    except PermissionError:
-        return "alive"
 
 
 # Planning -----------------------------------------------------------------------------------------
 
 
+@patient
 def plan(study: optuna.Study, table: Ablation, cells: list[Cell], root: Path) -> None:
     """Brings the study in line with the run folders; afterwards every open cell waits once.
 
@@ -179,15 +62,16 @@ def plan(study: optuna.Study, table: Ablation, cells: list[Cell], root: Path) ->
     """
     from optuna.trial import TrialState
 
-    # Leases first, trials second: a worker drops its lease after it has told its trial.
-    live = {cell.id: lease_is_live(root / cell.id) for cell in cells}
+    # Leases before trials: a worker drops its lease after it has told its trial. And after: it may
+    # just have taken one.
+    live = {cell.id: leases.live(root / cell.id) for cell in cells}
     by_cell: dict[str, list[optuna.trial.FrozenTrial]] = {}
     for trial in study.get_trials(deepcopy=False):
         by_cell.setdefault(trial.user_attrs.get("cell", ""), []).append(trial)
     for cell in cells:
         run, trials = root / cell.id, by_cell.get(cell.id, [])
         states = {trial.state for trial in trials}
-        if live[cell.id] or any(_just_claimed(trial) for trial in trials):
+        if live[cell.id] or any(map(_just_claimed, trials)) or leases.live(run):
             continue
         for trial in trials:
             if trial.state == TrialState.RUNNING:
@@ -196,7 +80,7 @@ def plan(study: optuna.Study, table: Ablation, cells: list[Cell], root: Path) ->
             if not states & {TrialState.COMPLETE, TrialState.PRUNED, TrialState.WAITING}:
                 study.add_trial(_finished(table, cell, result, len(trials)))
         elif TrialState.WAITING not in states:
-            (run / "lease.json").unlink(missing_ok=True)
+            leases.revoke(run)
             write_config(run, cell.config)
             study.enqueue_trial(parameters(table, cell), _attributes(table, cell, len(trials)))
 
@@ -208,6 +92,14 @@ def _just_claimed(trial: optuna.trial.FrozenTrial) -> bool:
         return False
     age = datetime.now(started.tzinfo) - started
     return timedelta(0) <= age < timedelta(seconds=CLAIM_SECONDS)  # a clock set back: not recent
+
+
+@patient
+def waiting(study: optuna.Study) -> bool:
+    """Whether a cell waits for a worker."""
+    from optuna.trial import TrialState
+
+    return bool(study.get_trials(deepcopy=False, states=(TrialState.WAITING,)))
 
 
 def parameters(table: Ablation, cell: Cell) -> dict[str, float | int]:
@@ -237,12 +129,14 @@ def _finished(table: Ablation, cell: Cell, result: dict[str, Any], attempt: int)
 
 
 def _outcome(result: dict[str, Any]) -> dict[str, Any]:
-    """Mean PC as the value. A diverged cell is pruned, not failed: a result, never run again."""
+    """Mean PC, or the first metric, is the value. A diverged cell is pruned: never run again."""
     from optuna.trial import TrialState
 
     if result["status"] == "diverged":
         return {"state": TrialState.PRUNED}
-    return {"state": TrialState.COMPLETE, "value": fmean(result["scores"]["PC"])}
+    scores = result["scores"]
+    return {"state": TrialState.COMPLETE,
+            "value": fmean(scores["PC" if "PC" in scores else next(iter(scores))])}
 
 
 def _summary(result: dict[str, Any]) -> dict[str, Any]:
@@ -253,11 +147,12 @@ def _summary(result: dict[str, Any]) -> dict[str, Any]:
 # Working ------------------------------------------------------------------------------------------
 
 
+@patient
 def claim(study: optuna.Study) -> optuna.Trial | None:
     """The next waiting cell, which no other worker gets; `None` when the queue is empty."""
     from optuna.trial import TrialState
 
-    while study.get_trials(deepcopy=False, states=(TrialState.WAITING,)):
+    while waiting(study):
         trial = study.ask()
         if "cell" in trial.user_attrs:
             for name, value in trial.user_attrs["parameters"].items():
@@ -270,6 +165,7 @@ def claim(study: optuna.Study) -> optuna.Trial | None:
     return None
 
 
+@patient
 def finish(study: optuna.Study, trial: optuna.Trial, result: dict[str, Any]) -> None:
     """Tells the study a cell's result, with every mean score as an attribute."""
     for name, value in _summary(result).items():
@@ -278,7 +174,17 @@ def finish(study: optuna.Study, trial: optuna.Trial, result: dict[str, Any]) -> 
     study.tell(trial, outcome.get("value"), outcome["state"], skip_if_finished=True)
 
 
+@patient
 def fail(study: optuna.Study, trial: optuna.Trial) -> None:
     from optuna.trial import TrialState
 
     study.tell(trial, state=TrialState.FAIL, skip_if_finished=True)
+
+
+@patient
+def give_back(study: optuna.Study, trial: optuna.Trial) -> None:
+    """Puts a cell that was stopped half-way back into the queue; its lease is still held."""
+    attributes = dict(trial.user_attrs)
+    fail(study, trial)
+    study.enqueue_trial(attributes["parameters"],
+                        attributes | {"attempt": attributes["attempt"] + 1})

@@ -1,13 +1,15 @@
 """A worker process: claims cells from the study until none waits. Started by `sweeps.pool`.
 
 Lines of standard output that begin with MARK are messages for the parent (JSON); all others are for
-the person who watches, and the parent passes them on. A worker dies with its parent.
+the person who watches, and the parent passes them on. A worker dies with its parent. At SIGTERM or
+SIGUSR1 it saves what its cell has, puts the cell back into the queue and ends.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 import threading
 import time
@@ -15,54 +17,79 @@ import traceback
 from pathlib import Path
 from typing import Any
 
-from direct.errors import UserError
+from direct import preempt
+from direct.errors import UserError, command
 from direct.files import write_json
 
+from . import leases
 from . import study as queue
-from .cell import read_config, run_cell
+from .cell import read_config, read_json, read_result, run_cell
+from .launch import GPUS, on_several
+from .storage import VARIABLE, open_study, patient
 
 MARK = "\x1e"
-HEARTBEAT_SECONDS = 15.0
 
 
 def main(root: Path, cache: Path, name: str) -> None:
     """Drains the study `name` of the run folders below `root`."""
-    threading.Thread(target=_follow_parent, args=(os.getppid(),), daemon=True).start()
-    study = queue.open_study(root, name)
-    while trial := queue.claim(study):
+    preempt.listen(signal.SIGTERM, signal.SIGUSR1)
+    follow(os.getppid())
+    study = patient(open_study)(root, name, os.environ.get(VARIABLE))
+    while not preempt.requested() and (trial := queue.claim(study)):
         run = root / trial.user_attrs["cell"]
-        token = queue.take_lease(run)
+        token = leases.take(run)
         if token is None:  # another sweep shares this cell and works on it: the planner waits
             queue.fail(study, trial)
             continue
         send(event="start", cell=run.name)
         try:
-            _work(study, trial, cache, run, token)
-        except Exception as error:
-            # The reason is on the disk before the trial is told, or the planner would retry at
-            # once. Where even that cannot be written, the worker ends and is counted as dead.
-            write_json(run / "failure.json", {"reason": _reason(error)})
-            queue.fail(study, trial)
-            send(event="failed", cell=run.name)
+            with leases.touched(run):
+                _work(study, trial, cache, run, token)
         finally:
-            queue.drop_lease(run, token)
+            leases.drop(run, token)
 
 
 def _work(study: Any, trial: Any, cache: Path, run: Path, token: str) -> None:
-    stop = threading.Event()
-    threading.Thread(target=_touch, args=(run / "lease.json", stop), daemon=True).start()
-    try:
-        result = run_cell(read_config(run), cache, run,
-                          lambda stage, done, total: send(event="progress", cell=run.name,
-                                                          stage=stage, done=done, total=total),
-                          lambda: queue.holds_lease(run, token))
-    finally:
-        stop.set()
-    if result is None:
+    """Attempts the cell, then tells the study what its folder says.
+
+    An error of the cell is on the disk before it is told, or the planner would try again at once;
+    one in telling ends the worker, and costs nothing: the planner reads folders.
+    """
+    gpus = int(os.environ.get(GPUS, "1"))
+    if gpus > 1:
+        stopped = on_several(gpus, cache, run, token)
+    else:
+        stopped = attempt(cache, run, token)
+    if result := read_result(run):
+        queue.finish(study, trial, result)
+        send(event="done", cell=run.name, status=result["status"])
+    elif stopped:
+        queue.give_back(study, trial)
+        send(event="stopped", cell=run.name)
+    elif read_json(run / "failure.json"):
+        queue.fail(study, trial)
+        send(event="failed", cell=run.name)
+    else:
         send(event="say", text=f"{run.name}: another worker has taken over; its result counts")
-        return
-    queue.finish(study, trial, result)
-    send(event="done", cell=run.name, status=result["status"])
+
+
+def attempt(cache: Path, run: Path, token: str) -> bool:
+    """Runs the cell in this process; its folder then holds `result.json` or `failure.json`.
+
+    True if it was asked to stop, false with neither file if its lease was lost.
+    """
+    def progress(stage: str, done: int, total: int) -> None:
+        send(event="progress", cell=run.name, stage=stage, done=done, total=total)
+        if stage != "train":  # which looks for itself, and saves first
+            preempt.check()
+
+    try:
+        run_cell(read_config(run), cache, run, progress, lambda: leases.holds(run, token))
+    except preempt.Preempted:
+        return True
+    except Exception as error:
+        write_json(run / "failure.json", {"reason": _reason(error)})
+    return False
 
 
 def _reason(error: Exception) -> str:
@@ -78,19 +105,17 @@ def send(**message: Any) -> None:
     sys.stdout.flush()
 
 
-def _touch(lease: Path, stop: threading.Event) -> None:
-    while not stop.wait(HEARTBEAT_SECONDS):
-        try:
-            os.utime(lease)
-        except FileNotFoundError:
-            return
+def follow(process: int) -> None:
+    """Ends this process when `process` has ended, from a thread of its own."""
+    born = leases.started(process)
 
+    def watch() -> None:
+        while born and leases.started(process) == born:
+            time.sleep(0.5)
+        os._exit(1)
 
-def _follow_parent(parent: int) -> None:
-    while os.getppid() == parent:
-        time.sleep(0.5)
-    os._exit(1)
+    threading.Thread(target=watch, daemon=True).start()
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3])
+    command(lambda: main(Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]))

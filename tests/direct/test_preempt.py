@@ -19,7 +19,8 @@ def listening():
 
 
 def files(run):
-    return {p.name: p.read_bytes() for p in [*(run / "transformer").iterdir(), run / "metrics.jsonl"]}
+    paths = [*(run / "transformer").iterdir(), run / "metrics.jsonl"]
+    return {path.name: path.read_bytes() for path in paths}
 
 
 def signal_at(step):

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from direct import preempt
 from direct.files import stable_seed, write_json
 from sweeps import cell
 
@@ -27,7 +28,10 @@ def execute(config, cache, run, progress):
         log.write(run.name + "\n")
     for step in range(3):
         with cell.timed(run, "train"):
-            time.sleep(float(os.environ.get("FAKE_SECONDS", 0)) / 3)
+            until = time.monotonic() + float(os.environ.get("FAKE_SECONDS", 0)) / 3
+            while time.monotonic() < until:  # in short naps: a signal does not end a sleep
+                preempt.check()
+                time.sleep(0.01)
             progress("train", step + 1, 3)
     if hard == os.environ.get("FAKE_FAIL"):
         raise RuntimeError("made to fail")
@@ -51,6 +55,12 @@ def execute(config, cache, run, progress):
     return records
 
 
+def train(config, cache, run):
+    """What the ranks but the first do."""
+    with open(cache / "ranks.log", "a") as log:
+        log.write(f"{run.name} {os.environ['RANK']} of {os.environ['WORLD_SIZE']}\n")
+
+
 def prepare(left, cache, root, workers, display):
     cache.mkdir(parents=True, exist_ok=True)
     return 0.0
@@ -59,14 +69,16 @@ def prepare(left, cache, root, workers, display):
 if __name__ == "__main__":
     cell.execute = execute
     cell.device, cell.inputs = lambda: "none", lambda config: {}  # the real ones import torch
+    from direct.errors import command
+    from sweeps import launch, pool, rank, run, worker
+
+    launch.RANK = [__file__, "rank"]
+    pool.WORKER = [sys.executable, __file__, "worker"]
+    pool.POLL_SECONDS, run.prepare, rank.train = 0.1, prepare, train
+    names = sys.argv[2:]
     if sys.argv[1] == "worker":
-        from sweeps.worker import main
-
-        main(Path(sys.argv[2]), Path(sys.argv[3]), sys.argv[4])
+        command(lambda: worker.main(Path(names[0]), Path(names[1]), names[2]))
+    elif sys.argv[1] == "rank":
+        command(lambda: rank.main(Path(names[0]), Path(names[1]), names[2], int(names[3])))
     else:
-        from direct.errors import command
-        from sweeps import pool, run
-
-        pool.WORKER = [sys.executable, __file__, "worker"]
-        pool.POLL_SECONDS, run.prepare = 0.1, prepare
         command(run.main)

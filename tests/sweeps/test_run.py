@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from direct.config import override, profile
-from sweeps import pool, results, run, study
+from sweeps import pool, results, run, storage
 from sweeps.ablations import ABLATIONS, cells
 from sweeps.estimate import Estimator, words
 from sweeps.progress import plain
@@ -143,7 +143,7 @@ def test_killed_at_any_moment_it_goes_on_and_the_table_is_the_same(finished, tmp
     assert tables(tmp_path) == tables(finished[0])
     runs = list((tmp_path / "runs/tiny").glob("*/result.json"))
     assert len(runs) == 9
-    trials = study.open_study(tmp_path / "runs/tiny", "lambda_hard").get_trials(deepcopy=False)
+    trials = storage.open_study(tmp_path / "runs/tiny", "lambda_hard").get_trials(deepcopy=False)
     complete = [t.user_attrs["cell"] for t in trials if t.state.name == "COMPLETE"]
     assert Counter(complete) == Counter(path.parent.name for path in runs)
 
@@ -151,11 +151,17 @@ def test_killed_at_any_moment_it_goes_on_and_the_table_is_the_same(finished, tmp
 def test_a_worker_that_is_killed_every_time_fails_its_cells_and_no_others(tmp_path):
     done = sweep(tmp_path, "--seeds", "0", FAKE_KILL="0.1")
     assert done.returncode == 1
-    assert done.stdout.count("ended with status -9, another takes over") == study.ATTEMPTS
+    assert done.stdout.count("ended with status -9, another takes over") == pool.ATTEMPTS
     assert "its worker ended 3 times" in done.stdout
     assert b"Incomplete: 1 of 5 cells" in tables(tmp_path)["table_s3.md"]
-    again = sweep(tmp_path, "--seeds", "0")  # tried anew
+    executed = (tmp_path / "cache/tiny/executed.log").read_text()
+    left = sweep(tmp_path, "--seeds", "0")  # no surprise: what failed is not run again unasked
+    assert left.returncode == 1 and "its worker ended 3 times" in left.stdout
+    assert (tmp_path / "cache/tiny/executed.log").read_text() == executed
+    again = sweep(tmp_path, "--seeds", "0", "--retry-failed")
     assert again.returncode == 0 and "1 of 5 cells to do" in again.stdout
+    new = (tmp_path / "cache/tiny/executed.log").read_text().removeprefix(executed).split()
+    assert len(new) == 1, "the failed cell alone"
 
 
 def test_a_failed_cell_says_why_and_a_diverged_one_is_a_row(tmp_path):
