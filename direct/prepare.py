@@ -53,8 +53,11 @@ def prepare(
     config: Config, cache: Path, workers: int = 1, progress: Progress | None = None
 ) -> None:
     """Builds in `cache` what training and generating `config` will read and is not there yet."""
-    evaluated = [item.prompt for item in source.evaluation(config)]
-    texts(config, cache, [*evaluated, config.sample.negative_prompt], progress)
+    if config.measure.kind == "cost":  # reads stand-ins of its own
+        return
+    if config.measure.kind == "scores":
+        evaluated = [item.prompt for item in source.evaluation(config)]
+        texts(config, cache, [*evaluated, config.sample.negative_prompt], progress)
     if config.train.steps:
         shared(config, cache, workers, progress)
 
@@ -82,6 +85,8 @@ def shared(
 
 def steps(config: Config) -> range:
     """The optimizer steps of this cell; where it starts from an SFT cell, the first half is its."""
+    if config.measure.kind == "alignment":
+        return range(config.measure.steps)
     total = config.train.steps
     return range(total // 2 if config.train.init == "sft" else 0, total)
 
