@@ -40,7 +40,7 @@ def words(table: Table) -> list[str]:
             if tested == metric and label in values:
                 value = values[label].get(metric)
                 name = outcome(value, scale, margin)
-                rows[name].append(label + _size(value, scale) * (name in ("helps", "hurts")))
+                rows[name].append(f"“{label}”" + _size(value, scale) * (name in ("helps", "hurts")))
         parts = [f"{titles.get(name, name)}: {', '.join(labels) or 'none'}"
                  for name, labels in rows.items() if labels or name in ("helps", "hurts")]
         found.append(plain(f"{METRICS[metric].title} (Holm over all contrasts of this table): "

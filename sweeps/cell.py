@@ -43,10 +43,13 @@ def execute(config: Config, cache: Path, run: Path, progress: Progress) -> list[
     torch.set_num_threads(config.threads)  # sums depend on it: part of the cell
     from direct.evaluate import judge
     from direct.generate import generate
+    from direct.negatives import facts as negatives
     from direct.train import train
 
     with timed(run, "train"):
         train(config, cache=cache, run=run, progress=progress)
+        if facts := negatives.facts(config, cache):
+            write_json(run / "negatives.json", facts)
     with timed(run, "generate"):
         generate(config, cache=cache, run=run, progress=progress)
     with timed(run, "judge"):
@@ -72,6 +75,8 @@ def run_cell(config: Config, cache: Path, run: Path, progress: Progress,
         if type(error).__name__ != "Diverged":  # direct.train's; importing it would import torch
             raise
         result |= {"status": "diverged", "reason": str(error), "prompts": [], "scores": {}}
+    if negatives := read_json(run / "negatives.json"):
+        result["negatives"] = negatives
     result["checksum"] = digest(result, 64)
     if not holds():
         return None

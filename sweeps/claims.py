@@ -57,6 +57,10 @@ def _tested(claim: Claim, table: Table | None) -> Finding:
     lines = {line.row.label: line for line in table.lines}
     needed = {row for contrast in claim.contrasts for _, row, _ in contrast.terms}
     missing = sum(lines[row].missing for row in needed)
+    if not needed <= set(lines):
+        return Finding(claim, NOT_RUN, why="a row of it is left out here")
+    if away := sorted({lines[row].row.profile for row in needed if not lines[row].cells}):
+        return Finding(claim, NOT_RUN, why=f"needs rows of profile {', '.join(away)}")
     if missing or any(not lines[row].values for row in needed):
         reason = f"{missing} of its cells have no result" if missing else "a row of it diverged"
         return Finding(claim, NOT_RUN, why=reason)

@@ -13,7 +13,9 @@ from itertools import groupby
 
 import numpy as np
 
-from . import paper
+from direct.config import PROFILES
+
+from . import beyond, paper
 from .ablations import METRICS
 from .progress import plain
 from .tables import Line, Table, Value
@@ -45,12 +47,15 @@ def blocks(table: Table) -> list[Block]:
     ablation = table.ablation
     published = [m for m in ablation.metrics if any(m in x for x in ablation.published.values())]
     head = [("", ablation.header), ("", "seeds × prompts")]
+    sizes = paper.PARAMETERS if ablation.table == "2" else {}
     scores = Block(
         "Scores",
         head + [(_group(table, m), f"{METRICS[m].title} ↑") for m in ablation.metrics]
+        + [(paper.SCALE, "parameters")] * bool(sizes)
         + [(f"{paper.SCALE}: {METRICS[m].group}", f"{METRICS[m].title} ↑") for m in published],
         [[Entry(_label(line)), Entry(_size(line)),
           *[_score(line.values.get(m), m) for m in ablation.metrics],
+          *[Entry(sizes.get(line.row.label, ABSENT))] * bool(sizes),
           *[_printed(ablation.published.get(line.row.label, {}).get(m), m) for m in published]]
          for line in table.lines], _rules(table.lines),
     )
@@ -66,16 +71,23 @@ def blocks(table: Table) -> list[Block]:
           *[_change(line.values.get(m), m) for m in ablation.metrics]]
          for line in others], _rules(others),
     )
-    found = [scores, changes]
-    if any(line.negatives for line in table.lines if ablation.axis == "macro.clusters"):
-        found.append(_negatives(table))
-    return found
+    return [scores, changes] + [_negatives(table)] * _shows_negatives(table)
 
 
 NEGATIVES = {  # of `Line.negatives`, as a column: title, format
     "sum_p_squared": ("Σ p_k²", "{:.3f}"), "changed": ("share of draws changed", "{:.3f}"),
     "distance": ("mean distance", "{:.4f}"),
 }
+
+
+def _shows_negatives(table: Table) -> bool:
+    return table.ablation.axis == "macro.clusters" and any(x.negatives for x in table.lines)
+
+
+def _steps_words(table: Table) -> str:
+    steps = {line.row.label.split(", ")[-1]: line.cells[0].config.train.steps
+             for line in table.lines if line.row.curve and line.cells}
+    return "Steps: " + ", ".join(f"{name} {count}" for name, count in steps.items()) + "."
 
 
 def _negatives(table: Table) -> Block:
@@ -95,12 +107,14 @@ def _negatives(table: Table) -> Block:
 
 def caption(table: Table) -> str:
     """Everything a reader needs to judge the numbers, in a few sentences."""
-    ablation, line = table.ablation, table.baseline
-    value = next(iter(line.values.values()), None) if line else None
+    ablation = table.ablation
+    values = [value for line in table.lines for value in line.values.values()]
+    value = max(values, key=lambda value: value.mean.seeds, default=None)
     again = f"{ablation.place} of the paper, run again: " * (not ablation.extra)
     parts = [f"{again}{ablation.title}.",
              f"Our scores ({table.judge}) and the published ones ({paper.SCALE}) come from "
-             "different models, judges and scales: compare rows, not scales."]
+             "different models, judges and scales: compare rows, not scales."
+             if ablation.published else f"Scores: {table.judge}; the paper prints none."]
     if value:
         random = value.mean.seeds_random
         parts += [f"n = {value.mean.seeds} training seed{'s' if random else ''} × "
@@ -130,6 +144,19 @@ def notes(table: Table) -> list[str]:
         found.append("The variance over seeds is pooled over the table's trained rows, never below "
                      "the contrast's own, and critical values are Cochran and Cox's: in simulation "
                      "the intervals and Holm's test hold what they promise (docs/coverage.md).")
+    found = beyond.words(table) + found
+    if _shows_negatives(table):
+        found.append("The negatives: Σ p_k² is the share of uniform draws that leaving out the own "
+                     "cluster changes; with laws excluded more change. Distances are Euclidean, "
+                     "between pooled prompt embeddings, exact over all allowed pairs.")
+    if needed := {line.row.profile for line in table.lines if not line.cells}:
+        here = ", ".join(sorted(needed & set(PROFILES))) or "none"
+        found.append("The other models are not part of this profile: each needs the profile named "
+                     f"in its row. Of those, this version has: {here}.")
+    if any(line.row.part != 1 for line in table.lines):
+        found.append("The points of a curve are checkpoints of one training run per seed, judged "
+                     "on the same prompts and the same initial noise. "
+                     f"{_steps_words(table)}")
     if any(line.row.reference for line in table.lines):
         found.append("*: a reference row of ours, not in the paper's table.")
     if any(line.seedless for line in table.lines):

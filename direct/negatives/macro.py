@@ -15,6 +15,8 @@ from torch import Tensor
 from .. import draws
 from ..errors import UserError
 
+BLOCK = 512  # rows of a distance matrix at a time
+
 
 def pool(embeddings: Tensor, lengths: Tensor) -> Tensor:
     """z_y: mean of [N, L, D] over the first lengths[n] tokens, [N, D] fp32, padding apart."""
@@ -98,6 +100,24 @@ def draw(exclusion: Exclusion, samples: np.ndarray, u: np.ndarray) -> np.ndarray
     rung = np.searchsorted(exclusion.ladder, rank + (size + 1) * group, side="right")
     block = rung - group * len(exclusion.start)  # the group that it falls in
     return exclusion.order[exclusion.start[block] + rank - exclusion.allowed[group, block]]
+
+
+def mean_distance(z: np.ndarray, pools: Exclusion | None = None) -> float:
+    """The mean distance |z_i - z_j| of samples z [N, D] to their negatives, over all draws.
+
+    `None`: uniform draws. Exact, in float64 and blocks: every allowed pair counts.
+    """
+    from scipy.spatial.distance import cdist
+
+    total, size = 0.0, len(z)
+    for start in range(0, size, BLOCK):
+        rows = np.arange(start, min(start + BLOCK, size))
+        allowed = rows[:, None] != np.arange(size)
+        if pools is not None:
+            may = np.diff(pools.allowed, axis=1) > 0  # [G, G] whether a group's members are allowed
+            allowed = may[pools.group[rows]][:, pools.group]
+        total += ((cdist(z[rows], z) * allowed).sum(1) / allowed.sum(1)).sum()
+    return float(total / size)
 
 
 def draw_uniform(samples: np.ndarray, u: np.ndarray, size: int) -> np.ndarray:

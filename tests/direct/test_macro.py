@@ -68,6 +68,27 @@ def test_excluded_share_counts_the_draws_that_change():
     assert both.excluded_share == pytest.approx(pairs.mean())
 
 
+@pytest.mark.parametrize("block", [7, 1000])
+def test_mean_distance_is_over_every_allowed_pair(block, monkeypatch):
+    """Against two loops, and against the mean over draws."""
+    monkeypatch.setattr(macro, "BLOCK", block)
+    clusters, laws = labelled()
+    z = np.random.default_rng(1).normal(size=(60, 3))
+    for pools, allowed in (
+        (None, lambda i, j: i != j),
+        (macro.exclusion(clusters), lambda i, j: clusters[i] != clusters[j]),
+        (macro.exclusion(clusters, laws),
+         lambda i, j: clusters[i] != clusters[j] and laws[i] != laws[j]),
+    ):  # fmt: skip
+        means = [np.mean([np.linalg.norm(z[i] - z[j]) for j in range(60) if allowed(i, j)])
+                 for i in range(60)]  # fmt: skip
+        assert macro.mean_distance(z, pools) == pytest.approx(np.mean(means), rel=1e-12)
+    samples = np.arange(60).repeat(400)
+    drawn = macro.draw(pools, samples, np.random.default_rng(2).random(len(samples)))
+    distances = np.linalg.norm(z[samples] - z[drawn], axis=1)
+    assert distances.mean() == pytest.approx(macro.mean_distance(z, pools), abs=0.03)
+
+
 def test_uniform_and_in_batch_draws_leave_out_the_sample_itself():
     samples = np.arange(7).repeat(6000)
     u = np.tile((np.arange(6000) + 0.5) / 6000, 7)

@@ -8,7 +8,7 @@ from scipy import stats as scipy_stats
 from test_tables import BASE, S3, results_of
 
 from direct.config import identity
-from sweeps import claims, paper, paper_claims, tables
+from sweeps import claims, paper_claims, tables
 from sweeps.ablations import ABLATIONS, cells
 from sweeps.claims import CONTRADICTED, NOT_RUN, REPRODUCED, UNRESOLVED
 from sweeps.paper_claims import CLAIMS, Claim, Contrast, alike, more
@@ -42,7 +42,7 @@ def test_the_published_numbers_themselves_bear_the_claims_out():
     """Except where the paper contradicts itself, which the claims' notes say."""
     unlike = set()
     for claim in CLAIMS:
-        published = paper.TABLES[ABLATIONS[claim.sweep].table] if claim.sweep in ABLATIONS else {}
+        published = ABLATIONS[claim.sweep].published if claim.sweep in ABLATIONS else {}
         for contrast in claim.contrasts if published else ():
             d = sum(w * published[row][metric] for w, row, metric in contrast.terms)
             if not (d > 0 if contrast.margin is None else abs(d) < contrast.margin):
@@ -91,6 +91,18 @@ def test_what_is_missing_is_not_run():
     everything = claims.findings({})
     assert {x.verdict for x in everything} == {NOT_RUN} and len(everything) == len(CLAIMS)
     assert f"{len(CLAIMS)} not run" in claims.counts(everything)
+
+
+def test_rows_of_another_profile_or_left_out_are_not_run():
+    sota = ABLATIONS["sota"]
+    found = {"sota": tables.build(sota, cells(sota, BASE, (0, 1)), results_of(sota, (0, 1)))}
+    verdicts = {x.claim.name: x for x in claims.judge(CLAIMS, found)}
+    assert verdicts["sota-base"].estimates and verdicts["sota-base"].verdict != NOT_RUN
+    assert verdicts["sota-mochi"].why == "needs rows of profile mochi-1"
+    assert "allegro, cogvideox-2b" in verdicts["sota-total"].why
+    bare = replace(S3, rows=tuple(row for row in S3.rows if row.label != "0.1"))
+    bare_found = {"lambda_hard": tables.build(bare, cells(bare, BASE, (0, 1)), results_of(S3))}
+    assert verdict(more("0.1", "0.005", "PC"), bare_found).why == "a row of it is left out here"
 
 
 def test_chance_alone_rarely_decides_anything():
