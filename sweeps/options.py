@@ -6,8 +6,10 @@ import argparse
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from direct.config import Config, override, profile
+from direct.data import source
 from direct.errors import UserError
 
 from .ablations import ABLATIONS, Ablation, Cell, cells
@@ -49,7 +51,8 @@ def options_of(arguments: Sequence[str] | None, description: str | None = None
 def base_of(options: argparse.Namespace) -> Config:
     """The configuration under every row: the profile's, with `--set` and `--prompts`."""
     prompts = [] if options.prompts is None else [f"evaluate.prompts={options.prompts}"]
-    return override(profile(options.profile), *options.set, *prompts)
+    config = override(profile(options.profile), *options.set, *prompts)
+    return source.pinned(config, Path(options.out) / "cache" / config.profile)
 
 
 def names() -> list[str]:

@@ -42,7 +42,7 @@ def perturbed(config: Config, cache: Path) -> Path:
 
 def pinned(config: Config, cache: Path) -> Config:
     """`config` with data.content naming what the cache holds now, so that its cells do, too."""
-    if config.data.source != "cache" or not (home(cache) / "manifest.jsonl").exists():
+    if not (home(cache) / "manifest.jsonl").exists():
         return config
     return replace(config, data=replace(config.data, content=_content(config, cache)))
 

@@ -39,6 +39,15 @@ def training(config: Config, cache: Path) -> list[Sample]:
     return _samples("post_training", config.data.clips, config.data.seed)
 
 
+def pinned(config: Config, cache: Path) -> Config:
+    """`config` with data.content naming the curated clips in `cache`, so that cells name them."""
+    if config.data.source != "cache":
+        return config
+    from . import curated
+
+    return curated.pinned(config, cache)
+
+
 def evaluation(config: Config) -> list[Sample]:
     """The prompts that are generated and judged, in their fixed order."""
     if config.data.source == "cache":
