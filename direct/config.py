@@ -38,7 +38,7 @@ class Data:
     source: Literal["world", "cache"] = "cache"
     clips: int = 11_299
     seed: int = 0  # of the procedural world
-    content: str = ""  # names the curated clips and perturbed prompts; `source.pinned` sets it
+    content: str = ""  # names the curated clips; `source.pinned` sets it
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,6 +72,7 @@ class Micro:
     min_cosine: float = 0.87  # to the clip's prompt, in the frozen text encoder's space
     keep: int = 3
     axes: tuple[str, ...] = ("kinematics", "forces", "material", "interaction", "magnitude")
+    content: str = ""  # names the curated clips' kept prompts; `source.pinned` sets it
 
 
 @dataclass(frozen=True, kw_only=True)

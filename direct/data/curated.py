@@ -37,14 +37,20 @@ def perturbed(config: Config, cache: Path) -> Path:
     """The folder of the prompts perturbed for these settings and this text encoder."""
     from .encode import text_identity
 
-    return home(cache) / "perturbed" / digest([text_identity(config), asdict(config.micro)])
+    settings = asdict(replace(config.micro, content=""))
+    return home(cache) / "perturbed" / digest([text_identity(config), settings])
 
 
 def pinned(config: Config, cache: Path) -> Config:
     """`config` with data.content naming what the cache holds now, so that its cells do, too."""
     if not (home(cache) / "manifest.jsonl").exists():
         return config
-    return replace(config, data=replace(config.data, content=_content(config, cache)))
+    chosen = _chosen(config, cache)
+    config = replace(config, data=replace(config.data, content=_content(chosen)))
+    if not (perturbed(config, cache) / "kept.jsonl").exists():
+        return config
+    prompts = _kept(config, cache, [(line["id"], line["caption"]) for line in chosen])
+    return replace(config, micro=replace(config.micro, content=digest(prompts)))
 
 
 def clips(config: Config, cache: Path) -> list[Sample]:
@@ -52,13 +58,10 @@ def clips(config: Config, cache: Path) -> list[Sample]:
 
     So a subset is a fair one, and a part of each larger one.
     """
-    if config.data.content not in ("", found := _content(config, cache)):
-        raise UserError(
-            f"data.content={config.data.content} names other clips or perturbed prompts than those "
-            f"in {home(cache)}, which are {found}; plan the run anew"
-        )
+    chosen = _chosen(config, cache)
+    _check("data", config.data.content, _content(chosen), home(cache))
     root = Path(_read(home(cache) / "report.json")["folder"])
-    return [_sample(line, root, config) for line in _chosen(config, cache)]
+    return [_sample(line, root, config) for line in chosen]
 
 
 def read_clip(
@@ -81,6 +84,14 @@ def read_clip(
 
 def kept(config: Config, cache: Path, samples: Sequence[Sample]) -> list[list[dict[str, Any]]]:
     """The perturbed prompts of each sample, nearest first."""
+    prompts = _kept(config, cache, [(sample.id, sample.prompt) for sample in samples])
+    _check("micro", config.micro.content, digest(prompts), perturbed(config, cache))
+    return prompts
+
+
+def _kept(
+    config: Config, cache: Path, wanted: Sequence[tuple[str, str]]
+) -> list[list[dict[str, Any]]]:
     path = perturbed(config, cache) / "kept.jsonl"
     if not path.exists():
         raise UserError(
@@ -88,13 +99,22 @@ def kept(config: Config, cache: Path, samples: Sequence[Sample]) -> list[list[di
             "encoder and micro settings; run: python -m direct.prepare perturb"
         )
     found = {line["id"]: line for line in _lines(path)}
-    for sample in samples:
-        if found.get(sample.id, {}).get("prompt") != sample.prompt:
+    for name, prompt in wanted:
+        if found.get(name, {}).get("prompt") != prompt:
             raise UserError(
-                f"{path} does not hold clip {sample.id} with its present caption; run: python -m "
+                f"{path} does not hold clip {name} with its present caption; run: python -m "
                 "direct.prepare perturb"
             )
-    return [found[sample.id]["kept"] for sample in samples]
+    return [found[name]["kept"] for name, _ in wanted]
+
+
+def _check(section: str, pinned: str, found: str, place: Path) -> None:
+    """A cell whose data has changed since it was planned is another cell."""
+    if pinned not in ("", found):
+        raise UserError(
+            f"{section}.content={pinned} is not what {place} holds now, which is {found}; "
+            "plan the run anew, or restore the folder"
+        )
 
 
 def _sample(line: dict[str, Any], root: Path, config: Config) -> Sample:
@@ -107,12 +127,9 @@ def _none(*arguments: Any) -> None:
     """Curated prompts are perturbed beforehand, by `prepare perturb`."""
 
 
-def _content(config: Config, cache: Path) -> str:
-    path = perturbed(config, cache) / "kept.jsonl"
-    kept = {line["id"]: line["kept"] for line in _lines(path)} if path.exists() else {}
+def _content(chosen: list[dict[str, Any]]) -> str:
     fields = ("id", "sha256", "law", "caption")
-    chosen = _chosen(config, cache)
-    return digest([[*(line[name] for name in fields), kept.get(line["id"])] for line in chosen])
+    return digest([[line[name] for name in fields] for line in chosen])
 
 
 def _chosen(config: Config, cache: Path) -> list[dict[str, Any]]:
