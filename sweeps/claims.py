@@ -56,9 +56,9 @@ def _tested(claim: Claim, table: Table | None) -> Finding:
         return Finding(claim, NOT_RUN, why=f"sweep {claim.sweep} has no results here")
     lines = {line.row.label: line for line in table.lines}
     needed = {row for contrast in claim.contrasts for _, row, _ in contrast.terms}
-    missing = sum(lines[row].missing for row in needed)
     if not needed <= set(lines):
         return Finding(claim, NOT_RUN, why="a row of it is left out here")
+    missing = sum(lines[row].missing for row in needed)
     if away := sorted({lines[row].row.profile for row in needed if not lines[row].cells}):
         return Finding(claim, NOT_RUN, why=f"needs rows of profile {', '.join(away)}")
     if missing or any(not lines[row].values for row in needed):
