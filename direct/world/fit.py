@@ -21,6 +21,7 @@ from .motion import (
     OTHER_RADIUS,
     PIVOT,
     RESTITUTION,
+    SIZE,
     SPEED,
     SPEED_JITTER,
     STRING,
@@ -85,6 +86,10 @@ class Fit:
     order: tuple[int, ...]  # which track is which object
 
 
+# With free starts a fall is a throw, and an impact on a ball at rest one on a ball that moves.
+SPECIAL_CASES = ("drop", "collide")
+
+
 def admissible(reading: Reading) -> list[Candidate]:
     """Every law that the stage and the number of objects admit; the caption is not known."""
     setting = reading.stage.setting
@@ -92,7 +97,7 @@ def admissible(reading: Reading) -> list[Candidate]:
     scenes = [
         name
         for name, scene in SCENES.items()
-        if scene.setting == setting and scene.objects == objects
+        if scene.setting == setting and scene.objects == objects and name not in SPECIAL_CASES
     ]
     return [candidate for scene in scenes for candidate in _variants(scene)]
 
@@ -136,67 +141,91 @@ def _around(speed: float) -> tuple[float, float]:
 
 def best_fit(reading: Reading, candidates: list[Candidate]) -> Fit | None:
     """The candidate with the least residual; None where nothing can be fitted."""
-    fits = [fit for candidate in candidates if (fit := _fit(reading, candidate)) is not None]
+    scenes = dict.fromkeys(candidate.scene for candidate in candidates)
+    groups = [[one for one in candidates if one.scene == scene] for scene in scenes]
+    fits = [fit for group in groups if (fit := _fit(reading, group)) is not None]
     return min(fits, key=lambda fit: fit.residual) if fits else None
 
 
-def _fit(reading: Reading, candidate: Candidate) -> Fit | None:
-    count = SCENES[candidate.scene].objects
+def _fit(reading: Reading, candidates: list[Candidate]) -> Fit | None:
+    """The best of candidates of one scene."""
+    count = SCENES[candidates[0].scene].objects
     if len(reading.tracks) < count:
         return None
-    if candidate.scene == "pour":
-        return fit_pour(reading.tracks[0], candidate)
+    if candidates[0].scene == "pour":
+        return fit_pour(reading.tracks[0], candidates[0])
     order: tuple[int, ...] = (0,)
     if count == 2:  # the second object's size is the world's, so it is known which one it is
         second = int(np.argmin([abs(track.radius - OTHER_RADIUS) for track in reading.tracks[:2]]))
         order = (1 - second, second)
-    return _fit_tracks([reading.tracks[k] for k in order], candidate, order)
+    return _fit_tracks([reading.tracks[k] for k in order], candidates, order)
 
 
-def _fit_tracks(tracks: list[Track], candidate: Candidate, order: tuple[int, ...]) -> Fit | None:
-    seen = np.stack([track.clear for track in tracks], axis=1)  # [T, K]
-    if (seen.sum(0) < 3).any():
+def _fit_tracks(
+    tracks: list[Track], candidates: list[Candidate], order: tuple[int, ...]
+) -> Fit | None:
+    clear = np.stack([track.clear for track in tracks], axis=1)  # [T, K]
+    if (clear.sum(0) < 3).any():
         return None
-    observed = np.nan_to_num(np.stack([track.xy for track in tracks], axis=1))  # [T, K, 2]
-    names = FREE[candidate.scene]
-    starts = _starts(tracks, candidate)
-    constants = {"radius": tracks[0].radius, **candidate.constants()}
-    low = np.array([candidate.bounds.get(name, (-1e3, 1e3))[0] for name in names])
-    high = np.array([candidate.bounds.get(name, (-1e3, 1e3))[1] for name in names])
+    xy = np.stack([track.xy for track in tracks], axis=1)  # [T, K, 2]
+    visible, observed = np.isfinite(xy[..., 0]), np.nan_to_num(xy)
+    scene, names = candidates[0].scene, FREE[candidates[0].scene]
+    starts = _starts(tracks, scene)  # [S, n]
+    which = np.repeat(np.arange(len(candidates)), len(starts))  # [B]: whose start it is
+    low, high = (  # [B, n]
+        np.array([[one.bounds.get(name, (-1e3, 1e3))[end] for name in names] for one in candidates])
+        for end in (0, 1)
+    )
+    constants = [{"radius": tracks[0].radius, **one.constants()} for one in candidates]
+    fixed = {name: np.array([one[name] for one in constants])[which] for name in constants[0]}
 
-    def simulate(theta: Array) -> Array:  # [B, n] -> [B, T, K, 2]
-        values: Values = {name: np.full(len(theta), value) for name, value in constants.items()}
+    def simulate(theta: Array, rows: Array) -> Array:  # [B, n] -> [B, T, K, 2]
+        values: Values = {name: value[rows] for name, value in fixed.items()}
         values |= {name: theta[:, k] for k, name in enumerate(names)}
-        if candidate.scene == "wall":
+        if scene == "wall":
             values["side"] = np.sign(values["vx"])
-        return path(candidate.scene, values)
+        return path(scene, values)
 
-    def errors(theta: Array) -> Array:  # [B, T K 2], zero where nothing was seen
-        return ((simulate(theta) - observed) * seen[..., None]).reshape(len(theta), -1)
+    def errors(theta: Array, rows: Array) -> Array:  # [B, T K 2], zero where it is not clear
+        return ((simulate(theta, rows) - observed) * clear[..., None]).reshape(len(theta), -1)
 
-    theta = gauss_newton(errors, np.clip(starts, low, high), low, high)
-    rms = np.sqrt((errors(theta) ** 2).sum(1) / seen.sum())
+    theta = gauss_newton(errors, np.tile(starts, (len(candidates), 1)), low[which], high[which])
+    paths = simulate(theta, np.arange(len(theta)))
+    # Cut by the picture's edge, an object's place is not known; but not well inside of it either.
+    margin = np.array([track.radius for track in tracks])[:, None] + 1
+    inside = ((paths > margin) & (paths < SIZE - margin)).all(-1)  # [B, T, K]
+    counted = clear | (visible & inside)
+    squares = ((paths - observed) ** 2).sum(-1) * counted
+    rms = np.sqrt(squares.sum((1, 2)) / counted.sum((1, 2)))
     best = int(np.argmin(rms))
     values = {name: float(theta[best, k]) for k, name in enumerate(names)}
-    return Fit(candidate, float(rms[best]), values, simulate(theta[best : best + 1])[0], order)
+    return Fit(candidates[which[best]], float(rms[best]), values, paths[best], order)
 
 
-def gauss_newton(errors: Callable[[Array], Array], theta: Array, low: Array, high: Array) -> Array:
-    """Damped Gauss-Newton for a batch of starts [B, n], clipped to bounds; keeps what improves."""
-    n = theta.shape[1]
-    damping = np.full(len(theta), 1e-3)
-    r = errors(theta)
+def gauss_newton(
+    errors: Callable[[Array, Array], Array], theta: Array, low: Array, high: Array
+) -> Array:
+    """Damped Gauss-Newton for a batch of starts [B, n], clipped to bounds; keeps what improves.
+
+    errors(theta [M, n], rows [M]) -> [M, residuals]; `rows` says which start each line belongs to.
+    """
+    batch, n = theta.shape
+    theta = np.clip(theta, low, high)
+    damping = np.full(batch, 1e-3)
+    rows, step = np.arange(batch), 1e-4
+    shifts, eye = step * np.eye(n), np.eye(n)
+    each = np.repeat(rows, n)
+    r = errors(theta, rows)
     cost = (r**2).sum(1)
     for iteration in range(ITERATIONS):
-        step = 1e-4
-        shifted = (theta[:, None] + step * np.eye(n)).reshape(-1, n)
-        jacobian = (errors(shifted).reshape(len(theta), n, -1) - r[:, None]) / step
+        moved = errors((theta[:, None] + shifts).reshape(-1, n), each).reshape(batch, n, -1)
+        jacobian = (moved - r[:, None]) / step
         normal = jacobian @ jacobian.transpose(0, 2, 1)
-        scale = np.einsum("bii->bi", normal)[:, :, None] * np.eye(n) + 1e-9 * np.eye(n)
+        scale = normal * eye + 1e-9 * eye
         gradient = (jacobian @ r[..., None])[..., 0]
         move = np.linalg.solve(normal + damping[:, None, None] * scale, gradient[..., None])[..., 0]
         trial = np.clip(theta - move, low, high)
-        trial_r = errors(trial)
+        trial_r = errors(trial, rows)
         trial_cost = (trial_r**2).sum(1)
         better = trial_cost < cost
         settled = (cost - trial_cost < 1e-5 * cost + 1e-9).all()
@@ -208,37 +237,35 @@ def gauss_newton(errors: Callable[[Array], Array], theta: Array, low: Array, hig
     return theta
 
 
-def _starts(tracks: list[Track], candidate: Candidate) -> Array:
-    """Several guesses [B, n]: from the first clear frames, and from every nominal speed."""
-    first = _early(tracks[0])
-    early_x, early_vx, early_y, early_vy = first
+def _starts(tracks: list[Track], scene: str) -> Array:
+    """Several guesses [S, n]: from the first clear frames, and from every nominal speed."""
+    early_x, early_vx, early_y, early_vy = _early(tracks[0])
+    if scene == "pendulum":
+        angle = np.arctan2(early_x - PIVOT[0], max(early_y - PIVOT[1], 1.0))
+        near = [(angle * s, 0.5 + 4.0 * k) for s in (1, 1.3) for k in (0, 1, 2)]
+        return np.array([*near, (0.7, 8.0), (-0.7, 8.0)])
     sign = np.sign(early_vx) if abs(early_vx) > 0.1 else np.sign(16 - early_x)
     guesses: list[dict[str, float]] = []
-    speeds = [early_vx, *(sign * v for v in SPEED.get(candidate.scene, {"": 1.0}).values())]
-    for vx in speeds:
+    for vx in [early_vx, *(sign * v for v in SPEED[scene].values())]:
         guess = {"x": early_x, "y": early_y, "vx": vx, "vy": early_vy - GRAVITY / 2}
-        if candidate.scene == "water":
+        if scene == "water":
             guess["vx"], guess["vy"] = early_vx, np.sign(early_vy) * abs(vx)
-        if candidate.scene == "drop":
+        if scene == "drop":
             guess["vy"] = abs(vx)
         if len(tracks) == 2:
             guess["other_x"], guess["other_vx"], _, _ = _early(tracks[1])
         guesses.append(guess)
-    if candidate.scene == "pendulum":
-        angle = np.arctan2(early_x - PIVOT[0], max(early_y - PIVOT[1], 1.0))
-        guesses = [
-            {"angle": angle * s, "phase": 0.5 + 4.0 * k} for s in (1, 1.3) for k in (0, 1, 2)
-        ]
-        guesses += [{"angle": s * 0.7, "phase": 8.0} for s in (-1, 1)]
-    return np.array([[guess[name] for name in FREE[candidate.scene]] for guess in guesses])
+    return np.array([[guess[name] for name in FREE[scene]] for guess in guesses])
 
 
 def _early(track: Track) -> tuple[float, float, float, float]:
     """x, vx, y, vy at frame 0, by a line through the first four clear frames."""
     frames = np.flatnonzero(track.clear)[:4]
-    vx, x = np.polyfit(frames, track.xy[frames, 0], 1)
-    vy, y = np.polyfit(frames, track.xy[frames, 1], 1)
-    return float(x), float(vx), float(y), float(vy)
+    mean, xy = frames.mean(), track.xy[frames]
+    centred = frames - mean
+    v = centred @ xy / (centred @ centred)
+    start = xy.mean(0) - v * mean
+    return float(start[0]), float(v[0]), float(start[1]), float(v[1])
 
 
 RATES = np.linspace(0.3, 1.6, 40)  # px / frame through the spout

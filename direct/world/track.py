@@ -104,20 +104,19 @@ def matte(frames: Array, stage: Stage) -> tuple[Array, Array, Array]:
 
     The last two are [T, H, W]; a pendulum's string is neither an object nor unexplained.
     """
-    palette = [*COLORS.values(), *([STRING_COLOR] if stage.setting == "pivot" else [])]
-    toward = np.array(palette)[:, None, None] - stage.image  # [colours, H, W, 3]
-    offset = frames - stage.image
-    alpha = np.einsum("thwc,khwc->thwk", offset, toward) / (toward**2).sum(-1).transpose(1, 2, 0)
-    alpha = np.clip(alpha, 0, 1)
-    distance = ((offset[..., None, :] - alpha[..., None] * toward.transpose(1, 2, 0, 3)) ** 2).sum(
-        -1
-    )
-    best = distance.argmin(-1)
-    chosen = np.take_along_axis(alpha, best[..., None], -1)[..., 0]
-    residual = np.sqrt(np.take_along_axis(distance, best[..., None], -1)[..., 0])
+    palette = np.array([*COLORS.values(), *([STRING_COLOR] if stage.setting == "pivot" else [])])
+    offset = frames - stage.image  # [T, H, W, 3]
+    # offset = alpha toward + remainder, by least squares for each colour: alpha [T, H, W, colours]
+    length = ((palette - stage.image[..., None, :]) ** 2).sum(-1)  # |toward|^2, [H, W, colours]
+    along = offset @ palette.T - (offset * stage.image).sum(-1)[..., None]  # <offset, toward>
+    alpha = np.clip(along / length, 0, 1)
+    saved = alpha * (2 * along - alpha * length)  # |offset|^2 - |remainder|^2
+    best = saved.argmax(-1)[..., None]
+    chosen = np.take_along_axis(alpha, best, -1)
+    remainder = (offset**2).sum(-1) - np.take_along_axis(saved, best, -1)[..., 0]
     chosen = np.where(chosen > SOLID, chosen, 0)
-    coverage = chosen[..., None] * (best[..., None] == np.arange(len(NAMES)))
-    return coverage, residual, chosen == 0
+    coverage = chosen * (best == np.arange(len(NAMES)))
+    return coverage, np.sqrt(np.maximum(remainder, 0)), chosen[..., 0] == 0
 
 
 def _track(color: str, alpha: Array) -> Track:

@@ -1,0 +1,95 @@
+"""An impossible edit shows what no law shows; the corpus that trained the base stays as it is."""
+
+import hashlib
+from itertools import product
+
+import numpy as np
+import pytest
+
+from direct.world import corpus, render
+from direct.world.fit import Candidate, admissible, best_fit
+from direct.world.impossible import EDITS, SEEN, gain_energy, reverse_gravity
+from direct.world.judge import judge, plausibility
+from direct.world.motion import FRICTION, RESTITUTION, parameters, path
+from direct.world.record import Record, draw
+from direct.world.track import read
+from direct.world.validate import separations
+
+
+@pytest.mark.parametrize("share", [0.2, 0.8])
+def test_an_energy_edit_is_half_a_pixel_from_every_law_with_the_same_start(share):
+    rng, applied = np.random.default_rng(2), 0
+    for _ in range(200):
+        record = draw(rng)
+        edited = gain_energy(record, share, rng)
+        if edited is None:
+            continue
+        applied += 1
+        for e, friction in product([0.0, *RESTITUTION.values()], FRICTION.values()):
+            p = parameters(record)
+            p |= {
+                k: np.array([v]) for k, v in (("restitution", e), ("friction", friction)) if k in p
+            }
+            assert abs(path(record.scene, p)[0] - edited.xy).max() > SEEN
+    assert applied > 30
+
+
+def test_an_edit_that_turns_wood_into_rubber_is_not_impossible():
+    wood = Record("wall", "red", "white", "small", "quickly", "right", "wood", "bounces")
+    rubber = (RESTITUTION["rubber"] / RESTITUTION["wood"]) ** 2 - 1
+    rng = np.random.default_rng(0)
+    assert gain_energy(wood, rubber, rng) is None
+    assert gain_energy(wood, 0.2, rng) is not None
+
+
+def test_a_block_about_to_rest_has_no_energy_to_gain():
+    block = Record("slide", "red", "white", "small", "slowly", "right", "rubber")
+    assert gain_energy(block, 0.2, np.random.default_rng(0)) is None
+
+
+def test_the_corpus_that_trained_the_base_keeps_its_order_of_draws():
+    clips = corpus("pretraining", 1000)
+    text = "\n".join(f"{clip.caption} {clip.kind}" for clip in clips)
+    assert hashlib.sha256(text.encode()).hexdigest()[:16] == "503c535eae487358"
+
+
+@pytest.mark.parametrize("scene", ["throw", "drop"])
+def test_a_ball_stuck_at_the_upper_edge_is_seen_to_be_stuck(scene):
+    record = draw(np.random.default_rng(4), scene)
+    film = reverse_gravity(record, 1.0, np.random.default_rng(0))
+    video = render(record, film)
+    reading = read(video)
+    assert reading.tracks[0].clear.sum() < 9  # cut by the edge in most frames
+    assert judge(video, record)["PC"] < 0.01
+
+
+def test_what_leaves_the_picture_keeps_its_marks():
+    leaving = Record("glide", "red", "white", "large", "quickly", "right", start=(0.99, 0.5, 0.99))
+    reading = read(render(leaving))
+    assert not reading.tracks[0].clear.all()
+    assert plausibility(reading)["dynamics"] > 0.98
+
+
+@pytest.mark.parametrize(("special", "general"), [("drop", "throw"), ("collide", "meet")])
+def test_a_law_with_free_starts_contains_its_special_case(special, general):
+    rng = np.random.default_rng(5)
+    for _ in range(6):
+        record = draw(rng, special)
+        reading = read(render(record))
+        scenes = {candidate.scene for candidate in admissible(reading)}
+        assert scenes == {general}
+        law = [Candidate(special, record.material, record.contact)]
+        narrow, wide = best_fit(reading, law), best_fit(reading, admissible(reading))
+        assert wide.residual < narrow.residual + 1e-3
+
+
+def test_separations_takes_the_first_clips_that_an_edit_applies_to(monkeypatch):
+    sizes = {name: (*edit[:3], (edit[2],)) for name, edit in EDITS.items()}
+    monkeypatch.setattr("direct.world.validate.EDITS", {n: sizes[n] for n in ("freeze", "energy")})
+    seen = []
+    found = separations(
+        corpus("validation", 30), 5, lambda videos: videos // 2, lambda *step: seen.append(step)
+    )
+    assert [(one.edit, one.clips) for one in found] == [("freeze", 5), ("energy", 5)]
+    assert all(one.truth > 0.95 > one.reconstructed for one in found)
+    assert seen == [("edits", 1, 2), ("edits", 2, 2)]
