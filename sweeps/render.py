@@ -8,6 +8,7 @@ from __future__ import annotations
 import csv as csv_module
 import io
 import re
+from collections.abc import Sequence
 from typing import Any
 
 from direct.files import canonical_json
@@ -24,15 +25,19 @@ from .tables import Line, Table
 def markdown(table: Table) -> str:
     title = escape_markdown(table.ablation.title)
     parts = [f"# {table.ablation.place}: {title}", escape_markdown(caption(table))]
-    for block in blocks(table):
-        heads = [f"{title}<br>{escape_markdown(group)}" if group else escape_markdown(title)
-                 for group, title in block.columns]
-        rows = [heads, ["---"] * len(heads)] + [[_md_entry(e) for e in row] for row in block.rows]
-        parts.append(f"## {escape_markdown(block.title)}")
-        parts.append("\n".join("| " + " | ".join(row) + " |" for row in rows))
+    parts += map(markdown_block, blocks(table))
     parts.append(f"![{title}]({table.ablation.file}.svg)")
     parts.append("\n".join(f"- {escape_markdown(note)}" for note in notes(table)))
     return "\n\n".join(parts) + "\n"
+
+
+def markdown_block(block: Block) -> str:
+    """The block under its heading."""
+    heads = [f"{escape_markdown(title)}<br>{escape_markdown(group)}" if group
+             else escape_markdown(title) for group, title in block.columns]
+    rows = [heads, ["---"] * len(heads)] + [[_md_entry(e) for e in row] for row in block.rows]
+    lines = "\n".join("| " + " | ".join(row) + " |" for row in rows)
+    return f"## {escape_markdown(block.title)}\n\n{lines}"
 
 
 def _md_entry(entry: Entry) -> str:
@@ -60,15 +65,19 @@ def tex(text: str) -> str:
 
 
 def latex(table: Table) -> str:
+    return latex_document(table.ablation.name, [caption(table), *notes(table)], blocks(table))
+
+
+def latex_document(name: str, texts: Sequence[str], parts: Sequence[Block]) -> str:
     """A whole document, so that it compiles as it is; the `table` environment can be lifted out."""
-    body = "\n\n\\medskip\n\n".join(_tabular(block) for block in blocks(table))
-    text = " ".join([caption(table), *notes(table)])
+    body = "\n\n\\medskip\n\n".join(map(_tabular, parts))
+    text = " ".join(texts)
     return "\n".join([
         r"\documentclass{article}", r"\usepackage[utf8]{inputenc}", r"\usepackage[T1]{fontenc}",
         r"\usepackage[a4paper,landscape,margin=1.5cm]{geometry}",
         r"\usepackage{booktabs,graphicx}", r"\begin{document}", r"\pagestyle{empty}",
         r"\begin{table}", r"\centering", r"\caption{" + tex(text) + "}",
-        r"\label{tab:" + table.ablation.name + "}", body, r"\end{table}", r"\end{document}", "",
+        r"\label{tab:" + name + "}", body, r"\end{table}", r"\end{document}", "",
     ])
 
 
