@@ -1,0 +1,118 @@
+"""What stands in for a prepared training where only its cost is asked: real sizes, random data."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from . import generate, models
+from .config import Config
+from .data.cache import Store
+from .data.source import Sample
+from .errors import UserError
+from .files import write_json
+from .negatives import macro
+from .prepare import Shared
+
+CLIPS = 32  # stand-ins; no fewer than two batches
+BYTES_PER_WEIGHT = 20  # fp32 weight, gradient and AdamW's two moments; the reference
+PIPELINES: dict[str, dict[str, dict[str, Any]]] = {  # known here: nothing is downloaded
+    "Wan-AI/Wan2.1-T2V-1.3B-Diffusers": {
+        "model_index.json": {"_class_name": "WanPipeline"},
+        "transformer/config.json": {
+            "_class_name": "WanTransformer3DModel", "patch_size": [1, 2, 2],
+            "num_attention_heads": 12, "attention_head_dim": 128, "in_channels": 16,
+            "out_channels": 16, "text_dim": 4096, "freq_dim": 256, "ffn_dim": 8960,
+            "num_layers": 30, "cross_attn_norm": True, "qk_norm": "rms_norm_across_heads",
+            "eps": 1e-6, "rope_max_seq_len": 1024,
+        },
+        "vae/config.json": {
+            "_class_name": "AutoencoderKLWan", "scale_factor_temporal": 4,
+            "scale_factor_spatial": 8,
+        },
+    }
+}  # fmt: skip
+
+
+
+def known_pipeline(config: Config, folder: Path) -> Config:
+    """`config` with its pipeline's architecture in a folder, where it is one of PIPELINES."""
+    if config.model.pipeline not in PIPELINES:
+        return config
+    for name, content in PIPELINES[config.model.pipeline].items():
+        write_json(folder / "pipeline" / name, content)
+    model = replace(config.model, pipeline=str(folder / "pipeline"), revision=None)
+    return replace(config, model=model)
+
+
+def random_transformer(config: Config) -> Any:
+    """The pipeline's transformer, of its architecture alone, on the default device."""
+    import diffusers
+
+    source = models._located(config.model.pipeline)
+    kind = getattr(diffusers, models._family(source, config.model.revision).TRANSFORMER)
+    settings = kind.load_config(source, subfolder="transformer", revision=config.model.revision)
+    return kind.from_config(settings)
+
+
+def check_room(config: Config) -> int:
+    """The transformer's parameters, if a training of them fits the device."""
+    with torch.device("meta"):
+        count = sum(p.numel() for p in random_transformer(config).parameters())
+    needed, room = BYTES_PER_WEIGHT * count, device_bytes()
+    if needed > room and not config.train.lora_rank:
+        raise UserError(
+            f"training {count / 1e9:.2f} billion parameters needs {needed / 1e9:.0f} GB before "
+            f"any activation, and this device has {room / 1e9:.0f} GB; measure cost on a larger "
+            f"one, or set model.pipeline={config.model.pipeline} to a smaller model"
+        )
+    return count
+
+
+def device_bytes() -> int:
+    if torch.cuda.is_available():
+        return torch.cuda.mem_get_info()[1]
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+
+
+def clips(config: Config, folder: Path) -> Shared:
+    """Random clips, texts and hard negatives of the real sizes, in a cache like the real one."""
+    generator = torch.Generator().manual_seed(0)
+    with torch.device("meta"):
+        transformer = random_transformer(config)
+    shape = generate.latent_shape(config, transformer, models.vae_config(config.model))
+    width = transformer.config.get("text_dim") or transformer.config["caption_channels"]
+    length, dtype = config.model.text_length, getattr(torch, config.model.dtype)
+    count = max(CLIPS, 2 * config.train.batch)
+    store = Store(folder / "store")
+    for i in range(count):
+        store.write({
+            f"x {i}": torch.randn(shape, generator=generator),
+            f"hard {i}": torch.randn(shape, generator=generator),
+            f"text {i}": torch.randn(max(1, length // 4), width, generator=generator).to(dtype),
+        })  # fmt: skip
+    store.refresh()
+
+    def text(prompts: Any) -> Tensor:
+        trimmed = [store[prompt or "text 0"] for prompt in prompts]
+        return torch.stack([F.pad(e, (0, 0, 0, length - len(e))) for e in trimmed])
+
+    return Shared(
+        samples=[Sample(f"{i}", f"text {i}", "", _nothing, _nothing, None) for i in range(count)],
+        latents=lambda indices: torch.stack([store[f"x {i}"] for i in indices]),
+        text=text,
+        pools=macro.exclusion(np.arange(count) % min(config.macro.clusters, count // 2)),
+        hard_prompts=[[f"hard {i}"] for i in range(count)],
+        hard=lambda prompts: torch.stack([store[prompt] for prompt in prompts]),
+    )
+
+
+def _nothing(*arguments: Any) -> Any:
+    raise AssertionError("a stand-in is neither rendered nor perturbed")
