@@ -15,7 +15,7 @@ from direct.errors import UserError
 from .ablations import ABLATIONS, Ablation, Cell, cells
 from .storage import VARIABLE, checked_url
 
-VERBS = ("all", "status", "report", "export", "import", "fsck")
+VERBS = ("all", "gallery", "search", "status", "report", "export", "import", "fsck")
 
 
 def options_of(arguments: Sequence[str] | None, description: str | None = None
@@ -67,10 +67,11 @@ def rows_of(table: Ablation, options: argparse.Namespace) -> Ablation:
 
 def planned_cells(table: Ablation, base: Config, options: argparse.Namespace) -> list[Cell]:
     """The cells that these options ask for."""
-    return cells(rows_of(table, options), base, _seeds(options.seeds) or table.seeds)
+    return cells(rows_of(table, options), base, seeds_of(options) or table.seeds)
 
 
-def _seeds(text: str | None) -> tuple[int, ...] | None:
+def seeds_of(options: argparse.Namespace) -> tuple[int, ...] | None:
+    text = options.seeds
     if text is None:
         return None
     try:

@@ -2,8 +2,10 @@
 
     python -m sweeps.run lambda_hard              # Table S3 on the tiny profile
     python -m sweeps.run lambda_hard --dry-run    # its cells, their state and cost
+    python -m sweeps.run search                   # App. C's greedy search, and TPE, on validation
     python -m sweeps.run status                   # every sweep
     python -m sweeps.run all                      # every sweep that is not done, then the report
+    python -m sweeps.run gallery                  # Figures 1, 5 and S2: clips, by a fixed rule
     python -m sweeps.run report                   # renders tables, claims.md and index.html again
     python -m sweeps.run export FILE              # all results as one archive; import takes it
     python -m sweeps.run fsck                     # checks every result and cached array
@@ -23,7 +25,7 @@ from direct import preempt, trajectory
 from direct.config import Config
 from direct.errors import UserError, command, nearest
 
-from . import launch
+from . import gallery, launch
 from .ablations import ABLATIONS, Ablation, Cell
 from .cell import STAGES, commit, read_json, read_result, timed
 from .estimate import Estimator, words
@@ -49,9 +51,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _report_all(base, options, out, root)
     if options.sweep == "all":
         return _all(base, options, out, root)
-    if options.sweep not in ABLATIONS:
+    if options.sweep == "search":
+        from . import search_report
+
+        return search_report.main(base, options, out, work)
+    if options.sweep not in (*ABLATIONS, "gallery"):
         raise UserError(f"{options.sweep} is not a sweep; {nearest(options.sweep, names())}")
-    table = rows_of(ABLATIONS[options.sweep], options)
+    table = rows_of(ABLATIONS.get(options.sweep, gallery.ABLATION), options)
     planned = planned_cells(table, base, options)
     if options.dry_run:
         print(listing(table, planned, root, workers_of(options, base)))
@@ -102,7 +108,13 @@ def _all(base: Config, options: argparse.Namespace, out: Path, root: Path) -> in
             print(listing(table, planned, root, workers) + "\n")
         else:
             failed |= _run(table, planned, out, base, workers)
-    return failed if options.dry_run else failed | _report_all(base, options, out, root)
+    if options.dry_run:
+        return failed
+    try:
+        _run(gallery.ABLATION, planned_cells(gallery.ABLATION, base, options), out, base, workers)
+    except UserError as error:  # a model of Table 1 diverged: the report goes without clips
+        print(error)
+    return failed | _report_all(base, options, out, root)
 
 
 def _report_all(base: Config, options: argparse.Namespace, out: Path, root: Path) -> int:
@@ -110,6 +122,7 @@ def _report_all(base: Config, options: argparse.Namespace, out: Path, root: Path
 
     Tables share cells, and a shared cell alone makes no table.
     """
+    from . import search_report
     from .report import report
     from .results import read_all
     from .tables import build
@@ -124,7 +137,7 @@ def _report_all(base: Config, options: argparse.Namespace, out: Path, root: Path
     if not shown:
         print(f"no sweep below {root} is complete; run one first, as: lambda_hard")
         return 0
-    for path in report(built, shown, target):
+    for path in report(built, shown, target, search_report.again(base, options, out)):
         print(path)
     return 0
 
@@ -224,8 +237,13 @@ def _report(table: Ablation, planned: list[Cell], out: Path, name: str) -> None:
     from .results import read_all
     from .tables import build, render
 
-    built = build(table, planned, read_all(folder(name, out)))
-    for path in render(built, out / "reports" / name):
+    root, target = folder(name, out), out / "reports" / name
+    if table.name == gallery.ABLATION.name:
+        known = gallery.read(target)
+        paths = gallery.write(gallery.gather(planned, root, out / "cache" / name, known), target)
+    else:
+        paths = render(build(table, planned, read_all(root)), target)
+    for path in paths:
         print(path)
 
 

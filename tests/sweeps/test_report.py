@@ -1,12 +1,15 @@
 """The page of everything: whole, offline, escaped, reachable by keyboard."""
 
+import base64
+import hashlib
 import re
 from html.parser import HTMLParser
 
 import pytest
+from test_gallery import found  # noqa: F401
 from test_tables import BASE, S3, Balanced, results_of
 
-from sweeps import report, tables
+from sweeps import gallery, page, plots, report, tables
 from sweeps.ablations import ABLATIONS, cells
 from sweeps.claims import counts, findings
 
@@ -34,7 +37,7 @@ class Page(HTMLParser):
         self.tags.append(tag)
         self.ids += [found["id"]] if "id" in found else []
         self.links += [v for k, v in attributes if k in ("href", "src", "xlink:href")]
-        if found.get("class") == "scroll" or tag == "figure":
+        if found.get("class") in ("scroll", "plot"):
             self.regions.append(found)
 
 
@@ -52,7 +55,7 @@ def test_the_page_is_whole_and_asks_nothing_of_the_network(written):
     parser, page = Balanced(), Page(text)
     parser.feed(text)
     assert parser.open == []
-    assert all(link.startswith("#") for link in page.links)
+    assert all(link.startswith(("#", "data:")) for link in page.links)
     assert not re.search(r"@import|url\((?!#)|<script|\bon\w+=", text)
     assert "default-src 'none'" in text and 'name="viewport"' in text
     assert "color-scheme: light dark" in text
@@ -62,7 +65,7 @@ def test_every_link_leads_somewhere_and_ids_are_unique(written):
     text = written[2]
     page = Page(text)
     assert len(set(page.ids)) == len(page.ids)
-    used = {link[1:] for link in page.links} | set(re.findall(r"url\(#([^)]+)\)", text))
+    used = {link[1:] for link in page.links if link[0] == "#"} | set(re.findall(r"url\(#([^)]+)\)", text))
     assert used and used <= set(page.ids)
 
 
@@ -87,6 +90,45 @@ def test_an_evil_caption_is_text(written):
     table = written[0]["lambda_hard"]
     evil = "</style><script>alert(1)</script>\x1b[2J"
     table = replace(table, ablation=replace(S3, title=evil), provenance={evil: [{evil: evil}]})
-    text = report.index({"lambda_hard": table}, {"lambda_hard": "<svg></svg>"},
-                        findings(written[0]), evil)
+    text = report.index([table], [page.section_of(table, "<svg></svg>")], findings(written[0]),
+                        evil)
     assert "<script" not in text and "\x1b" not in text
+
+
+def test_clips_of_other_cells_are_left_out(written, found, tmp_path):
+    built = written[0]
+    gallery.write(found, tmp_path)
+    report.report(built, ["lambda_hard"], tmp_path)
+    assert 'id="clips"' not in (tmp_path / "index.html").read_text()
+    table = ABLATIONS["sampling"]
+    own = tables.build(table, cells(table, BASE, (0, 1)), {})
+    report.report(built | {"sampling": own}, ["lambda_hard"], tmp_path)
+    text = (tmp_path / "index.html").read_text()
+    assert 'id="clips"' in text and text.count("<script>") == 1
+    assert all(clip.picture in text for x in found.examples for clip in x.clips)
+    assert len(text) < 3_000_000
+    balanced = Balanced()
+    balanced.feed(text)
+    assert balanced.open == []
+
+
+def test_the_policy_admits_what_the_page_holds_and_nothing_else(written):
+    text = written[2]
+    policy = re.search(r'Content-Security-Policy" content="([^"]*)"', text)[1]
+    style = re.search(r"<style>(.*?)</style>", text, re.S)[1]
+    sha = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    assert f"'sha256-{sha}'" in policy and "script-src" not in policy
+    assert text.count("<style") == 1, "the plots' own sheets are gone"
+    assert set(re.findall(r"https?://[^\"' ]*", text)) <= {
+        "http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"}, "names, not addresses"
+
+
+def test_a_plot_on_the_page_keeps_its_words(written):
+    """Coordinates are shortened, what a reader sees is not; colours follow the scheme."""
+    built = written[0]
+    svg = plots.svg(built["lambda_hard"])
+    drawn = page.drawing(svg, "x", "label")
+    words = [re.findall(r">([^<>]+)</text>", s) for s in (svg, drawn)]
+    assert words[0] == words[1] and "0.005" in words[1]
+    assert len(drawn) < 0.85 * len(svg)
+    assert not re.search("#000000|#ffffff|#0072b2", drawn) and "var(--ours)" in drawn
