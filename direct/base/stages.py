@@ -26,8 +26,9 @@ SEED = 0
 CLIPS = 12_000
 VAE_PLAN = [(5, 8, 1000), (17, 4, 5500)]  # (frames, clips per process, steps)
 VAE_RATE = 5e-3
-DECODER_PLAN = [(17, 4, 6000)]
+DECODER_PLAN = [(17, 4, 9000)]
 DECODER_RATE = 2e-3
+DECODER_MARGIN = 2  # px around objects, where halos would be
 TRANSFORMER: dict[str, Any] = {"steps": 7_500, "batch": 32, "rate": 2.5e-3, "shift": 2.0}
 
 
@@ -58,6 +59,7 @@ def settings() -> dict[str, Any]:
         "vae_rate": VAE_RATE,
         "decoder": DECODER_PLAN,
         "decoder_rate": DECODER_RATE,
+        "decoder_margin": DECODER_MARGIN,
         "transformer": TRANSFORMER,
     }
 
@@ -121,7 +123,7 @@ def train_decoder(work: Path) -> None:
     model = AutoencoderKLWan.from_pretrained(work / "vae")
     model.encoder.requires_grad_(False)
     model.quant_conv.requires_grad_(False)
-    vae.train(model, DECODER_PLAN, DECODER_RATE, SEED + 1, work / "decoder")
+    vae.train(model, DECODER_PLAN, DECODER_RATE, SEED + 1, work / "decoder", DECODER_MARGIN)
 
 
 def train_transformer(work: Path) -> None:

@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from diffusers import AutoencoderKLWan
 from diffusers.models.autoencoders.autoencoder_kl_wan import unpatchify
+from scipy.ndimage import maximum_filter
 from torch import Tensor
 
 from ..files import stable_seed
@@ -73,8 +74,11 @@ def decode(vae: AutoencoderKLWan, z: Tensor) -> Tensor:
     return unpatchify(torch.cat(frames, dim=2), vae.config.patch_size)
 
 
-def windows(seed: int, frames: int, batch: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """Endless batches of video [B, 3, T, H, W] in [-1, 1] and object weights [B, 1, T, H, W]."""
+def windows(seed: int, frames: int, batch: int, margin: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
+    """Endless batches of video [B, 3, T, H, W] in [-1, 1] and object weights [B, 1, T, H, W].
+
+    margin: px around an object that weigh as much as the object.
+    """
     rng = np.random.default_rng(stable_seed("windows", seed, frames))
     block = 0
     while True:
@@ -88,13 +92,20 @@ def windows(seed: int, frames: int, batch: int) -> Iterator[tuple[Tensor, Tensor
                 video = video[first : first + frames].astype(np.float32) / 127.5 - 1
                 empty = stage(clip.shown or clip.record).astype(np.float32) * 2 - 1
                 videos.append(video)
-                weights.append(1 + OBJECT_WEIGHT * (abs(video - empty).max(-1) > 0.1))
+                objects = abs(video - empty).max(-1) > 0.1
+                around = maximum_filter(objects, (1, 2 * margin + 1, 2 * margin + 1))
+                weights.append(1 + OBJECT_WEIGHT * around)
             x = torch.from_numpy(np.stack(videos)).permute(0, 4, 1, 2, 3).contiguous()
             yield x, torch.from_numpy(np.stack(weights)).float()[:, None]
 
 
 def train(
-    vae: AutoencoderKLWan, plan: list[tuple[int, int, int]], rate: float, seed: int, out: Path
+    vae: AutoencoderKLWan,
+    plan: list[tuple[int, int, int]],
+    rate: float,
+    seed: int,
+    out: Path,
+    margin: int = 0,
 ) -> AutoencoderKLWan:
     """Trains through `plan`, stages of (frames, clips per process, steps); returns the average.
 
@@ -105,7 +116,7 @@ def train(
     optimizers = Optimizers(kernels(vae), vae.parameters(), rate)
     total, step, begin = sum(steps for *_, steps in plan), 0, time.monotonic()
     for frames, batch, steps in plan:
-        clips = windows(stable_seed(seed, rank()), frames, batch)
+        clips = windows(stable_seed(seed, rank()), frames, batch, margin)
         for x, weight in itertools.islice(clips, steps):
             cosine = 0.5 * (1 + math.cos(math.pi * step / total))
             loss, y = reconstruction_loss(vae, x, weight)
@@ -134,7 +145,6 @@ def reconstruction_loss(vae: AutoencoderKLWan, x: Tensor, weight: Tensor) -> tup
     y = decode(vae, posterior.sample())
     error = (weight * (y - x) ** 2).mean() + 0.1 * (weight * (y - x).abs()).mean()
     return error + KL_WEIGHT * posterior.kl().mean() / posterior.mean[0].numel(), y
-
 
 
 def kernels(vae: AutoencoderKLWan) -> list[Tensor]:
