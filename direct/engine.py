@@ -246,6 +246,7 @@ def _kept(whole: Any) -> dict[str, Tensor]:
 def _deepspeed() -> Any:
     """DeepSpeed, told to run without a GPU where there is none, and without compiling for it."""
     gpu = torch.cuda.is_available()
+    os.environ.setdefault("LOCAL_RANK", "0")  # it asks for it in a process of its own, too
     if not gpu:
         os.environ.setdefault("DS_ACCELERATOR", "cpu")  # read when it is imported
     try:

@@ -219,7 +219,8 @@ def _reference(config: Config, running: Any) -> Any:
         return lora.reference(running.model)
     base = models.load_transformer(config.model.pipeline, config.model.revision)
     base.requires_grad_(False)
-    base = nn.Module.to(base, running.dtype)  # all of it, as the engine casts the trained one
+    for parameter in base.parameters():  # not the buffers: as the engine casts the trained one
+        parameter.data = parameter.data.to(running.dtype)
     if config.train.compile:
         base.compile()
     return base
