@@ -26,9 +26,16 @@ class Metric:
     scale: float
     decimals: int
     group: str  # the column group of the paper, or "ours"
+    better: int = 1  # 1: higher is better, -1: lower is; 0: neither, and nothing is ranked
+    printed: int | None = None  # decimals of the published number, where they are others
+
+    @property
+    def head(self) -> str:
+        """The title, with its arrow."""
+        return f"{self.title} {('', '↑', '↓')[self.better]}".strip()
 
 
-METRICS = {
+SCORES = {
     "SA": Metric("SA", 100, 2, "VideoPhy (%)"),
     "PC": Metric("PC", 100, 2, "VideoPhy (%)"),
     "AVG": Metric("AVG", 100, 2, "VideoPhy (%)"),
@@ -40,6 +47,23 @@ METRICS = {
     "Penetr": Metric("Penetr.", 1, 2, "WorldModelBench"),
     "Total": Metric("Total", 1, 2, "WorldModelBench"),
 }
+_GRADIENTS, _KERNEL, _PROP = "over all parameters", "the kernel's telemetry", "Prop. 1"
+_COST, _SPLIT = "training cost", "of the seconds"
+MEASURED = {  # of training itself: Tables S4 and S6
+    "cosine": Metric("cosine", 1, 3, _GRADIENTS, 0, printed=2),
+    "deviation": Metric("deviation", 1, 3, _GRADIENTS, 0, printed=2),
+    "telemetry": Metric("cosine in output space", 1, 3, _KERNEL, 0),
+    "correlation": Metric("its r with the cosine", 1, 3, _KERNEL, 0),
+    "a": Metric("a", 1, 4, _PROP, 0),
+    "delta": Metric("|δ|²/n", 1, 3, _PROP, 0),
+    "delta_x": Metric("|δ|²/n without noise", 1, 3, _PROP, 0),
+    "memory_gb": Metric("Mem. (GB)", 1, 4, _COST, -1, printed=2),
+    "seconds_per_iteration": Metric("Time (s/iter)", 1, 4, _COST, -1, printed=2),
+    **{part: Metric(part, 1, 4, _SPLIT, 0)
+       for part in ("data", "forward", "reference", "loss", "backward", "update")},
+}
+METRICS = SCORES | MEASURED
+ALL_ROWS = "all rows"  # of a measuring table: readings of one cell, paired step by step
 
 
 @dataclass(frozen=True)
@@ -51,6 +75,12 @@ class Row:
     part: Fraction = Fraction(1)  # of the training steps: a point along the longer run
     curve: str = ""  # rows of one curve are joined in the plot, `part` on its axis
     profile: str = ""  # the only profile that can run it; elsewhere it has no cells
+    reading: str = ""  # of a measuring table: the row's metrics are the cell's `<reading>.<metric>`
+
+    @property
+    def owner(self) -> str:
+        """What the row's cells are called."""
+        return ALL_ROWS if self.reading else self.label
 
 
 @dataclass(frozen=True)
@@ -68,6 +98,12 @@ class Ablation:
     seeds: tuple[int, ...] = (0, 1, 2)
     extra: bool = False  # ours: run by name, and by `all` with --extra
     margin: float | None = None  # printed units: rows closer than this to the baseline are alike
+    unit: str = "prompts"  # what a number is the mean over; a measuring table: of training
+
+    @property
+    def measured(self) -> bool:
+        """Whether the rows are readings of training itself, not scores of clips."""
+        return self.unit != "prompts"
 
     @property
     def place(self) -> str:
@@ -161,7 +197,7 @@ _ALL = (
         baseline="+ SFT",
         contrasts=_tests(("Zero-shot", "+ Random negatives (ΔFM)", "+ MaNS", "+ MiNS",
                           "+ MaNS + MiNS", "+ SFT + MaNS + MiNS (DiReCT)")),
-        metrics=tuple(METRICS),
+        metrics=tuple(SCORES),
     ),
     Ablation(
         name="lambda_anc",
@@ -225,6 +261,47 @@ _ALL = (
         axis="macro.clusters",
     ),
     Ablation(
+        name="cost",
+        table="S4",
+        title="Training cost per iteration",
+        header="Method",
+        common={"measure.kind": "cost"},
+        rows=(
+            Row("SFT", {}, reading="sft"),
+            Row("DiReCT", {}, reading="direct"),
+            Row("flow matching alone", {}, reference=True, reading="fm"),
+        ),
+        baseline="SFT",
+        contrasts=(("DiReCT", "memory_gb"), ("DiReCT", "seconds_per_iteration")),
+        metrics=("memory_gb", "seconds_per_iteration", "data", "forward", "reference", "loss",
+                 "backward", "update"),
+        seeds=(0,),
+        unit="blocks",
+    ),
+    Ablation(
+        name="alignment",
+        table="S6",
+        title="Alignment of the flow-matching and the contrastive gradient (cosine)",
+        header="Method",
+        common={"measure.kind": "alignment"},
+        rows=(
+            Row("ΔFM (random neg.)", {}, reading="random"),
+            Row("DiReCT-MaNS (ours)", {}, reading="mans"),
+            Row("MiNS", {}, reference=True, reading="mins"),
+            # Another noise: its cosines are no more nor less aligned, they are of something else.
+            Row("MaNS, marginal noise (not comparable)", {}, reference=True,
+                reading="mans_marginal", against="MaNS, marginal noise (not comparable)"),
+            Row("same cluster", {}, reference=True, reading="same", against="other cluster"),
+            Row("other cluster", {}, reference=True, reading="other", against="other cluster"),
+            Row("hard", {}, reference=True, reading="hard", against="other cluster"),
+        ),
+        baseline="ΔFM (random neg.)",
+        contrasts=(("DiReCT-MaNS (ours)", "cosine"), ("DiReCT-MaNS (ours)", "deviation"),
+                   ("same cluster", "a"), ("hard", "a")),
+        metrics=("cosine", "deviation", "telemetry", "correlation", "a", "delta", "delta_x"),
+        unit="steps",
+    ),
+    Ablation(
         name="dynamics",
         table="Figure 6",
         title="Scores along training: SFT and DiReCT, from the base model",
@@ -249,7 +326,7 @@ _ALL = (
         ),
         baseline="Wan 2.1-T2V (base)",
         contrasts=_tests(("DiReCT (ours)",), ("SA", "PC", "Total")),
-        metrics=tuple(METRICS),
+        metrics=tuple(SCORES),
     ),
     Ablation(
         name="beyond",
@@ -282,7 +359,7 @@ def cells(table: Ablation, base: Config, seeds: Sequence[int]) -> list[Cell]:
             steps = base.train.steps and max(1, round(row.part * base.train.steps))
             values = {"train.steps": steps, "seed": seed}
             config = with_values(base, {**values, **table.common, **row.values})
-            cell = Cell(row.label, canonical(config))
+            cell = Cell(row.owner, canonical(config))
             found.setdefault((cell.row, cell.id), cell)
     return list(found.values())
 
@@ -293,6 +370,9 @@ def canonical(config: Config) -> Config:
     So cells that must give the same numbers are one cell, and one run, in all tables.
     """
     default = PROFILES[config.profile]()
+    if config.measure.kind != "scores":
+        return _measuring(config, default)
+    config = replace(config, measure=default.measure)
     if config.train.steps == 0:  # the base model: nothing is drawn, weighed or rendered
         train = replace(default.train, steps=0)
         return replace(config, seed=0, train=train, loss=default.loss, macro=default.macro,
@@ -307,3 +387,16 @@ def canonical(config: Config) -> Config:
         loss = replace(config.loss, negative_noise=default.loss.negative_noise)
         config = replace(config, loss=loss)
     return config
+
+
+def _measuring(config: Config, default: Config) -> Config:
+    """Nothing is generated or judged, and training is as long as the measurement."""
+    train = replace(config.train, steps=default.train.steps)
+    config = replace(config, train=train, sample=default.sample, evaluate=default.evaluate)
+    measure = config.measure
+    if measure.kind == "alignment":  # both noises are measured
+        loss = replace(config.loss, negative_noise=default.loss.negative_noise)
+        return replace(config, loss=loss,
+                       measure=replace(measure, iterations=default.measure.iterations))
+    return replace(config, data=default.data, micro=default.micro, hard_sample=default.hard_sample,
+                   measure=replace(measure, steps=default.measure.steps))

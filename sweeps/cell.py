@@ -41,6 +41,12 @@ def execute(config: Config, cache: Path, run: Path, progress: Progress) -> list[
     import torch
 
     torch.set_num_threads(config.threads)  # sums depend on it: part of the cell
+    if config.measure.kind != "scores":
+        from direct import alignment, cost
+
+        with timed(run, "train"):
+            measure = (alignment if config.measure.kind == "alignment" else cost).measure
+            return measure(config, cache=cache, run=run, progress=progress)
     from direct.evaluate import judge
     from direct.generate import generate
     from direct.negatives import facts as negatives
@@ -77,6 +83,9 @@ def run_cell(config: Config, cache: Path, run: Path, progress: Progress,
         result |= {"status": "diverged", "reason": str(error), "prompts": [], "scores": {}}
     if negatives := read_json(run / "negatives.json"):
         result["negatives"] = negatives
+    if details := read_json(run / "details.json"):  # of a measurement, beside its scores
+        result["provenance"] |= details.pop("provenance")
+        result |= details
     result["checksum"] = digest(result, 64)
     if not holds():
         return None

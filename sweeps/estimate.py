@@ -89,7 +89,12 @@ class Estimator:
 
 
 def _units(config: Config) -> dict[str, int]:
-    """How much each stage has to do: steps, clips, clips."""
+    """How much each stage has to do: steps, clips, clips. A measured step is several."""
+    if config.measure.kind != "scores":
+        steps = 4 * config.measure.steps  # a backward pass for every gradient
+        if config.measure.kind == "cost":
+            steps = 3 * config.measure.iterations
+        return {"train": steps, "generate": 0, "judge": 0}
     prompts = config.evaluate.prompts
     return {"train": config.train.steps, "generate": prompts, "judge": prompts}
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from direct.config import PROFILES
 
-from . import beyond, paper
+from . import beyond, measured, paper
 from .ablations import METRICS
 from .progress import plain
 from .tables import Line, Table, Value
@@ -46,13 +46,13 @@ def blocks(table: Table) -> list[Block]:
     """The scores beside the published values, and the differences to the baseline."""
     ablation = table.ablation
     published = [m for m in ablation.metrics if any(m in x for x in ablation.published.values())]
-    head = [("", ablation.header), ("", "seeds × prompts")]
+    head = [("", ablation.header), ("", f"seeds × {ablation.unit}")]
     sizes = paper.PARAMETERS if ablation.table == "2" else {}
     scores = Block(
-        "Scores",
-        head + [(_group(table, m), f"{METRICS[m].title} ↑") for m in ablation.metrics]
+        "Measurements" if ablation.measured else "Scores",
+        head + [(_group(table, m), METRICS[m].head) for m in ablation.metrics]
         + [(paper.SCALE, "parameters")] * bool(sizes)
-        + [(f"{paper.SCALE}: {METRICS[m].group}", f"{METRICS[m].title} ↑") for m in published],
+        + [(f"{paper.SCALE}: {METRICS[m].group}", METRICS[m].head) for m in published],
         [[Entry(_label(line)), Entry(_size(line)),
           *[_score(line.values.get(m), m) for m in ablation.metrics],
           *[Entry(sizes.get(line.row.label, ABSENT))] * bool(sizes),
@@ -112,15 +112,16 @@ def caption(table: Table) -> str:
     value = max(values, key=lambda value: value.mean.seeds, default=None)
     again = f"{ablation.place} of the paper, run again: " * (not ablation.extra)
     parts = [f"{again}{ablation.title}.",
+             measured.source(table) if ablation.measured else
              f"Our scores ({table.judge}) and the published ones ({paper.SCALE}) come from "
              "different models, judges and scales: compare rows, not scales."
              if ablation.published else f"Scores: {table.judge}; the paper prints none."]
     if value:
         random = value.mean.seeds_random
         parts += [f"n = {value.mean.seeds} training seed{'s' if random else ''} × "
-                  f"{value.mean.prompts} prompts.",
-                  "± and [ ] are 95 % t intervals over crossed prompts and "
-                  + ("random seeds." if random else "this one seed (fixed): over prompts only.")]
+                  f"{value.mean.prompts} {ablation.unit}.",
+                  f"± and [ ] are 95 % t intervals over crossed {ablation.unit} and " +
+                  ("random seeds." if random else f"this one seed (fixed): over {ablation.unit}.")]
     if table.detectable is not None:
         points = METRICS["PC"].scale * table.detectable
         parts.append(f"Minimum detectable paired PC difference: {points:.2f} points (80 % power, "
@@ -136,7 +137,8 @@ def caption(table: Table) -> str:
 def notes(table: Table) -> list[str]:
     """The legend, and what went wrong."""
     found = ["Bold: best. Underlined: second. ≈: not separable from the best (the 95 % interval of "
-             "the paired difference from it holds 0).",
+             "the paired difference from it holds 0)."
+             if any(METRICS[m].better for m in table.ablation.metrics) else "Nothing is ranked.",
              "p: two-sided, Holm-adjusted over the contrasts that were declared before the run; "
              "differences without p were not declared."]
     seeds = [value.mean.seeds for line in table.lines for value in line.values.values()]
@@ -144,7 +146,7 @@ def notes(table: Table) -> list[str]:
         found.append("The variance over seeds is pooled over the table's trained rows, never below "
                      "the contrast's own, and critical values are Cochran and Cox's: in simulation "
                      "the intervals and Holm's test hold what they promise (docs/coverage.md).")
-    found = beyond.words(table) + found
+    found = beyond.words(table) + measured.notes(table) + found
     if _shows_negatives(table):
         found.append("The negatives: Σ p_k² is the share of uniform draws that leaving out the own "
                      "cluster changes; with laws excluded more change. Distances are Euclidean, "
@@ -171,6 +173,8 @@ def notes(table: Table) -> list[str]:
 
 
 def _group(table: Table, metric: str) -> str:
+    if table.ablation.measured:
+        return METRICS[metric].group
     unit = " (%)" if METRICS[metric].scale == 100 else ""
     if table.config.evaluate.judge == "world":
         return f"{table.judge}{unit}"
@@ -221,7 +225,9 @@ def _p(p: float) -> str:
 
 def _printed(value: float | None, metric: str) -> Entry:
     """A published number, as printed: never scaled."""
-    return Entry(ABSENT if value is None else f"{value:.{METRICS[metric].decimals}f}")
+    show = METRICS[metric]
+    decimals = show.decimals if show.printed is None else show.printed
+    return Entry(ABSENT if value is None else f"{value:.{decimals}f}")
 
 
 def runs(columns: list[tuple[str, str]]) -> list[tuple[str, int]]:

@@ -63,7 +63,7 @@ def _default_words(config: Config) -> str:
 
 def _hard_negatives(config: Config) -> list[str]:
     """The cost of rendering hard negatives where it dwarfs everything else."""
-    if config.profile not in HARD_NEGATIVE_SECONDS:
+    if config.profile not in HARD_NEGATIVE_SECONDS or config.measure.kind == "cost":
         return []
     count = config.data.clips * config.micro.keep
     hours = count * HARD_NEGATIVE_SECONDS[config.profile] / 3600

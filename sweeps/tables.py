@@ -16,7 +16,7 @@ from direct.config import Config
 from direct.errors import UserError
 from direct.files import write_text
 
-from . import stats
+from . import readings, stats
 from .ablations import METRICS, Ablation, Cell, Row
 from .results import frame
 from .stats import Array, Estimate, Pool
@@ -71,10 +71,13 @@ class Table:
     pools: dict[str, Pool | None]  # variance over seeds, by metric
     detectable: float | None  # smallest paired PC difference, judge's units
     provenance: dict[str, Any]
+    samples: tuple[dict[str, Any], ...] = ()  # of a measuring table, by cell (see direct.alignment)
 
     @property
     def judge(self) -> str:
         """Whose scores these are: never to be mistaken for the paper's."""
+        if self.ablation.measured:
+            return f"measured, {self.config.profile}"
         return f"{JUDGES[self.config.evaluate.judge]}, {self.config.profile}"
 
     @property
@@ -84,11 +87,11 @@ class Table:
 
 def render(table: Table, folder: Path) -> list[Path]:
     """Writes `folder/table_x.{md,tex,csv,html,svg,json}`."""
-    from . import plots
+    from . import measured_plots, plots
     from .page import html
     from .render import csv, latex, markdown, provenance
 
-    svg = plots.svg(table)
+    svg = (measured_plots if table.ablation.measured else plots).svg(table)
     written = {"md": markdown(table), "tex": latex(table), "csv": csv(table), "svg": svg,
                "html": html(table, svg), "json": provenance(table)}
     paths = []
@@ -103,7 +106,7 @@ def build(ablation: Ablation, cells: list[Cell], results: dict[str, dict[str, An
     ids = {cell.id for cell in cells}
     own = {name: result for name, result in results.items() if name in ids}
     wide = _wide(frame(own))
-    lines = [_line(row, [c for c in cells if c.row == row.label], own) for row in ablation.rows]
+    lines = [_line(row, [c for c in cells if c.row == row.owner], own) for row in ablation.rows]
     scores = {line.row.label: _scores(line, ablation, wide) for line in lines}
     baseline = scores.get(ablation.baseline, {})
     pools = {metric: _pool(own, [by.get(metric) for by in scores.values()])
@@ -119,6 +122,7 @@ def build(ablation: Ablation, cells: list[Cell], results: dict[str, dict[str, An
         ablation, cells[0].config,
         tuple(replace(x, values=values[x.row.label]) for x in lines),
         pools, _detectable(ablation, values), _provenance(own),
+        tuple(own[name]["samples"] for name in sorted(own) if "samples" in own[name]),
     )
 
 
@@ -148,10 +152,10 @@ def _scores(line: Line, ablation: Ablation, wide: dict[tuple[str, str], Array]
     if not done:
         return {}
     seeds = tuple(cell.config.seed for cell in done)
-    return {
-        metric: Scores(np.stack([wide[cell.id, metric] for cell in done]), seeds, line.seedless)
-        for metric in ablation.metrics if (done[0].id, metric) in wide
-    }
+    found = {metric: [readings.column(wide, cell.id, line.row, metric) for cell in done]
+             for metric in ablation.metrics}
+    return {metric: Scores(np.stack([c for c in columns if c is not None]), seeds, line.seedless)
+            for metric, columns in found.items() if columns[0] is not None}
 
 
 def paired(a: Scores, b: Scores) -> Array | None:
@@ -218,11 +222,13 @@ def _ranked(ablation: Ablation, values: Values, diverged: set[str],
         column = {label: by[metric] for label, by in values.items()
                   if metric in by and label not in diverged}
         show = METRICS[metric]
+        if not show.better:
+            continue
         printed = {k: round(show.scale * v.mean.mean, show.decimals) for k, v in column.items()}
-        levels = sorted(set(printed.values()), reverse=True)
+        levels = sorted(set(printed.values()), reverse=show.better > 0)
         if len(levels) < 2:
             continue
-        top = max(column, key=lambda label: column[label].mean.mean)
+        top = max(column, key=lambda label: show.better * column[label].mean.mean)
         for label, value in column.items():
             values[label][metric] = replace(
                 value, best=printed[label] == levels[0], second=printed[label] == levels[1],
