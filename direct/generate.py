@@ -97,8 +97,10 @@ def generate(config: Config, *, cache: Path, run: Path, progress: Progress | Non
     path = Path(run) / "samples.safetensors"
     if load_arrays(path) is not None:
         return path
+    from .evaluate import captions  # the room that calls this one
+
     torch.set_num_threads(config.threads)
-    prompts = [item.prompt for item in source.evaluation(config)]
+    prompts = captions.prompts(config, [item.prompt for item in source.evaluation(config)])
     names = [item.id for item in source.evaluation(config)]
     text = texts(config, cache, [*prompts, config.sample.negative_prompt], progress)
     transformer = _transformer(config, Path(run))

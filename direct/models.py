@@ -49,7 +49,7 @@ def load_pipeline(
     import diffusers
 
     source = _source(name)
-    with _one_sentence(source):
+    with one_sentence(source):
         kind = getattr(diffusers, _family(source, revision).PIPELINE)
         pipeline = kind.from_pretrained(
             source,
@@ -73,7 +73,7 @@ def load_transformer(
 
     source = _source(str(name))
     own_folder = (Path(source) / "config.json").exists()
-    with _one_sentence(source):
+    with one_sentence(source):
         kind = getattr(diffusers, _family(source, revision).TRANSFORMER)
         transformer = kind.from_pretrained(
             source,
@@ -91,7 +91,7 @@ def vae_config(model: Model) -> dict[str, Any]:
     import diffusers
 
     source = _located(model.pipeline)
-    with _one_sentence(source):
+    with one_sentence(source):
         kind = getattr(diffusers, _family(source, model.revision).VAE)
         return kind.load_config(source, subfolder="vae", revision=model.revision)
 
@@ -100,7 +100,7 @@ def vae_config(model: Model) -> dict[str, Any]:
 def velocity(model: Model) -> Callable[..., Tensor]:
     """v(forward, x_t [B, C, T, H, W], t [B] in [0, 1], text [B, L, D]) of the model's family."""
     source = _located(model.pipeline)
-    with _one_sentence(source):
+    with one_sentence(source):
         family = _family(source, model.revision)
     return family.velocity(model, vae_config(model))
 
@@ -291,7 +291,7 @@ def _check_complete(module: torch.nn.Module, source: str) -> None:
 
 
 @contextlib.contextmanager
-def _one_sentence(source: str) -> Iterator[None]:
+def one_sentence(source: str) -> Iterator[None]:
     """Turns the many ways in which loading fails into one `UserError`."""
     from diffusers.utils import logging as diffusers_logging
     from safetensors import SafetensorError

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -40,7 +40,14 @@ def training(config: Config, cache: Path) -> list[Sample]:
 
 
 def pinned(config: Config, cache: Path) -> Config:
-    """`config` with data.content naming the curated clips in `cache`, so that cells name them."""
+    """`config` with data.content naming the curated clips in `cache`, so that cells name them;
+    and evaluate.content the up-sampled captions, where clips are generated from them.
+    """
+    if config.evaluate.captions != "short":
+        from ..evaluate import captions
+
+        found = captions.content(config)
+        config = replace(config, evaluate=replace(config.evaluate, content=found))
     if config.data.source != "cache":
         return config
     from . import curated

@@ -1,0 +1,119 @@
+"""Table 2's peers: clips by other models' own diffusers pipelines, with those pipelines' defaults.
+
+    python -m direct.peers cogvideox-5b --judge videophy --folder F
+    python -m direct.evaluate videophy --folder F
+
+Size, length, steps and guidance are what the pipeline's `__call__` has as its defaults. A clip's
+noise is a function of (seed, prompt id). The same command goes on where it was stopped.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from . import evaluate, models
+from .data.video import write_video
+from .errors import UserError, command
+from .evaluate import captions
+from .evaluate.rater import Prompt, video_path
+from .files import stable_seed
+
+
+@dataclass(frozen=True)
+class Peer:
+    """A model: its pipeline's class, its weights, and what its authors run it with."""
+
+    pipeline: str
+    repository: str
+    fps: int  # that its card or pipeline exports at
+    dtype: torch.dtype = torch.bfloat16
+    vae: torch.dtype = torch.bfloat16
+
+
+PEERS = {
+    "cogvideox-2b": Peer(
+        "CogVideoXPipeline", "THUDM/CogVideoX-2b", 8, torch.float16, torch.float16
+    ),
+    "cogvideox-5b": Peer("CogVideoXPipeline", "THUDM/CogVideoX-5b", 8),
+    "ltx-video": Peer("LTXPipeline", "Lightricks/LTX-Video", 25),
+    "allegro": Peer("AllegroPipeline", "rhymes-ai/Allegro", 15, vae=torch.float32),
+    "mochi": Peer("MochiPipeline", "genmo/mochi-1-preview", 30),
+    "wan2.1-t2v-1.3b": Peer(
+        "WanPipeline", "Wan-AI/Wan2.1-T2V-1.3B-Diffusers", 16, vae=torch.float32
+    ),
+    "wan2.1-t2v-14b": Peer(
+        "WanPipeline", "Wan-AI/Wan2.1-T2V-14B-Diffusers", 16, vae=torch.float32
+    ),
+}
+
+
+def load(peer: Peer, source: str | None = None) -> Any:
+    """The peer's pipeline from its repository or a folder; from safetensors alone."""
+    import diffusers
+
+    source = source or peer.repository
+    with models.one_sentence(source):
+        pipeline = getattr(diffusers, peer.pipeline).from_pretrained(
+            source, dtype={"vae": peer.vae, "default": peer.dtype}, use_safetensors=True
+        )
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline.to(models.device())
+
+
+def render(pipeline: Any, prompt: str, seed: int, **settings: Any) -> np.ndarray:
+    """One clip, uint8 [T, H, W, 3]. settings: of the pipeline's call, in place of its defaults."""
+    generator = torch.Generator().manual_seed(seed)
+    frames = pipeline(prompt=prompt, generator=generator, output_type="np", **settings).frames[0]
+    frames = np.asarray(frames)
+    if not np.isfinite(frames).all():
+        raise UserError(f"the model gave a picture that is not finite for {prompt[:60]!r}")
+    return (frames * 255).round().clip(0, 255).astype(np.uint8)
+
+
+def write(
+    pipeline: Any, peer: Peer, prompts: Sequence[Prompt], folder: Path, seed: int = 0,
+    longer: dict[str, str] | None = None, **settings: Any,
+) -> None:  # fmt: skip
+    """`folder/videos/<prompt>.mp4` of each prompt that has none yet."""
+    for done, prompt in enumerate(prompts, 1):
+        path = video_path(folder, prompt)
+        if not path.is_file():
+            text = captions.longer_of(longer, prompt.caption)
+            clip = render(pipeline, text, stable_seed(seed, prompt.id), **settings)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_video(path, clip, peer.fps)
+        print(f"\r{done}/{len(prompts)} clips", end="", file=sys.stderr, flush=True)
+    print(file=sys.stderr)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        prog="python -m direct.peers",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("peer", choices=sorted(PEERS))
+    parser.add_argument("--judge", choices=sorted(evaluate.RATERS), required=True)
+    parser.add_argument("--folder", type=Path, required=True, help="for videos/<prompt id>.mp4")
+    parser.add_argument("--prompts", type=Path, help="default: the benchmark's own")
+    parser.add_argument("--captions", type=Path, help="JSON {caption: up-sampled caption}")
+    parser.add_argument("--weights", help="a folder, in place of the hub's repository")
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+    peer = PEERS[options.peer]
+    prompts = evaluate.RATERS[options.judge].prompts(options.prompts)
+    longer = captions.read(options.captions) if options.captions else None
+    pipeline = load(peer, options.weights)
+    write(pipeline, peer, prompts, options.folder, options.seed, longer)
+
+
+if __name__ == "__main__":
+    command(main)
