@@ -39,11 +39,10 @@ def want(configs: Iterable[Config], cache: Path) -> None:
         if config.train.steps and config.measure.kind == "scores":
             runs.setdefault(name(config), {})[identity(config)] = config.train.steps
     for run, cells in runs.items():
-        if len(cells) > 1:
-            folder = _folder(cache, run)
+        folder = _folder(cache, run)
+        for step in sorted(cells.values())[:-1]:  # from the last point nothing goes on
             folder.mkdir(parents=True, exist_ok=True)
-            for step in cells.values():
-                (folder / f"wanted-{step:08d}").touch()
+            (folder / f"wanted-{step:08d}").touch()
 
 
 def wanted(config: Config, cache: Path) -> set[int]:
