@@ -128,21 +128,26 @@ def _remove_stale_lock(lock: Path) -> str | None:
 def checked_url(url: str) -> str:
     """`url` as SQLAlchemy takes it; a `UserError` unless it names a PostgreSQL server."""
     scheme, _, rest = url.partition("://")
-    try:
-        port_is_a_number = urlsplit(url).port is not False
-    except ValueError:
-        port_is_a_number = False
-    if not rest or not port_is_a_number or scheme not in ("postgresql", "postgres"):
+    if not rest or not _port_is_a_number(url) or scheme not in ("postgresql", "postgres"):
         raise UserError(f"--storage {shown(url)} is not a PostgreSQL URL; write "
                         "postgresql://user@host/database, or leave it out for a journal file")
     return f"postgresql+psycopg://{rest}"
+
+
+def _port_is_a_number(url: str) -> bool:
+    try:
+        urlsplit(url).port  # noqa: B018
+    except ValueError:
+        return False
+    return True
 
 
 def shown(url: str) -> str:
     """`url` for people and logs: without its password, and without options, which may hold one."""
     parts = urlsplit(url)
     user, at, host = parts.netloc.rpartition("@")
-    return f"{parts.scheme}://{user.partition(':')[0]}{at}{host}{parts.path}"
+    scheme = f"{parts.scheme}://" if parts.scheme else ""
+    return f"{scheme}{user.partition(':')[0]}{at}{host}{parts.path}"
 
 
 def has_password(url: str) -> bool:

@@ -1,0 +1,98 @@
+"""A real PostgreSQL server of a test's own, on a free port of this machine, gone with the test."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import shutil
+import socket
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+
+@dataclass
+class Server:
+    bin: Path
+    data: Path
+    port: int
+    user: str | None  # PostgreSQL refuses to run as root
+
+    @property
+    def url(self) -> str:
+        return f"postgresql://postgres@127.0.0.1:{self.port}/postgres"
+
+    def start(self) -> None:
+        # Small and without fsync: nothing here outlives the test.
+        options = (f"-p {self.port} -c listen_addresses=127.0.0.1 -c fsync=off "
+                   f"-c unix_socket_directories={self.data} -c shared_buffers=16MB")
+        self._run("pg_ctl", "start", "-w", "-t", "120", "-l", str(self.data / "log"), "-o", options)
+
+    def stop(self) -> None:
+        self._run("pg_ctl", "stop", "-w", "-m", "immediate")
+
+    def create(self) -> None:
+        self._run("initdb", "--auth=trust", "--username=postgres", "--no-sync", "--no-locale",
+                  "--encoding=UTF8")
+
+    def _run(self, program: str, *arguments: str) -> None:
+        account = {"user": self.user, "group": self.user, "extra_groups": []} if self.user else {}
+        subprocess.run([str(self.bin / program), *arguments], check=True, cwd="/", timeout=180,
+                       env=os.environ | {"PGDATA": str(self.data)}, stdin=subprocess.DEVNULL,
+                       stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, **account)
+
+
+def missing() -> str | None:
+    """Why no server can be started here; `None` if it can."""
+    if _bin() is None:
+        return "no PostgreSQL server is installed (Debian: apt-get install postgresql)"
+    if os.getuid() == 0 and _account() is None:
+        return "PostgreSQL does not run as root, and there is no user postgres"
+    try:
+        import psycopg  # noqa: F401
+    except ImportError:
+        return "psycopg is not installed"
+    return None
+
+
+@contextmanager
+def server() -> Iterator[Server]:
+    """A running server with an empty database."""
+    binaries = _bin()
+    assert binaries, missing()
+    folder = Path(tempfile.mkdtemp(prefix="postgres-"))  # pytest's own folders are for root alone
+    user = _account() if os.getuid() == 0 else None
+    if user:
+        shutil.chown(folder, user, user)
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    made = Server(binaries, folder / "data", port, user)
+    try:
+        made.create()
+        made.start()
+        yield made
+    finally:
+        with suppress(subprocess.SubprocessError):
+            made.stop()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _bin() -> Path | None:
+    places = [Path(p).resolve().parent for p in [shutil.which("initdb")] if p]
+    places += sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
+    return next((p for p in places if (p / "initdb").exists() and (p / "pg_ctl").exists()), None)
+
+
+def _account() -> str | None:
+    with suppress(KeyError):
+        return pwd.getpwnam("postgres").pw_name
+    return None
+
+
+needed = pytest.mark.skipif(missing() is not None, reason=missing() or "")
