@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from direct.config import profile, with_values
-from direct.data import source
+from direct.data import cache, source
 from direct.data.cache import Store, cached_json, lock
 from direct.errors import UserError
 
@@ -39,6 +39,7 @@ def test_damaged_shard_is_absent_and_the_others_stay(tmp_path, capsys, fault):
     if fault == "no checksum":
         shard.with_name(shard.name + ".sha256").unlink()
     shard.write_bytes(data[: -1 if fault == "cut" else None])
+    os.utime(shard, ns=(1, 1))  # a clock may be too coarse to tell this write from the first
     store = Store(tmp_path)
     assert store.missing(["a", "b"]) == ["a"]
     if fault != "no checksum":
@@ -131,3 +132,61 @@ def test_what_is_not_here_is_refused_by_name(tmp_path):
         source.training(paper, tmp_path)
     with pytest.raises(UserError, match=r"evaluate.judge=videophy"):
         source.judge(paper)
+
+
+def flip(path, keep_times):
+    """One bit of the shard's last byte, as a disk would flip it: without a new time."""
+    status = path.stat()
+    data = path.read_bytes()
+    path.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+    if keep_times:
+        os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+
+def test_a_bit_flipped_on_the_disk_is_found_when_it_is_read(tmp_path, capsys):
+    Store(tmp_path).write({"a": torch.zeros(4), "b": torch.ones(4).bfloat16()})
+    (shard,) = tmp_path.glob("*.safetensors")
+    flip(shard, keep_times=True)
+    store = Store(tmp_path)
+    last = next(key for key in "ab" if not _whole(store, key))
+    assert shard.name in capsys.readouterr().out and store.missing("ab") == ["a", "b"]
+    assert last in "ab" and not shard.exists()
+
+
+def _whole(store, key):
+    try:
+        store[key]
+    except UserError as error:
+        assert "is damaged at" in str(error)
+        return False
+    return True
+
+
+def test_shards_are_hashed_again_only_when_something_touched_them(tmp_path, monkeypatch):
+    Store(tmp_path).write({"a": torch.ones(2)})
+    (shard,) = tmp_path.glob("*.safetensors")
+    hashed = []
+    monkeypatch.setattr(cache, "read_checked", lambda path: hashed.append(path) or b"whole")
+    assert Store(tmp_path)["a"].tolist() == [1, 1] and hashed == []
+    os.utime(shard, ns=(1, 1))  # as after a copy
+    assert Store(tmp_path).missing(["a"]) == [] and hashed == [shard]
+    assert Store(tmp_path).missing(["a"]) == [] and hashed == [shard]
+
+
+def test_verify_hashes_everything_and_sets_the_damaged_aside(tmp_path):
+    store = Store(tmp_path)
+    store.write({"a": torch.zeros(4)})
+    (bad,) = tmp_path.glob("*.safetensors")
+    store.write({"b": torch.zeros(4)})
+    assert store.verify() == []
+    flip(bad, keep_times=True)
+    assert store.verify() == [bad] and Store(tmp_path).missing("ab") == ["a"]
+
+
+def test_more_shards_than_are_held_open(tmp_path, monkeypatch):
+    monkeypatch.setattr(cache, "OPEN", 2)
+    for n in range(5):
+        Store(tmp_path).write({str(n): torch.tensor([n])})
+    store = Store(tmp_path)
+    for n in (0, 1, 2, 3, 4, 0, 4, 2):
+        assert int(store[str(n)]) == n and len(store._open) <= 2

@@ -1,0 +1,98 @@
+"""Filling a store: shared by processes, resumed, never twice; what cannot be made is named."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import time
+
+import pytest
+import torch
+
+from direct.data import fill
+from direct.data.cache import Store
+from direct.errors import UserError
+
+WANTED = {f"{n:02}": n for n in range(10)}
+
+
+def squares(items):
+    return [torch.tensor([item**2]) for item in items]
+
+
+def slow(folder, items):
+    for item in items:
+        with open(folder / "made", "a") as handle:
+            handle.write(f"{item}\n")
+    time.sleep(0.05)
+    return squares(items)
+
+
+def share(folder, wanted):
+    fill.POLL_SECONDS = 0.05
+    store = Store(folder / "store")
+    fill.fill(store, wanted, lambda items: slow(folder, items), 2, "test")
+    assert not store.missing(wanted)
+
+
+def held(store):
+    return {key: int(store[key]) for key in WANTED}
+
+
+def test_machines_that_run_the_same_command_make_each_item_once(tmp_path):
+    context = multiprocessing.get_context("fork")
+    others = [context.Process(target=share, args=(tmp_path, WANTED)) for _ in range(3)]
+    for process in others:
+        process.start()
+    for process in others:
+        process.join()
+        assert process.exitcode == 0
+    made = (tmp_path / "made").read_text().split()
+    assert sorted(map(int, made)) == sorted(WANTED.values())
+    assert held(Store(tmp_path / "store")) == {key: n**2 for key, n in WANTED.items()}
+    assert not list((tmp_path / "store").glob(".*.plan"))
+
+
+def test_a_killed_machine_loses_the_shard_in_progress_alone(tmp_path):
+    def dying(items):
+        if 4 in items:
+            os._exit(9)
+        return squares(items)
+
+    def work():
+        fill.fill(Store(tmp_path), WANTED, dying, 2, "test")
+
+    process = multiprocessing.get_context("fork").Process(target=work)
+    process.start()
+    process.join()
+    store = Store(tmp_path)
+    assert process.exitcode == 9 and store.missing(WANTED) == [f"{n:02}" for n in range(4, 10)]
+    asked, seen = [], []
+
+    def make(items):
+        asked.extend(items)
+        return squares(items)
+
+    fill.fill(store, WANTED, make, 2, "test", lambda *said: seen.append(said))
+    assert sorted(asked) == [4, 5, 6, 7, 8, 9] and seen[-1] == ("test", 10, 10)
+    assert held(store) == {key: n**2 for key, n in WANTED.items()}
+
+
+def test_what_cannot_be_made_is_named_and_the_rest_is_kept(tmp_path):
+    def make(items):
+        return [f"clip {n} is cut" if n in (3, 8) else torch.tensor([n]) for n in items]
+
+    store = Store(tmp_path)
+    with pytest.raises(UserError, match=r"test: 2 of 10 could not be made.*clip 3 is cut"):
+        fill.fill(store, WANTED, make, 4, "test")
+    assert store.missing(WANTED) == ["03", "08"]
+    fill.fill(store, WANTED, squares, 4, "test")  # mended
+    assert not store.missing(WANTED) and int(store["03"]) == 9 and int(store["04"]) == 4
+
+
+def test_a_plan_left_by_a_kill_at_its_very_end_does_not_hide_what_is_missing(tmp_path):
+    store = Store(tmp_path)
+    path, shards = fill._plan(store, WANTED, 4)
+    path.write_text("#" * len(shards) + path.read_text()[len(shards) :])
+    fill.fill(store, WANTED, squares, 4, "test")
+    assert not store.missing(WANTED)
