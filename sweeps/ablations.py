@@ -161,9 +161,9 @@ PARTS = {  # of the training steps; a fifth and a third: 3,000 and 5,000 of the 
     "fifth": Fraction(1, 5), "third": Fraction(1, 3), "two thirds": Fraction(2, 3),
     "end": Fraction(1),
 }
-PEERS = {  # Table 2's other models, and the profile that would run each
+PEERS = {  # Table 2's other models, by their names in direct.peers
     "CogVideoX-2B": "cogvideox-2b", "LTX": "ltx-video", "Allegro": "allegro",
-    "CogVideoX-5B": "cogvideox-5b", "Mochi": "mochi-1",
+    "CogVideoX-5B": "cogvideox-5b", "Mochi": "mochi",
 }
 BEYOND: dict[str, dict[str, Any]] = {
     "negatives' noise: marginal": {"loss.negative_noise": "marginal"},

@@ -39,15 +39,13 @@ def words(table: Table) -> list[str]:
         for label, tested in table.ablation.contrasts:
             if tested == metric and label in values:
                 value = values[label].get(metric)
-                name = outcome(value, scale, margin)
-                rows[name].append(f"“{label}”" + _size(value, scale) * (name in ("helps", "hurts")))
+                name, size = outcome(value, scale, margin), ""
+                if name in OUTCOMES[:2] and value and value.difference:
+                    size = f" ({scale * value.difference.mean:+z.2f})"
+                rows[name].append(f"“{label}”{size}")
         parts = [f"{titles.get(name, name)}: {', '.join(labels) or 'none'}"
-                 for name, labels in rows.items() if labels or name in ("helps", "hurts")]
+                 for name, labels in rows.items() if labels or name in OUTCOMES[:2]]
         found.append(plain(f"{METRICS[metric].title} (Holm over all contrasts of this table): "
                            f"{'; '.join(parts)}."))
     return found
 
-
-def _size(value: Value | None, scale: float) -> str:
-    assert value and value.difference
-    return f" ({scale * value.difference.mean:+z.2f})"

@@ -21,6 +21,7 @@ from .progress import plain
 from .tables import Line, Table, Value
 
 ABSENT = "–"
+PEERS_PROFILE = "wan2.1-t2v-1.3b"  # the paper's scale and raters
 
 
 @dataclass(frozen=True)
@@ -151,10 +152,10 @@ def notes(table: Table) -> list[str]:
         found.append("The negatives: Σ p_k² is the share of uniform draws that leaving out the own "
                      "cluster changes; with laws excluded more change. Distances are Euclidean, "
                      "between pooled prompt embeddings, exact over all allowed pairs.")
-    if needed := {line.row.profile for line in table.lines if not line.cells}:
-        here = ", ".join(sorted(needed & set(PROFILES))) or "none"
-        found.append("The other models are not part of this profile: each needs the profile named "
-                     f"in its row. Of those, this version has: {here}.")
+    if peers := [line.row.profile for line in table.lines if not line.cells]:
+        found.append("The other models do not exist on this profile; a row names the one it needs. "
+                     f"There, python -m direct.peers renders {', '.join(peers)} for the raters of "
+                     "direct.evaluate; their scores are not joined to this table.")
     if any(line.row.part != 1 for line in table.lines):
         found.append("The points of a curve are checkpoints of one training run per seed, judged "
                      "on the same prompts and the same initial noise. "
@@ -187,7 +188,8 @@ def _label(line: Line) -> str:
 
 def _size(line: Line) -> str:
     if not line.cells:
-        return f"needs profile {line.row.profile}"
+        known = line.row.profile in PROFILES
+        return f"needs profile {line.row.profile if known else PEERS_PROFILE}"
     value = next(iter(line.values.values()), None)
     return ABSENT if value is None else f"{value.mean.seeds} × {value.mean.prompts}"
 

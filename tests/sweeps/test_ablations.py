@@ -64,3 +64,64 @@ def test_an_added_seed_or_setting_adds_only_its_cells():
     few, more = ({c.id for c in cells(table, BASE, seeds)} for seeds in ((0, 1), (0, 1, 2)))
     assert few < more and len(more - few) == len(table.rows) - 1  # zero-shot has no seed
 
+
+
+def test_a_point_along_training_is_a_shorter_cell_of_the_same_run():
+    from direct import trajectory
+
+    rows, one = by_row(ABLATIONS["dynamics"]), by_row(ABLATIONS["sampling"])
+    ids = lambda row: [cell.id for cell in row]  # noqa: E731
+    assert ids(rows["SFT, end"]) == ids(one["+ SFT"])
+    assert ids(rows["DiReCT, end"]) == ids(one["+ MaNS + MiNS"]), "App. F: only the loss differs"
+    steps = {label: row[0].config.train.steps for label, row in rows.items()}
+    assert [steps[f"SFT, {part}"] for part in ("fifth", "third", "two thirds", "end")] == [
+        30, 50, 100, 150]
+    for curve in ("SFT", "DiReCT"):
+        names = {trajectory.name(cell.config) for label, row in rows.items()
+                 if label.startswith(curve) for cell in row if cell.config.seed == 1}
+        assert len(names) == 1
+    paper_scale = by_row(ABLATIONS["dynamics"], base=profile("wan2.1-t2v-1.3b"))
+    assert paper_scale["SFT, fifth"][0].config.train.steps == 3000
+    assert paper_scale["SFT, third"][0].config.train.steps == 5000, "where SFT is said to saturate"
+    short = by_row(ABLATIONS["dynamics"], base=override(BASE, "train.steps=2"))
+    assert short["SFT, fifth"][0].config.train.steps == 1, "never the base model"
+
+
+def test_peers_have_cells_on_their_own_profile_alone():
+    sota = ABLATIONS["sota"]
+    assert set(by_row(sota)) == {"Wan 2.1-T2V (base)", "DiReCT (ours)"}
+    assert "LTX" in by_row(sota, base=profile("ltx-video"))
+    one = by_row(ABLATIONS["sampling"])
+    assert [c.id for c in by_row(sota)["DiReCT (ours)"]] == [
+        c.id for c in one["+ SFT + MaNS + MiNS (DiReCT)"]]
+    from direct.peers import PEERS as known
+    from sweeps.ablations import PEERS
+
+    assert set(PEERS.values()) <= set(known)
+
+
+def test_partners_are_rows_and_law_exclusion_is_all_that_differs_between_them():
+    for table in ABLATIONS.values():
+        labels = {row.label for row in table.rows}
+        assert all(table.partner(row.label) in labels for row in table.rows)
+    clusters = by_row(ABLATIONS["clusters"])
+    for K in (8, 16, 32, 64, 128):
+        on, off = (clusters[label][0].config for label in (f"{K}", f"{K}, laws not excluded"))
+        assert override(on, "macro.exclude_same_law=false") == off and on.macro.exclude_same_law
+
+
+def test_each_row_beyond_the_paper_changes_one_setting():
+    beyond = ABLATIONS["beyond"]
+    assert beyond.extra and all(len(row.values) <= 1 for row in beyond.rows)
+    rows = by_row(beyond, seeds=(0,))
+    assert len({cell.id for row in rows.values() for cell in row}) == len(beyond.rows)
+    one = by_row(ABLATIONS["sampling"], seeds=(0,))
+    assert rows[beyond.baseline][0].id == one["+ MaNS + MiNS"][0].id
+
+
+def test_settings_of_negatives_that_are_not_drawn_are_normalised():
+    uniform = override(BASE, "macro.sampling=uniform")
+    assert canonical(override(uniform, "macro.clusters=8")) == canonical(uniform)
+    sft = override(BASE, "loss.lambda_rand=0", "loss.lambda_hard=0")
+    assert canonical(override(sft, "loss.negative_noise=marginal")) == canonical(sft)
+    assert canonical(override(BASE, "loss.negative_noise=marginal")) != canonical(BASE)
