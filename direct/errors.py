@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import sys
+import unicodedata
 from collections.abc import Callable, Iterable
 
 from .preempt import Preempted
@@ -20,6 +21,11 @@ def nearest(word: str, known: Iterable[str]) -> str:
     return f"did you mean {' or '.join(close)}?" if close else f"known: {', '.join(known)}"
 
 
+def plain(text: str) -> str:
+    """`text` without control and bidirectional characters, which a terminal would obey."""
+    return "".join(c if unicodedata.category(c) not in ("Cc", "Cf", "Cs") else " " for c in text)
+
+
 def command(main: Callable[[], int | None]) -> None:
     """Runs a command line: `UserError` becomes one line on stderr and exit status 2.
 
@@ -28,7 +34,7 @@ def command(main: Callable[[], int | None]) -> None:
     try:
         sys.exit(main() or 0)
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {plain(str(error))}", file=sys.stderr)
         sys.exit(2)
     except Preempted as stop:
         print(f"stopped: {stop}", file=sys.stderr)

@@ -11,6 +11,7 @@ from .ablations import Ablation, Cell
 from .cell import read_json, read_result
 from .estimate import HARD_NEGATIVE_SECONDS, Estimator, default_rates, words
 from .options import Workers
+from .progress import plain
 
 
 def state(cell: Cell, root: Path) -> str:
@@ -20,7 +21,7 @@ def state(cell: Cell, root: Path) -> str:
     if leases.live(run):
         return "running"
     if failure := read_json(run / "failure.json"):
-        return f"failed: {failure['reason']}"
+        return plain(f"failed: {failure['reason']}")
     return "begun" if (run / "timing.json").exists() or (run / "checkpoints").exists() else "open"
 
 

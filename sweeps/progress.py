@@ -4,15 +4,11 @@ from __future__ import annotations
 
 import sys
 import time
-import unicodedata
 from typing import Any
 
+from direct.errors import plain
+
 PLAIN_SECONDS = 10.0
-
-
-def plain(text: str) -> str:
-    """`text` without control and bidirectional characters, which a terminal would obey."""
-    return "".join(c if unicodedata.category(c) not in ("Cc", "Cf", "Cs") else " " for c in text)
 
 
 class Display:

@@ -31,7 +31,7 @@ from .cell import STAGES, commit, read_json, read_result, timed
 from .estimate import Estimator, words
 from .listing import failures, listing, state_line
 from .options import Workers, base_of, names, options_of, planned_cells, rows_of, workers_of
-from .progress import Display
+from .progress import Display, plain
 from .results import folder
 
 
@@ -153,7 +153,7 @@ def _run(table: Ablation, planned: list[Cell], out: Path, base: Config, workers:
         return 0
     _report(table, planned, out, base.profile)
     for cell, reason in failed.items():
-        print(f"failed: {cell}: {reason} (--retry-failed runs it again)")
+        print(plain(f"failed: {cell}: {reason} (--retry-failed runs it again)"))
     return 1 if failed else 0
 
 

@@ -7,6 +7,7 @@ anew from the run folders.
 
 from __future__ import annotations
 
+import errno
 import functools
 import json
 import logging
@@ -21,7 +22,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 from urllib.parse import urlsplit
 
 from direct import preempt
-from direct.errors import UserError
+from direct.errors import UserError, plain
 from direct.files import write_text
 
 if TYPE_CHECKING:
@@ -205,13 +206,17 @@ def patient(call: Callable[P, T]) -> Callable[P, T]:
                 raise UserError(f"the journal is damaged ({error}); run again: it is set aside, "
                                 "and built anew from the results") from error
             except Exception as error:
+                if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT):
+                    raise UserError("no space left for the journal; free some and run again"
+                                    ) from error
                 if not _is_storage_error(error):
                     raise
                 waited = time.monotonic() - began
                 if waited > PATIENCE_SECONDS or preempt.requested():
                     raise UserError(f"the storage has not answered for {waited:.0f} s "
                                     f"({_reason(error)}); results are kept, run again") from error
-                print(f"the storage does not answer, trying again ({_reason(error)})", flush=True)
+                print(plain(f"the storage does not answer, trying again ({_reason(error)})"),
+                      flush=True)
                 time.sleep(RETRY_SECONDS)
 
     return repeat
