@@ -33,12 +33,12 @@ class Page(HTMLParser):
         self.feed(text)
 
     def handle_starttag(self, tag, attributes):
-        found = dict(attributes)
+        own = dict(attributes)
         self.tags.append(tag)
-        self.ids += [found["id"]] if "id" in found else []
+        self.ids += [own["id"]] if "id" in own else []
         self.links += [v for k, v in attributes if k in ("href", "src", "xlink:href")]
-        if found.get("class") in ("scroll", "plot"):
-            self.regions.append(found)
+        if own.get("class") in ("scroll", "plot"):
+            self.regions.append(own)
 
 
 def test_the_report_has_tables_claims_and_page(written):
@@ -65,7 +65,8 @@ def test_every_link_leads_somewhere_and_ids_are_unique(written):
     text = written[2]
     page = Page(text)
     assert len(set(page.ids)) == len(page.ids)
-    used = {link[1:] for link in page.links if link[0] == "#"} | set(re.findall(r"url\(#([^)]+)\)", text))
+    used = {link[1:] for link in page.links if link[0] == "#"}
+    used |= set(re.findall(r"url\(#([^)]+)\)", text))
     assert used and used <= set(page.ids)
 
 
@@ -95,7 +96,7 @@ def test_an_evil_caption_is_text(written):
     assert "<script" not in text and "\x1b" not in text
 
 
-def test_clips_of_other_cells_are_left_out(written, found, tmp_path):
+def test_clips_of_other_cells_are_left_out(written, found, tmp_path):  # noqa: F811
     built = written[0]
     gallery.write(found, tmp_path)
     report.report(built, ["lambda_hard"], tmp_path)

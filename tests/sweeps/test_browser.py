@@ -1,0 +1,237 @@
+"""The report page in a real browser: headless Chromium, driven by its own driver.
+
+Skipped where Debian's packages `chromium` and `chromium-driver` (or their like) are not installed.
+"""
+
+import json
+import re
+import shutil
+from dataclasses import replace
+
+import pytest
+from test_gallery import found  # noqa: F401
+from test_tables import BASE, EVIL, results_of
+
+from sweeps import claims, plots, report, tables
+from sweeps.ablations import ABLATIONS, cells
+from sweeps.page import section_of
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+DRIVER = shutil.which("chromedriver")
+pytestmark = pytest.mark.skipif(not (CHROMIUM and DRIVER), reason="needs chromium and chromedriver")
+
+HOSTILE = EVIL + """"><img src=x onerror="document.title='x'"><svg onload="document.title='x'">"""
+FLAGS = ("headless", "no-sandbox", "disable-gpu", "disable-quic", "no-first-run", "disable-sync",
+         "disable-background-networking", "disable-component-update", "disable-dev-shm-usage")
+
+
+@pytest.fixture(scope="module")
+def page(found, tmp_path_factory):  # noqa: F811
+    """A report with a table on an axis, one of methods, and clips; prompt and title are evil."""
+    built = []
+    for name in ("sampling", "lambda_hard"):
+        table = replace(ABLATIONS[name], metrics=("SA", "PC"))
+        built.append(tables.build(table, cells(table, BASE, (0, 1)), results_of(table, (0, 1))))
+    evil = replace(built[1].ablation, title=f"S3 {HOSTILE}")
+    built[1] = replace(built[1], ablation=evil)
+    first, *others = found.examples
+    clips = (replace(first.clips[0], label=HOSTILE), *first.clips[1:])
+    shown = replace(found, examples=(replace(first, prompt=HOSTILE, clips=clips), *others))
+    findings = claims.findings({})  # all "not run"
+    path = tmp_path_factory.mktemp("page") / "index.html"
+    path.write_text(report.index(built, [section_of(table, plots.svg(table)) for table in built],
+                                 findings, built[0].judge, shown))
+    return path.as_uri()
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory):
+    from selenium import webdriver
+    from selenium.webdriver.chrome.service import Service
+
+    options = webdriver.ChromeOptions()
+    options.binary_location = CHROMIUM
+    for flag in (*FLAGS, f"user-data-dir={tmp_path_factory.mktemp('profile')}"):
+        options.add_argument(f"--{flag}")
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    driver = webdriver.Chrome(options, Service(DRIVER))
+    yield driver
+    driver.quit()
+
+
+@pytest.fixture
+def view(browser, page):
+    """view(width, scheme, motion): the page, loaded anew, under these conditions."""
+
+    def load(width=1200, scheme="light", motion="no-preference"):
+        size = {"width": width, "height": 800, "deviceScaleFactor": 1, "mobile": width < 500}
+        browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+        features = {"prefers-color-scheme": scheme, "prefers-reduced-motion": motion}
+        browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [
+            {"name": name, "value": value} for name, value in features.items()]})
+        browser.get("about:blank")
+        for kind in ("browser", "performance"):
+            browser.get_log(kind)
+        browser.get(page)
+        return browser
+
+    return load
+
+
+def requests(browser):
+    """Addresses that the page asked for, other than pictures which stand in it."""
+    events = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
+    urls = [event["params"]["request"]["url"] for event in events
+            if event["method"] == "Network.requestWillBeSent"]
+    return [url for url in urls if not url.startswith("data:")]
+
+
+def wait(browser, script, seconds=10):
+    from selenium.webdriver.support.ui import WebDriverWait
+
+    return WebDriverWait(browser, seconds, 0.05).until(lambda b: b.execute_script(script))
+
+
+def test_it_loads_whole_and_asks_for_nothing(view, page):
+    browser = view()
+    assert requests(browser) == [page]
+    assert browser.get_log("browser") == [], "errors, refusals by the policy, warnings"
+    counts = browser.execute_script("""return ["table", ".plot svg", ".clips svg", "h1"].map(
+        name => document.querySelectorAll(name).length)""")
+    assert counts == [2 * 2 + 2, 2, 34, 1]
+
+
+def test_hostile_text_is_text(view):
+    browser = view()
+    assert browser.title.startswith("DiReCT, run again")
+    assert browser.execute_script("return document.querySelectorAll('img, script').length") == 1
+    shown = browser.execute_script("return document.querySelector('.example h4').textContent")
+    assert "<script>alert(1)</script>" in shown and "onerror" in shown
+    label = browser.execute_script("return document.querySelector('.clips svg').ariaLabel")
+    assert "onerror" in label
+
+
+def test_the_policy_refuses_what_is_slipped_in(view):
+    """Were the escaping to fail, the browser would still not run it."""
+    browser = view()
+    browser.execute_script("""
+        const img = document.createElement("img"); img.setAttribute("onerror", "window.ran = 1");
+        img.src = "https://example.invalid/x.png"; document.body.append(img);
+        const script = document.createElement("script"); script.textContent = "window.ran = 1";
+        document.body.append(script);""")
+    wait(browser, "return document.images[0].complete")
+    assert browser.execute_script("return window.ran") is None
+    said = " ".join(entry["message"] for entry in browser.get_log("browser"))
+    assert "img-src" in said and "script-src" in said
+
+
+PLAYING = "return document.querySelectorAll('.example[data-playing=true]').length"
+FRAME = "return document.querySelector('.example input').value"
+
+
+def test_clips_play_loop_and_obey_the_keyboard(view):
+    from selenium.webdriver.common.keys import Keys
+
+    browser = view()
+    assert browser.execute_script(PLAYING) == 8
+    x = "return document.querySelector('.example image').getAttribute('x')"
+    before = browser.execute_script(x)
+    wait(browser, f"{x} !== '{before}'".replace("return ", "return (", 1).replace(" !==", ") !=="))
+    focused = lambda: browser.switch_to.active_element  # noqa: E731
+    seen = []
+    for _ in range(40):  # from the top of the page, Tab alone
+        focused().send_keys(Keys.TAB)
+        seen.append(focused().get_attribute("id") or focused().tag_name)
+        if focused().find_elements("xpath", "ancestor::*[contains(@class, 'example')]"):
+            break
+    assert {"play-all", "pause-all", "tracks"} <= set(seen) and seen[-1] == "button"
+    assert focused().text == "Pause"
+    focused().send_keys(Keys.SPACE)
+    assert focused().text == "Play" and browser.execute_script(PLAYING) == 7
+    focused().send_keys(Keys.TAB)
+    slider = focused()
+    slider.send_keys(Keys.HOME)
+    assert browser.execute_script(FRAME) == "0" and browser.execute_script(x) in ("0", "-0")
+    slider.send_keys(Keys.ARROW_RIGHT, Keys.ARROW_RIGHT)
+    assert browser.execute_script(x) == "-64"
+    slider.send_keys(Keys.END)
+    shown = browser.execute_script("return document.querySelector('.example output').textContent")
+    assert shown == "frame 17 of 17" and browser.execute_script(x) == "-512"
+    outline = browser.execute_script(
+        "return getComputedStyle(document.activeElement).outlineStyle")
+    assert outline == "solid", "focus can be seen"
+
+
+def test_the_spot_is_where_the_judge_saw_the_object(view, found):  # noqa: F811
+    browser = view(motion="reduce")
+    at = browser.execute_script("""
+        const slider = document.querySelectorAll('.example input')[1];
+        slider.value = 9; slider.dispatchEvent(new Event("input"));
+        const spot = document.querySelectorAll('.example')[1].querySelector('.clips .spot');
+        return [spot.getAttribute("cx"), spot.getAttribute("cy"),
+                spot.getAttribute("visibility")]""")
+    place = found.examples[1].clips[0].tracks[0][9]
+    expected = [place[0], place[1]] if place else None
+    assert (at[2] == "visible") == bool(place)
+    assert not place or [float(at[0]), float(at[1])] == expected
+
+
+def test_nothing_moves_for_who_asked_for_less_motion(view):
+    browser = view(motion="reduce")
+    assert browser.execute_script(PLAYING) == 0 and browser.execute_script(FRAME) == "0"
+    browser.execute_script("document.getElementById('play-all').click()")
+    wait(browser, "return Number(document.querySelector('.example input').value) > 0")
+    browser.execute_script("document.getElementById('pause-all').click()")
+    assert browser.execute_script(PLAYING) == 0
+    drawn = "return getComputedStyle(document.querySelector('.clips svg g')).display"
+    assert browser.execute_script(drawn) != "none"
+    browser.execute_script("document.getElementById('tracks').click()")
+    assert browser.execute_script(drawn) == "none"
+
+
+@pytest.mark.parametrize("width", [360, 1200])
+def test_the_page_never_scrolls_sideways(view, width):
+    browser = view(width)
+    assert browser.execute_script("return document.documentElement.scrollWidth") <= width
+    boxes = browser.execute_script("""return [...document.querySelectorAll('.scroll, .plot')].map(
+        x => [x.clientWidth, x.scrollWidth, x.tabIndex, getComputedStyle(x).overflowX])""")
+    assert all(clip <= width and index == 0 and overflow == "auto"
+               for clip, _, index, overflow in boxes)
+    if width == 360:
+        assert all(wide > clip for clip, wide, _, _ in boxes[1:3]), "tables scroll in their boxes"
+        height = "return document.querySelector('.example button').getBoundingClientRect().height"
+        assert browser.execute_script(height) >= 44, "as large as a finger"
+
+
+def luminance(color):
+    """Relative luminance of `rgb(r, g, b)` (WCAG 2)."""
+    parts = [int(x) / 255 for x in re.findall(r"\d+", color)[:3]]
+    linear = [x / 12.92 if x <= 0.04045 else ((x + 0.055) / 1.055) ** 2.4 for x in parts]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+def contrast(a, b):
+    low, high = sorted((luminance(a), luminance(b)))
+    return (high + 0.05) / (low + 0.05)
+
+
+def test_light_and_dark_both_have_contrast(view):
+    script = """const color = (name, what) =>
+            getComputedStyle(document.querySelector(name))[what];
+        return [color("body", "backgroundColor"), color("body", "color"), color(".note", "color"),
+                color("a[href='#claims']", "color"), color(".plot svg text", "fill"),
+                color(".example button", "color")]"""
+    pages = {}
+    for scheme in ("light", "dark"):
+        background, *inks = view(scheme=scheme).execute_script(script)
+        assert all(contrast(background, ink) >= 4.5 for ink in inks)
+        pages[scheme] = background
+    assert luminance(pages["light"]) > 0.8 and luminance(pages["dark"]) < 0.05
+
+
+def test_every_link_leads_to_a_heading(view):
+    browser = view()
+    heads = browser.execute_script("""return [...document.querySelectorAll('nav a')].map(a =>
+        document.querySelector(a.hash).querySelector('h2').textContent)""")
+    assert [head.split(":")[0] for head in heads] == [
+        "Clips", "Claims of the paper", "Table 1", "Table S3", "Provenance"]
