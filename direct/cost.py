@@ -98,8 +98,10 @@ def _start(config: Config) -> tuple[Any, Any]:
         return running, None
     if config.train.lora_rank:
         return running, lora.reference(running.model)
-    base = random_transformer(config).requires_grad_(False)
-    return running, base.to(models.device(), running.dtype)
+    base = random_transformer(config).to(models.device()).requires_grad_(False)
+    for parameter in base.parameters():  # not the buffers: as the engine casts the trained one
+        parameter.data = parameter.data.to(running.dtype)
+    return running, base
 
 
 # Memory -------------------------------------------------------------------------------------------

@@ -30,15 +30,16 @@ def svg(table: Table) -> str:
         draws, widths = [_seconds, _memory], [2, 1]
     style: Any = STYLE | {"svg.hashsalt": table.ablation.name}
     with matplotlib.rc_context(style):
-        figure = Figure(figsize=(12, 3.4))
+        figure = Figure(figsize=(12, 4))
         FigureCanvasSVG(figure)
         axes = figure.subplots(1, len(draws), width_ratios=widths)
-        figure.subplots_adjust(left=0.055, right=0.995, bottom=0.15, top=0.9, wspace=0.22)
+        figure.subplots_adjust(left=0.055, right=0.995, bottom=0.25, top=0.92, wspace=0.22)
         for ax, draw in zip(axes, draws, strict=True):
             draw(ax, table)
             handles, _ = ax.get_legend_handles_labels()
-            if handles:
-                ax.legend(fontsize=7, frameon=False)
+            if handles:  # below the axis, where it hides nothing
+                ax.legend(handles=handles, fontsize=7, frameon=False, ncols=2, loc="upper center",
+                          bbox_to_anchor=(0.5, -0.16))
         out = io.StringIO()
         figure.savefig(out, format="svg", metadata={"Date": None, "Creator": None})
     return re.sub(r"[ \t]+\n", "\n", out.getvalue())
@@ -72,6 +73,7 @@ def _histogram(ax: Any, table: Table) -> None:
     ax.set_title(f"cosine by step: {table.judge}; squares: {paper.SCALE}", fontsize=9)
     ax.set_xlabel("cosine of the two gradients")
     ax.set_ylabel("steps")
+    ax.set_ylim(0, 1.2 * top)
 
 
 def _telemetry(ax: Any, table: Table) -> None:
