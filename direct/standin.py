@@ -71,7 +71,7 @@ def check_room(config: Config) -> int:
         raise UserError(
             f"training {count / 1e9:.2f} billion parameters needs {needed / 1e9:.0f} GB before "
             f"any activation, and this device has {room / 1e9:.0f} GB; measure cost on a larger "
-            f"one, or set model.pipeline={config.model.pipeline} to a smaller model"
+            "one, or set model.pipeline to a smaller model"
         )
     return count
 

@@ -45,12 +45,12 @@ def seconds(rng, steps=12):
 
 def built(table, make, seeds=None, label="step"):
     planned = cells(table, BASE, seeds or table.seeds)
-    results = {}
-    for i, cell in enumerate(planned):
+    found = {}
+    for i, one in enumerate(planned):
         scores = make(np.random.default_rng(i))
         steps = len(next(iter(scores.values())))
-        results[cell.id] = {
-            "cell": cell.id, "config": {"seed": cell.config.seed}, "status": "done",
+        found[one.id] = {
+            "cell": one.id, "config": {"seed": one.config.seed}, "status": "done",
             "prompts": [f"{label} {p:04d}" for p in range(steps)],
             "scores": {name: values.tolist() for name, values in scores.items()},
             "provenance": {"commit": "abc", "device": "a processor", "parameters": 1_240_000,
@@ -58,7 +58,7 @@ def built(table, make, seeds=None, label="step"):
             "samples": {f"{kind}.{what}": [[0.5, None, 0.25]] * steps
                         for kind in PROP for what in ("a", "delta_x")},
         }
-    return tables.build(table, planned, results)
+    return tables.build(table, planned, found)
 
 
 def value(table, label, metric):
