@@ -1,0 +1,121 @@
+"""Run by `test_scale.py` under torchrun: what two ranks do together, told as JSON per rank."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+sys.path[:0] = [str(HERE.parent.parent), str(HERE.parent)]
+
+import conftest  # noqa: E402
+
+from direct import checkpoint, preempt, ranks, train  # noqa: E402
+from direct.config import Config, profile, with_values  # noqa: E402
+from direct.data import source  # noqa: E402
+
+
+class Killed(BaseException):
+    """Stands for `kill -9` of all ranks."""
+
+
+def config(pipeline: Path, **values: object) -> Config:
+    """Four global steps of four samples, ZeRO-2 in bf16, one sample per pass."""
+    settings = {
+        "model.pipeline": str(pipeline), "model.frames": 5, "model.height": 16, "model.width": 16,
+        "model.text_length": 12, "model.dtype": "bfloat16", "data.clips": 12, "macro.clusters": 3,
+        "macro.restarts": 2, "micro.min_cosine": 0.0, "train.steps": 4, "train.batch": 4,
+        "train.micro_batch": 1, "train.checkpoint_every": 100, "train.engine": "deepspeed",
+        "train.learning_rate": 1e-3, "hard_sample.steps": 2, "evaluate.prompts": 5,
+    }  # fmt: skip
+    dotted = {name.replace("__", "."): value for name, value in values.items()}
+    return with_values(profile("tiny"), settings | dotted)
+
+
+def clips() -> None:
+    """The conftest's samples, in place of the world's."""
+    source.training = lambda config, *_: conftest.build_samples(config.data.clips, "training")
+    source.identity = lambda config: "test"
+
+
+def main(pipeline: Path, out: Path) -> None:
+    clips()
+    ranks.start()
+    preempt.listen(signal.SIGUSR1)
+    settings = {"cache": out / "cache"}
+    told: dict[str, object] = {}
+
+    plain = config(pipeline)
+    train.train(plain, run=out / "whole", **settings)
+
+    often = config(pipeline, train__checkpoint_every=1)
+    run = out / "resumed"
+
+    def killed(stage: str, done: int, total: int) -> None:
+        if (stage, done) == ("train", 1):
+            raise Killed
+
+    def asked(stage: str, done: int, total: int) -> None:
+        if (stage, done) == ("train", 2) and ranks.rank() == 1:  # of one rank alone
+            os.kill(os.getpid(), signal.SIGUSR1)
+
+    try:
+        train.train(often, run=run, progress=killed, **settings)
+    except Killed:
+        told["killed"] = True
+    try:
+        train.train(often, run=run, progress=asked, **settings)
+    except preempt.Preempted as stopped:
+        told["stopped"] = str(stopped)
+    preempt._request.clear()
+    told["checkpoints"] = sorted(path.name for path in (run / "checkpoints").iterdir())
+    ranks.on_first(lambda: None)  # both have looked before either goes on
+    train.train(often, run=run, **settings)
+
+    real = train.load_batch
+    train.load_batch = lambda c, data, step, rows: _poisoned(real(c, data, step, rows), step, rows)
+    train.train(plain, run=out / "poisoned", **settings)
+
+    def unreadable(c, data, step, rows):
+        if ranks.rank() == 1:
+            raise OSError("shard 7 is cut short")
+        return real(c, data, step, rows)
+
+    train.load_batch = unreadable
+    told["unreadable"] = error_of(lambda: train.train(plain, run=out / "unreadable", **settings))
+    train.load_batch = real
+
+    write = checkpoint._write
+
+    def full(path, tensors):
+        raise OSError(28, "No space left on device")
+
+    checkpoint._write = full
+    told["full"] = error_of(lambda: train.train(often, run=out / "full", **settings))
+    checkpoint._write = write
+    told["left"] = [path.name for path in (out / "full").rglob("*step*")]
+    lora = config(pipeline, train__lora_rank=2, train__steps=2)
+    train.train(lora, run=out / "lora", **settings)
+    (out / f"rank-{ranks.rank()}.json").write_text(json.dumps(told))
+    ranks.stop()
+
+
+def _poisoned(batch, step, rows):
+    """The third sample of the second batch is not finite: it is the second rank's."""
+    return replace(batch, x=batch.x * float("nan")) if step == 1 and 2 in rows else batch
+
+
+def error_of(call) -> str:
+    try:
+        call()
+    except Exception as error:
+        return f"{type(error).__name__}: {error}"
+    return ""
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), Path(sys.argv[2]))

@@ -1,0 +1,286 @@
+"""Training on several ranks: what two do together, and that one does the same."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import on_two_ranks
+import pytest
+import torch
+
+from direct import checkpoint, engine, models, preempt, ranks, train
+from direct.config import profile, with_values
+from direct.data import source
+from direct.errors import UserError
+
+pytest.importorskip("deepspeed")
+FILES = ("metrics.jsonl", "transformer/diffusion_pytorch_model.safetensors")
+
+
+@pytest.fixture(scope="module")
+def out(pipeline_folder, tmp_path_factory):
+    """Where two ranks under torchrun have left everything that `on_two_ranks.main` does."""
+    folder = tmp_path_factory.mktemp("ranks")
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
+    script = [on_two_ranks.__file__, str(pipeline_folder), str(folder)]
+    done = subprocess.run(
+        command + script, capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"}
+    )
+    assert done.returncode == 0, done.stderr[-4000:]
+    return folder
+
+
+@pytest.fixture
+def alone(monkeypatch):
+    """One rank in this process, on the same clips. DeepSpeed does not survive its group's end."""
+    monkeypatch.setattr(source, "training", source.training)  # put back afterwards
+    monkeypatch.setattr(source, "identity", source.identity)
+    on_two_ranks.clips()
+
+
+def lines(run: Path) -> list[dict]:
+    return [json.loads(line) for line in (run / "metrics.jsonl").open()]
+
+
+def told(out: Path) -> list[dict]:
+    return [json.loads((out / f"rank-{rank}.json").read_text()) for rank in range(2)]
+
+
+def test_one_rank_and_two_have_the_same_losses(out, alone, pipeline_folder):
+    config = on_two_ranks.config(pipeline_folder)
+    train.train(config, cache=out / "cache", run=out / "one")
+    one, two = lines(out / "one"), lines(out / "whole")
+    assert one[0]["d_anc"] == two[0]["d_anc"] == 0  # both start at the reference, rounded alike
+    for a, b in zip(one, two, strict=True):
+        assert a["loss"] == pytest.approx(b["loss"], rel=1e-3)
+        assert a["d_hard"] == pytest.approx(b["d_hard"], rel=1e-3)
+        assert a["grad_norm"] == pytest.approx(b["grad_norm"], rel=2e-3)
+    assert one[0]["loss"] == two[0]["loss"]  # before the first update, to the bit
+
+
+def test_zero_2_in_fp32_is_the_plain_trainer(out, alone, pipeline_folder):
+    values = {"model__dtype": "float32", "train__micro_batch": 2}
+    for name in ("deepspeed", "torch"):
+        config = on_two_ranks.config(pipeline_folder, train__engine=name, **values)
+        train.train(config, cache=out / "fp32", run=out / name)
+    for a, b in zip(lines(out / "deepspeed"), lines(out / "torch"), strict=True):
+        assert a["loss"] == pytest.approx(b["loss"], rel=1e-5)
+        assert a["grad_norm"] == pytest.approx(b["grad_norm"], rel=1e-5)
+    found, expected = (
+        models.load_transformer(out / name / "transformer").state_dict()
+        for name in ("deepspeed", "torch")
+    )
+    for key in expected:
+        torch.testing.assert_close(found[key], expected[key], rtol=1e-4, atol=1e-5)
+
+
+def test_killed_and_stopped_it_goes_on_to_the_same_bytes(out):
+    for rank in told(out):
+        assert rank["killed"] and "run again" in rank["stopped"]  # one rank alone got the signal
+        assert rank["checkpoints"] == ["step-00000002", "step-00000003"]
+    for name in FILES:
+        assert (out / "resumed" / name).read_bytes() == (out / "whole" / name).read_bytes()
+
+
+def test_sample_that_is_not_finite_on_one_rank_skips_the_step_on_all(out):
+    assert [line["skipped"] for line in lines(out / "poisoned")] == [False, True, False, False]
+    after = models.load_transformer(out / "poisoned" / "transformer")
+    assert all(tensor.isfinite().all() for tensor in after.state_dict().values())
+
+
+def test_rank_that_fails_is_named_on_all_and_nothing_is_left_half_written(out):
+    first, second = told(out)
+    assert first["unreadable"] == "UserError: rank 1: shard 7 is cut short"
+    assert second["unreadable"] == "OSError: shard 7 is cut short"
+    assert "no space left" in first["full"] and "rank 0: no space left" in second["full"]
+    assert first["left"] == second["left"] == []
+
+
+def test_bf16_weights_have_fp32_masters_that_a_small_rate_moves(alone, pipeline_folder, tmp_path):
+    """At 1e-6 almost no bf16 weight changes in two steps; every master does, and is saved."""
+    config = on_two_ranks.config(
+        pipeline_folder, train__learning_rate=1e-6, train__steps=2, train__weight_decay=0.0
+    )
+    folder = train.train(config, cache=tmp_path / "cache", run=tmp_path / "run")
+    after = models.load_transformer(folder).state_dict()
+    before = models.load_transformer(str(pipeline_folder)).state_dict()
+    moved = [(after[name] - before[name]).abs().max().item() for name in before]
+    rounded = [torch.equal(after[name].bfloat16(), before[name].bfloat16()) for name in before]
+    assert max(moved) < 1e-5 and sum(value > 0 for value in moved) > 0.9 * len(moved)
+    assert sum(rounded) > 0.5 * len(rounded)
+
+
+def test_lora_trains_the_adapter_and_its_reference_is_the_base(out, pipeline_folder):
+    from diffusers import WanPipeline
+
+    assert lines(out / "lora")[0]["d_anc"] == 0 < lines(out / "lora")[1]["d_anc"]
+    base = models.load_transformer(str(pipeline_folder)).state_dict()
+    merged = models.load_transformer(out / "lora" / "transformer").state_dict()
+    changed = {name for name in base if not torch.equal(base[name], merged[name])}
+    assert changed and all(name.split(".")[2] in ("attn1", "attn2") for name in changed)
+
+    pipeline = WanPipeline.from_pretrained(pipeline_folder)
+    pipeline.load_lora_weights(out / "lora" / "lora")
+    pipeline.fuse_lora()
+    fused = {
+        name.replace(".base_layer", ""): value
+        for name, value in pipeline.transformer.state_dict().items()
+    }
+    for name in changed:
+        torch.testing.assert_close(fused[name], merged[name], rtol=1e-5, atol=1e-6)
+
+
+def test_live_metrics_are_tensorboards(out):
+    events = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    board = events.EventAccumulator(str(out / "resumed" / "tensorboard"))
+    board.Reload()
+    tags = set(board.Tags()["scalars"])
+    terms = {f"distance/d_{term}" for term in ("fm", "rand", "hard", "anc")}
+    others = {"loss/loss", "alignment/a_hard", "gradient/grad_norm", "gradient/clip_share",
+              "speed/samples_per_second", "speed/memory_gib"}  # fmt: skip
+    assert terms | others <= tags
+    losses = board.Scalars("loss/loss")
+    assert [event.step for event in losses] == [1, 2, 3, 4]  # what was done twice is there once
+    told = [line["loss"] for line in lines(out / "resumed")]
+    assert [event.value for event in losses] == pytest.approx(told, rel=1e-6)
+    assert board.Scalars("gradient/clip_share")[0].value == 1  # norms above 1 throughout
+
+
+def test_settings_of_zero_2_are_the_papers_whatever_deepspeeds_defaults():
+    settings = engine.deepspeed_settings(profile("wan2.1-t2v-1.3b"), world=4)
+    assert settings["train_micro_batch_size_per_gpu"] == 1
+    assert settings["gradient_accumulation_steps"] == 2  # 8 = 4 ranks x 1 x 2
+    assert settings["gradient_clipping"] == 1.0 and settings["zero_optimization"]["stage"] == 2
+    assert settings["bf16"] == {"enabled": True, "check_grad_overflow": True}
+    assert settings["data_types"] == {"grad_accum_dtype": "fp32"}
+
+
+def test_shares_cover_the_batch_in_order_and_impossible_ones_are_refused(monkeypatch):
+    monkeypatch.setattr(ranks, "size", lambda: 3)
+    shares = []
+    for rank in range(3):
+        monkeypatch.setattr(ranks, "rank", lambda rank=rank: rank)
+        shares += ranks.share(12, 2)
+    assert [row for share in shares for row in share] == list(range(12))
+    assert {len(share) for share in shares} == {2}
+    for batch, micro in ((8, 1), (12, 3)):
+        with pytest.raises(UserError, match=r"cannot be shared by 3 ranks"):
+            ranks.share(batch, micro)
+
+
+def test_micro_batches_and_checkpointed_activations_change_rounding_alone(small, tmp_path):
+    losses = []
+    for name, values in {
+        "whole": {},
+        "parts": {"train__micro_batch": 1},
+        "recomputed": {"train__gradient_checkpointing": True},
+    }.items():
+        train.train(small(**values), cache=tmp_path / "cache", run=tmp_path / name)
+        losses.append([line["loss"] for line in lines(tmp_path / name)])
+    assert losses[0] == pytest.approx(losses[1], rel=1e-4)
+    assert losses[0] == pytest.approx(losses[2], rel=1e-5)
+
+
+@pytest.mark.parametrize("sampling", ["partition", "uniform", "batch"])
+def test_a_samples_data_are_those_of_its_place_in_the_global_batch(small, tmp_path, sampling):
+    from direct import prepare
+
+    config = small(macro__sampling=sampling)
+    data = prepare.shared(config, tmp_path)
+    whole = train.load_batch(config, data, 2)
+    part = train.load_batch(config, data, 2, range(2, 4))
+    for name in ("x", "t", "key", "text", "x_rand", "eps_rand", "x_hard", "weight"):
+        a, b = getattr(whole, name), getattr(part, name)
+        assert (a is None) == (b is None)
+        assert a is None or torch.equal(a[2:4], b), name
+
+
+def test_kill_at_each_point_of_a_save_leaves_the_one_before_loadable(small, tmp_path, monkeypatch):
+    """Every call that touches the disk during the second save is the last one once."""
+    model = models.load_transformer(small().model.pipeline).requires_grad_(True)
+    running = engine.Engine(model, small().train)
+    metrics = tmp_path / "metrics.jsonl"
+    metrics.write_text("{}\n")
+
+    class Killed(BaseException):
+        pass
+
+    def count(limit: int, folder: Path) -> int:
+        calls = 0
+        with monkeypatch.context() as patch:
+
+            def counted(real):
+                def call(*arguments, **options):
+                    nonlocal calls
+                    calls += 1
+                    if calls == limit:
+                        raise Killed
+                    return real(*arguments, **options)
+
+                return call
+
+            for module, name in ((os, "replace"), (os, "fsync"), (checkpoint, "_write"),
+                                 (checkpoint.shutil, "copyfile"), (checkpoint, "write_json"),
+                                 (models, "write_manifest")):  # fmt: skip
+                patch.setattr(module, name, counted(getattr(module, name)))
+            checkpoint.save(folder, 2, model, running.optimizer, {"run": "a"}, metrics)
+        return calls
+
+    def fresh(name: str) -> Path:
+        folder = tmp_path / name
+        checkpoint.save(folder, 1, model, running.optimizer, {"run": "a"}, metrics)
+        return folder
+
+    points = count(0, fresh("counted"))
+    assert points > 10
+    for point in range(1, points + 1):
+        folder = fresh(str(point))
+        with pytest.raises(Killed):
+            count(point, folder)
+        state = checkpoint.restore(folder, model, running.optimizer, metrics, "a")
+        assert state is not None and state["step"] in (1, 2)
+        assert state["step"] == 1 or point == points  # only the last fsync comes after the rename
+
+
+def test_checkpoint_of_another_configuration_or_a_pickle_is_refused(small, tmp_path):
+    model = models.load_transformer(small().model.pipeline).requires_grad_(True)
+    running, metrics = engine.Engine(model, small().train), tmp_path / "metrics.jsonl"
+    metrics.write_text("")
+    folder = tmp_path / "checkpoints"
+    checkpoint.save(folder, 1, model, running.optimizer, {"run": "a"}, metrics)
+    with pytest.raises(UserError, match=r"step-00000001 is of another configuration \(a, not b\)"):
+        checkpoint.restore(folder, model, running.optimizer, metrics, "b")
+
+    class Canary:
+        def __reduce__(self):
+            return os.mkdir, (str(tmp_path / "canary"),)
+
+    torch.save(Canary(), folder / "step-00000001" / "weights.safetensors")
+    models.write_manifest(folder / "step-00000001")  # whole by its checksums
+    with pytest.raises(UserError, match=r"weights.safetensors is no safetensors file .* a pickle"):
+        checkpoint.restore(folder, model, running.optimizer, metrics, "a")
+    assert not (tmp_path / "canary").exists()
+
+
+def test_plain_engine_refuses_several_ranks(small, monkeypatch):
+    model = models.load_transformer(small().model.pipeline).requires_grad_(True)
+    monkeypatch.setattr(ranks, "size", lambda: 2)
+    with pytest.raises(UserError, match=r"train.engine=torch runs in one process, not in 2"):
+        engine.start(model, small())
+
+
+def test_resuming_a_run_with_another_configuration_is_refused(small, tmp_path, monkeypatch):
+    def stop(stage, done, total):
+        if (stage, done) == ("train", 3):
+            raise preempt.Preempted
+
+    run = tmp_path / "run"
+    with pytest.raises(preempt.Preempted):
+        train.train(small(), cache=tmp_path / "cache", run=run, progress=stop)
+    other = with_values(small(), {"loss.lambda_hard": 0.01})
+    with pytest.raises(UserError, match="is of another configuration"):
+        train.train(other, cache=tmp_path / "cache", run=run)
