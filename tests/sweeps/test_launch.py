@@ -1,0 +1,177 @@
+"""Allocations: an sbatch array that survives its time limit, a cell on several ranks."""
+
+import os
+import signal
+import subprocess
+import time
+from argparse import Namespace
+from pathlib import Path
+
+import fake
+import pytest
+
+from direct import preempt
+from direct.config import override, profile
+from direct.errors import UserError
+from sweeps import launch, leases, run, storage
+from sweeps.ablations import ABLATIONS, cells
+from sweeps.cell import read_result, write_config
+from sweeps.options import options_of, workers_of
+
+ROOT = Path(__file__).resolve().parents[2]
+BASE = override(profile("tiny"), "evaluate.prompts=4")
+PLAN = ["lambda_hard", "--prompts", "4", "--seeds", "0", "--launcher", "slurm"]
+
+
+@pytest.fixture
+def surroundings(monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+
+
+def as_submitted(path):
+    """The script with stand-in stages. No SLURM is here: bash runs it, `scontrol` is a stub."""
+    text = path.read_text()
+    assert text.count("-m sweeps.run") == 1
+    path.write_text(text.replace("-m sweeps.run", fake.__file__))
+    stub = path.with_name("scontrol")
+    stub.write_text(f'#!/bin/bash\necho "$@" >> {path.parent}/scontrol.log\n')
+    stub.chmod(0o755)
+    return {"PATH": f"{path.parent}:{os.environ['PATH']}", "SLURM_JOB_ID": "4711"}
+
+
+def test_an_array_survives_its_time_limit(tmp_path, surroundings, capsys):
+    """The signal before the limit: saved, given back, queued again; then two tasks share the rest.
+
+    With --join a task neither prepares nor plans under the lock; both leave a whole table.
+    """
+    assert run.main([*PLAN, "--out", str(tmp_path)]) == 0
+    root = tmp_path / "runs/tiny"
+    path = root / "lambda_hard.sbatch"
+    assert f"sbatch --time=24:00:00 {path}" in capsys.readouterr().out
+    extra = os.environ | as_submitted(path)
+    (tmp_path / "cache/tiny").mkdir(parents=True)
+    executed = tmp_path / "cache/tiny/executed.log"
+    task = subprocess.Popen(["bash", str(path)], env=extra | {"FAKE_SECONDS": "3600"})
+    while not (executed.exists() and executed.stat().st_size):
+        assert task.poll() is None
+        time.sleep(0.05)
+    time.sleep(0.5)
+    task.send_signal(signal.SIGUSR1)
+    assert task.wait(120) == 75
+    assert (root / "scontrol.log").read_text() == "requeue 4711\n"
+    begun = executed.read_text().split()
+    assert len(begun) == 1 and not (root / begun[0] / "lease.json").exists()
+    states = [t.state.name for t in storage.open_study(root, "lambda_hard").trials]
+    assert states.count("WAITING") == 5 and "RUNNING" not in states, "given back, waiting again"
+    tasks = [subprocess.Popen(["bash", str(path)], env=extra, text=True, stdout=subprocess.PIPE)
+             for _ in range(2)]
+    said = [task.communicate(timeout=300)[0] for task in tasks]
+    assert [task.returncode for task in tasks] == [0, 0]
+    planned = cells(ABLATIONS["lambda_hard"], BASE, (0,))
+    assert all(read_result(root / cell.id) for cell in planned)
+    assert sorted(executed.read_text().split()) == sorted(
+        [*begun, *(cell.id for cell in planned)]), "every cell once, and the stopped one again"
+    assert any("table_s3.md" in text for text in said)
+
+
+def options(*more):
+    found = options_of([*PLAN, *more])
+    return found, workers_of(found, BASE)
+
+
+def test_the_script_asks_for_what_a_worker_owns(tmp_path):
+    found, workers = options("--gpus-per-cell", "4", "--set", "loss.lambda_anc=0.3", "--storage",
+                             "postgresql://me@db/sweeps", "--out", str(tmp_path / "a b; rm -rf c"))
+    text = launch.script(found, workers, 3, tmp_path)
+    subprocess.run(["bash", "-n"], input=text, text=True, check=True)
+    for line in ("#SBATCH --array=0-2", "#SBATCH --gpus-per-node=4", "#SBATCH --requeue",
+                 f"#SBATCH --signal=B:USR1@{launch.SAVE_SECONDS}",
+                 "export SWEEPS_STORAGE=postgresql://me@db/sweeps"):
+        assert line in text.splitlines()
+    command = next(line for line in text.splitlines() if "sweeps.run" in line)
+    assert "--gpus-per-cell 4 --set loss.lambda_anc=0.3" in command and "--join" in command
+    assert f"'{tmp_path}/a b; rm -rf c'" in command and "postgresql" not in command
+    assert "--launcher" not in command
+
+
+def test_a_password_is_not_written_into_a_script(tmp_path):
+    found, workers = options("--storage", "postgresql://me:secret@db/sweeps")
+    with pytest.raises(UserError, match=r"~/\.pgpass") as error:
+        launch.slurm([], found, tmp_path, workers)
+    assert "secret" not in str(error.value) and not list(tmp_path.rglob("*.sbatch"))
+
+
+def test_a_path_that_sbatch_cannot_take_is_refused(tmp_path):
+    with pytest.raises(UserError, match="blanks or quotes"):
+        run.main([*PLAN, "--out", str(tmp_path / "a b")])
+
+
+def test_joining_what_nobody_planned_is_refused(tmp_path):
+    with pytest.raises(UserError, match="run it once without --join"):
+        run.main(["lambda_hard", "--prompts", "4", "--join", "--out", str(tmp_path)])
+
+
+# Several ranks ------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def cell(tmp_path, monkeypatch, surroundings):
+    monkeypatch.setattr(launch, "RANK", [fake.__file__, "rank"])
+    config = cells(ABLATIONS["lambda_hard"], BASE, (0,))[0]
+    folder = tmp_path / config.id
+    write_config(folder, config.config)
+    return folder, leases.take(folder)
+
+
+def test_a_cell_on_two_ranks_is_one_result(cell, tmp_path):
+    folder, token = cell
+    assert launch.on_several(2, tmp_path, folder, token) is False
+    assert read_result(folder)["status"] == "done"
+    assert (tmp_path / "executed.log").read_text() == f"{folder.name}\n"
+    assert (tmp_path / "ranks.log").read_text() == f"{folder.name} 1 of 2\n"
+
+
+def test_ranks_stop_when_the_worker_is_asked_to(cell, tmp_path, monkeypatch):
+    folder, token = cell
+    monkeypatch.setenv("FAKE_SECONDS", "3600")
+    monkeypatch.setattr(preempt, "requested", (tmp_path / "executed.log").exists)
+    assert launch.on_several(2, tmp_path, folder, token) is True
+    assert read_result(folder) is None and not (folder / "failure.json").exists()
+
+
+def test_a_rank_that_is_killed_ends_the_worker(cell, tmp_path, monkeypatch):
+    folder, token = cell
+    monkeypatch.setenv("FAKE_KILL", str(cells(ABLATIONS["lambda_hard"], BASE, (0,))[0]
+                                        .config.loss.lambda_hard))
+    with pytest.raises(UserError, match="ended with status"):
+        launch.on_several(2, tmp_path, folder, token)
+
+
+def test_each_worker_owns_devices_of_its_own(monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,5,6,7")
+    owned = [launch.devices(slot, 2)["CUDA_VISIBLE_DEVICES"] for slot in (0, 1)]
+    assert owned == ["4,5", "6,7"]
+    with pytest.raises(UserError, match="lower --workers"):
+        launch.devices(2, 2)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
+    assert launch.devices(1, 2) == {"CUDA_VISIBLE_DEVICES": "2,3", launch.GPUS: "2"}
+    assert launch.devices(1, 0) == {}
+
+
+def test_workers_count_what_they_own(monkeypatch):
+    monkeypatch.delenv(storage.VARIABLE, raising=False)
+    given = Namespace(workers=None, gpus_per_cell="8", storage=None, retry_failed=False, join=False)
+    assert workers_of(given, BASE).count == 1 and workers_of(given, BASE).gpus == 8
+    with pytest.raises(UserError, match="--gpus-per-cell 0"):
+        workers_of(Namespace(workers=None, gpus_per_cell="0"), BASE)
+
+
+def test_the_storage_of_the_environment_is_taken(monkeypatch):
+    monkeypatch.setenv(storage.VARIABLE, "postgresql://me@db/sweeps")
+    assert options()[1].storage == "postgresql://me@db/sweeps"
+    monkeypatch.setenv(storage.VARIABLE, "sqlite:///x")
+    with pytest.raises(UserError, match="not a PostgreSQL URL"):
+        options()
+
+
