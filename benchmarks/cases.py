@@ -7,6 +7,7 @@ import subprocess
 import tempfile
 from collections.abc import Callable
 from functools import cache
+from itertools import cycle
 from pathlib import Path
 
 import torch
@@ -126,16 +127,24 @@ def operator_alone(backend: str, variant: str):
     return lambda s: loss(s["v"].detach().requires_grad_(), s)
 
 
-def limits(device: str, shape: tuple[int, ...], variant: str):
-    """name -> function of one input set: the same streams without arithmetic, and a plain copy."""
+def limits(device: str, shape: tuple[int, ...], variant: str, sets: int):
+    """name -> function of one input set: the same streams without arithmetic, and a plain copy.
+
+    The copy has `sets` buffers of its own, which rotate as the inputs do.
+    """
     names = VARIANTS[variant]
     half = bytes_moved(shape, variant) // 4  # bf16 elements read; as many are written
-    source = torch.zeros(half, dtype=torch.bfloat16, device=device)
-    target = torch.empty_like(source)
+    ones = {"dtype": torch.bfloat16, "device": device}
+    turn = cycle([(torch.ones(half, **ones), torch.ones(half, **ones)) for _ in range(sets)])
     streams = _cpu_streams if device == "cpu" else _gpu_streams
+
+    def copy(s: dict[str, Tensor]) -> Tensor:
+        source, target = next(turn)
+        return target.copy_(source)
+
     return {
         "limit: same streams": lambda s: streams([s[name] for name in names]),
-        "limit: copy": lambda s: target.copy_(source),
+        "limit: copy": copy,
     }
 
 

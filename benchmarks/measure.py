@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import resource
+import ctypes
 import statistics
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -59,18 +60,33 @@ def _seconds_on_gpu(step: Step, sets: list[dict[str, Tensor]], budget: float) ->
     return times
 
 
-def peak_extra_bytes(step: Step, s: dict[str, Tensor]) -> int:
-    """Memory a call takes at its peak, results included. On a CPU: growth of the resident peak."""
+def peak_extra_bytes(step: Step, s: dict[str, Tensor]) -> int | None:
+    """Memory a call takes at its peak, results included; None where this system cannot tell.
+
+    On a CPU: how far the resident memory rises, whoever allocates. Linux forgets the peak so far on
+    request, and the C library hands back what it keeps, which would otherwise be reused unseen.
+    """
+    step(s)
     if s["v"].is_cuda:
-        step(s)
         torch.cuda.synchronize()
         torch.cuda.reset_peak_memory_stats()
         before = torch.cuda.memory_allocated()
         step(s)
         return torch.cuda.max_memory_allocated() - before
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    step(s)
-    return 1024 * (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+    try:
+        ctypes.CDLL(None).malloc_trim(0)
+        before = _resident("VmRSS")
+        Path("/proc/self/clear_refs").write_text("5")  # resets VmHWM (man 5 proc)
+        step(s)
+        return max(0, _resident("VmHWM") - before)
+    except (AttributeError, OSError):
+        return None
+
+
+def _resident(field: str) -> int:
+    """Bytes: VmRSS, the resident memory now, or VmHWM, its peak."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return 1024 * next(int(line.split()[1]) for line in lines if line.startswith(field))
 
 
 def summary(times: list[float]) -> dict[str, float]:

@@ -45,7 +45,7 @@ def main() -> None:
 def measure_all(device: str, shape: tuple[int, ...], variant: str, budget: float) -> list[dict]:
     moved = cases.bytes_moved(shape, variant)
     sets = measure.rotation(lambda seed: cases.inputs(shape, device, seed), moved)
-    steps: dict[str, Any] = dict(cases.limits(device, shape, variant))
+    steps: dict[str, Any] = dict(cases.limits(device, shape, variant, len(sets)))
     for backend in ("cpp", "cuda", "triton"):
         if f"ours, {backend}" in cases.implementations(device, variant):
             steps[f"ours, {backend}, op"] = cases.operator_alone(backend, variant)
@@ -97,9 +97,11 @@ def table(record: dict[str, Any]) -> str:
             share = by_name["limit: same streams"] / row["median"]
             faster = by_name["eager fp32"] / row["median"]
             speed = row["bytes"] / row["median"] / 1e9
+            peak = row["peak_extra_bytes"]
+            extra = "" if peak is None else f"{peak / 1e6:.1f}"
             text.append(
                 f"| {row['name']} | {row['median'] * 1e3:.3f} | {speed:.1f} "
-                f"| {share:.0%} | {faster:.1f}x | {row['peak_extra_bytes'] / 1e6:.1f} |"
+                f"| {share:.0%} | {faster:.1f}x | {extra} |"
             )
         text.append("")
     return "\n".join(text)

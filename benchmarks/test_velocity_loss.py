@@ -23,7 +23,7 @@ NAMES = [*cases.implementations(DEVICE, "given"), "limit: same streams", "limit:
 def test_loss_and_backward(benchmark, shape, variant, name):
     bytes_moved = cases.bytes_moved(shape, variant)
     sets = measure.rotation(lambda seed: cases.inputs(shape, DEVICE, seed), bytes_moved)
-    steps = cases.implementations(DEVICE, variant) | cases.limits(DEVICE, shape, variant)
+    steps = cases.implementations(DEVICE, variant) | cases.limits(DEVICE, shape, variant, len(sets))
     turn = iter(range(1 << 60))
 
     def call():
