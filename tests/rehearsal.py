@@ -1,0 +1,168 @@
+"""The paper's scale, small: every command from WISA's files to a rendered table (`make rehearsal`).
+
+    python tests/rehearsal.py FOLDER
+
+Nothing is mocked that a library can do for real: mp4 files are made by an encoder, the pipeline has
+Wan's classes, prompts are perturbed by a server that speaks OpenAI's protocol, training runs on two
+ranks of DeepSpeed, and the rater is another program. Only the sizes, the server's wit and the
+rater's judgement are small.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import numpy as np
+
+HERE = Path(__file__).resolve().parent
+PROFILE = "wan2.1-t2v-1.3b"
+COLOURS = {"red": (220, 40, 40), "green": (40, 200, 60), "blue": (50, 70, 230)}
+VERBS = {"falls": "forces", "rises": "forces", "rolls": "interaction", "slides": "interaction"}
+SWAPS = (("falls", "rises"), ("rolls", "slides"), ("slowly", "quickly"), ("small", "large"),
+         ("heavy", "light"))  # fmt: skip
+
+
+def wisa_folder(folder: Path) -> Path:
+    """Twelve clips as published, and one for each of four reasons to be left out."""
+    from direct.data.video import write_video
+
+    entries = []
+    for n in range(16):
+        colour, verb = list(COLOURS)[n % 3], list(VERBS)[n % 4]
+        pace = ("slowly", "quickly")[n // 8]
+        caption = f"a small {('heavy', 'light')[n // 4 % 2]} {colour} ball {verb} {pace}"
+        law = "liquid motion" if n % 4 == 1 else "Rigid body motion "
+        entries.append({"video_name": f"clip{n:02}.mp4", "captions": caption, "label": law,
+                        "physical_annotation": {"phys_law": "gravity"}})  # fmt: skip
+        frames = 60 if n == 12 else 81 + n
+        size = (18, 24) if n == 13 else (18, 32)
+        path = folder / "data" / "videos" / str(n % 2) / f"clip{n:02}.mp4"
+        write_video(path, moving_ball(frames, *size, COLOURS[colour], n))
+        if n == 14:
+            path.write_bytes(path.read_bytes()[:900])
+    entries[15]["label"] = "magic"
+    (folder / "data" / "wisa-80k.json").write_text(json.dumps(entries))
+    return folder
+
+
+def moving_ball(frames: int, height: int, width: int, colour: tuple[int, ...], n: int):
+    """uint8 [frames, height, width, 3]."""
+    t = np.linspace(0, 1, frames)[:, None, None]
+    y, x = np.mgrid[:height, :width]
+    inside = (x - (4 + n + t * (width - 12 - n))) ** 2 + (y - height * (0.2 + 0.6 * t)) ** 2 < 16
+    return np.where(inside[..., None], np.array(colour), 30 + 3 * n).astype(np.uint8)
+
+
+class Model(BaseHTTPRequestHandler):
+    """A language model of few words: it swaps one of those that the instruction's caption has."""
+
+    def do_POST(self):
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        caption = body["messages"][0]["content"].split("ORIGINAL: ")[1].split("\n")[0]
+        pairs = [pair for swap in SWAPS for pair in (swap, swap[::-1]) if pair[0] in caption]
+        old, new = pairs[body["seed"] % len(pairs)]
+        choice = {"message": {"content": caption.replace(old, new)}, "finish_reason": "stop"}
+        data = json.dumps({"choices": [choice]}).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+    def log_message(self, *arguments):
+        pass
+
+
+@contextmanager
+def language_model():
+    """The address of a server that answers while the block runs."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Model)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}/v1"
+    server.shutdown()
+
+
+def settings(pipeline: Path) -> list[str]:
+    """The paper's profile with small sizes, as options of every command."""
+    values = {
+        "model.pipeline": pipeline, "model.frames": 5, "model.height": 16, "model.width": 16,
+        "model.text_length": 64, "data.clips": 12, "macro.clusters": 3, "macro.restarts": 4,
+        "micro.candidates": 4, "micro.min_cosine": 0.5, "train.steps": 4, "train.batch": 4,
+        "train.checkpoint_every": 2, "train.learning_rate": 1e-3, "sample.steps": 3,
+        "hard_sample.steps": 3, "evaluate.prompts": 6,
+    }  # fmt: skip
+    return [part for name, value in values.items() for part in ("--set", f"{name}={value}")]
+
+
+def main(folder: Path) -> None:
+    from conftest import build_pipeline
+
+    began = time.monotonic()
+    wisa = wisa_folder(folder / "wisa")
+    same = ["--profile", PROFILE, "--out", str(folder), *settings(build_pipeline(folder / "wan"))]
+    prepare = ["-m", "direct.prepare"]
+    rater = f"'{sys.executable}' '{HERE / 'rehearsal_rater.py'}'"
+    two_ranks = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    print(f"{time.monotonic() - began:5.1f} s  clips and pipeline made", flush=True)
+
+    run("plan", ["-m", "direct.plan", *same])
+    run("curate", [*prepare, "curate", "--wisa", str(wisa), *same])
+    run("encode", [*prepare, "encode", *same])
+    with language_model() as server:
+        run("perturb", [*prepare, "perturb", "--server", server, "--llm", "small", *same])
+    run("render", [*prepare, "render", *same])
+    run("verify", [*prepare, "verify", "--deep", *same])
+    trained = run("train", [*two_ranks, "-m", "direct.train", *same]).split()[-1]
+    run(
+        "sweep", ["-m", "sweeps.run", "lambda_hard", "--seeds", "0", "--workers", "1", *same], rater
+    )
+    judged = next(iter((folder / "runs" / PROFILE).glob("*/videophy")))
+    (judged / "sa.csv").unlink()
+    run("evaluate", ["-m", "direct.evaluate", "videophy", "--folder", str(judged), "--prompts",
+                     str(few_prompts(folder))], rater)  # fmt: skip
+    check(Path(trained), folder / "reports" / PROFILE / "table_s3.md")
+    print(f"{time.monotonic() - began:5.1f} s  all of it", flush=True)
+
+
+def run(stage: str, command: list[str], rater: str = "") -> str:
+    """Runs Python on a command line; its standard output. A failure ends the rehearsal."""
+    began = time.monotonic()
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "DIRECT_RATER": rater,
+                                "HF_HUB_OFFLINE": "1"}  # fmt: skip
+    done = subprocess.run([sys.executable, *command], env=environment, cwd=HERE.parent, text=True,
+                          capture_output=True, check=False)  # fmt: skip
+    print(f"{time.monotonic() - began:5.1f} s  {stage}", flush=True)
+    if done.returncode:
+        sys.exit(f"{stage} ended with status {done.returncode}\n{done.stdout}\n{done.stderr}")
+    return done.stdout
+
+
+def few_prompts(folder: Path) -> Path:
+    """The first six of VideoPhy's prompts, as a file of one's own."""
+    shipped = HERE.parent / "direct" / "evaluate" / "videophy_test.csv"
+    path = folder / "prompts.csv"
+    path.write_text("".join(shipped.read_text().splitlines(keepends=True)[:7]))
+    return path
+
+
+def check(transformer: Path, table: Path) -> None:
+    """What was trained is Wan's, and the table has a number in every column of every row."""
+    from diffusers import WanTransformer3DModel
+
+    WanTransformer3DModel.from_pretrained(transformer)
+    scores = table.read_text().split("## Paired")[0].splitlines()
+    rows = [line for line in scores if line.startswith("| 0.")]
+    assert len(rows) == 3, scores
+    assert all(row.count("±") == 3 for row in rows), rows  # SA, PC and their mean
+    print(*rows, sep="\n")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]).resolve())
