@@ -36,6 +36,7 @@ class Peer:
     fps: int  # that its card or pipeline exports at
     dtype: torch.dtype = torch.bfloat16
     vae: torch.dtype = torch.bfloat16
+    tiling: bool = False  # of the VAE's decoder, where it has no other way
 
 
 PEERS = {
@@ -44,7 +45,7 @@ PEERS = {
     ),
     "cogvideox-5b": Peer("CogVideoXPipeline", "THUDM/CogVideoX-5b", 8),
     "ltx-video": Peer("LTXPipeline", "Lightricks/LTX-Video", 25),
-    "allegro": Peer("AllegroPipeline", "rhymes-ai/Allegro", 15, vae=torch.float32),
+    "allegro": Peer("AllegroPipeline", "rhymes-ai/Allegro", 15, vae=torch.float32, tiling=True),
     "mochi": Peer("MochiPipeline", "genmo/mochi-1-preview", 30),
     "wan2.1-t2v-1.3b": Peer(
         "WanPipeline", "Wan-AI/Wan2.1-T2V-1.3B-Diffusers", 16, vae=torch.float32
@@ -65,6 +66,8 @@ def load(peer: Peer, source: str | None = None) -> Any:
             source, dtype={"vae": peer.vae, "default": peer.dtype}, use_safetensors=True
         )
     pipeline.set_progress_bar_config(disable=True)
+    if peer.tiling:
+        pipeline.vae.enable_tiling()
     return pipeline.to(models.device())
 
 

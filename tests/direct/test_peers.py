@@ -1,0 +1,141 @@
+"""Table 2's peers: each pipeline's real class with small models, from weights on disk to mp4."""
+
+from __future__ import annotations
+
+import json
+
+import conftest
+import numpy as np
+import pytest
+import torch
+from test_families import build_ltx, tokenizer_and_encoder
+
+from direct import peers
+from direct.config import profile, with_values
+from direct.data.video import probe
+from direct.errors import UserError
+from direct.evaluate import captions
+from direct.evaluate.rater import Prompt, video_path
+
+
+def cogvideox():
+    from diffusers import (
+        AutoencoderKLCogVideoX,
+        CogVideoXDDIMScheduler,
+        CogVideoXPipeline,
+        CogVideoXTransformer3DModel,
+    )
+
+    tokenizer, encoder = tokenizer_and_encoder(32)
+    vae = AutoencoderKLCogVideoX(
+        block_out_channels=(8, 8, 8, 8), latent_channels=4, layers_per_block=1, norm_num_groups=2,
+        temporal_compression_ratio=4,
+    )  # fmt: skip
+    transformer = CogVideoXTransformer3DModel(
+        num_attention_heads=4, attention_head_dim=8, in_channels=4, out_channels=4,
+        time_embed_dim=2, text_embed_dim=32, num_layers=1, sample_width=2, sample_height=2,
+        sample_frames=9, patch_size=2, temporal_compression_ratio=4, max_text_seq_length=16,
+    )  # fmt: skip
+    return CogVideoXPipeline(tokenizer, encoder, vae, transformer, CogVideoXDDIMScheduler())
+
+
+def allegro():
+    from diffusers import (
+        AllegroPipeline,
+        AllegroTransformer3DModel,
+        AutoencoderKLAllegro,
+        DDIMScheduler,
+    )
+
+    tokenizer, encoder = tokenizer_and_encoder(32)
+    vae = AutoencoderKLAllegro(
+        block_out_channels=(8, 8, 8, 8), latent_channels=4, layers_per_block=1, norm_num_groups=2,
+        temporal_compression_ratio=4, sample_size=32,
+    )  # fmt: skip
+    transformer = AllegroTransformer3DModel(
+        num_attention_heads=2, attention_head_dim=12, in_channels=4, out_channels=4, num_layers=1,
+        cross_attention_dim=24, sample_width=4, sample_height=4, sample_frames=6,
+        caption_channels=32,
+    )  # fmt: skip
+    return AllegroPipeline(tokenizer, encoder, vae, transformer, DDIMScheduler())
+
+
+def mochi():
+    from diffusers import (
+        AutoencoderKLMochi,
+        FlowMatchEulerDiscreteScheduler,
+        MochiPipeline,
+        MochiTransformer3DModel,
+    )
+
+    tokenizer, encoder = tokenizer_and_encoder(32)
+    vae = AutoencoderKLMochi(
+        latent_channels=12, encoder_block_out_channels=(32, 32, 32, 32),
+        decoder_block_out_channels=(32, 32, 32, 32), layers_per_block=(1, 1, 1, 1, 1),
+    )  # fmt: skip
+    transformer = MochiTransformer3DModel(
+        patch_size=2, num_attention_heads=2, attention_head_dim=8, num_layers=2,
+        pooled_projection_dim=16, in_channels=12, text_embed_dim=32, time_embed_dim=4,
+        max_sequence_length=16,
+    )  # fmt: skip
+    return MochiPipeline(FlowMatchEulerDiscreteScheduler(), vae, encoder, tokenizer, transformer)
+
+
+SMALL = {  # what a test gives in place of the pipeline's defaults
+    "cogvideox-2b": (cogvideox, {"height": 16, "width": 16, "num_frames": 9}),
+    "cogvideox-5b": (cogvideox, {"height": 16, "width": 16, "num_frames": 9}),
+    "ltx-video": (build_ltx, {"height": 32, "width": 32, "num_frames": 9}),
+    "allegro": (allegro, {"height": 32, "width": 32, "num_frames": 24}),
+    "mochi": (mochi, {"height": 16, "width": 16, "num_frames": 7}),
+    "wan2.1-t2v-1.3b": (None, {"height": 16, "width": 16, "num_frames": 5}),
+    "wan2.1-t2v-14b": (None, {"height": 16, "width": 16, "num_frames": 5}),
+}
+PROMPTS = [Prompt("a-0", "a red ball falls"), Prompt("a-1", "a box slides slowly")]
+
+
+@pytest.mark.parametrize("name", sorted(peers.PEERS))
+def test_peer_is_loaded_as_its_class_and_writes_every_clip(name, tmp_path, pipeline_folder):
+    build, settings = SMALL[name]
+    folder = pipeline_folder
+    if build is not None:
+        torch.manual_seed(0)
+        folder = tmp_path / "weights"
+        build().save_pretrained(folder, safe_serialization=True)
+    pipeline = peers.load(peers.PEERS[name], str(folder)).to(torch.float32)
+    assert type(pipeline).__name__ == peers.PEERS[name].pipeline
+    small = settings | {"num_inference_steps": 2, "max_sequence_length": 16}
+    peers.write(pipeline, peers.PEERS[name], PROMPTS, tmp_path, **small)
+    for prompt in PROMPTS:
+        found = probe(video_path(tmp_path, prompt))
+        assert (found["height"], found["width"]) == (settings["height"], settings["width"])
+        assert found["frames"] >= 5
+    clips = [peers.render(pipeline, "a red ball falls", seed, **small) for seed in (1, 1, 2)]
+    assert np.array_equal(clips[0], clips[1]) and not np.array_equal(clips[0], clips[2])
+    pipeline.transformer = None  # what is there is not made again
+    peers.write(pipeline, peers.PEERS[name], PROMPTS, tmp_path, **small)
+
+
+def test_up_sampled_captions_are_generated_from_and_none_may_be_missing(tmp_path, monkeypatch):
+    path = tmp_path / "captions.json"
+    path.write_text(json.dumps({"a red ball falls": "a small red ball falls fast"}))
+    config = with_values(profile("wan2.1-t2v-1.3b"), {"evaluate.captions": "upsampled"})
+    with pytest.raises(UserError, match="needs DIRECT_CAPTIONS"):
+        captions.prompts(config, ["a red ball falls"])
+    monkeypatch.setenv("DIRECT_CAPTIONS", str(path))
+    assert captions.prompts(config, ["a red ball falls"]) == ["a small red ball falls fast"]
+    with pytest.raises(UserError, match="no up-sampled caption is given for 'a box"):
+        captions.prompts(config, ["a box slides"])
+    short = profile("wan2.1-t2v-1.3b")
+    assert captions.prompts(short, ["a box slides"]) == ["a box slides"]
+    named = with_values(config, {"evaluate.content": captions.content(config)})
+    path.write_text(json.dumps({"a red ball falls": "another"}))
+    with pytest.raises(UserError, match="has changed"):
+        captions.prompts(named, ["a red ball falls"])
+    path.write_text("[1]")
+    with pytest.raises(UserError, match="is not of the form"):
+        captions.read(path)
+
+
+def test_every_word_of_the_test_prompts_is_in_the_small_vocabulary():
+    words = {word for prompt in PROMPTS for word in prompt.caption.split()}
+    assert words <= set(conftest.WORDS)
