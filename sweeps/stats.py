@@ -27,6 +27,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -197,13 +198,18 @@ def bootstrap(scores: Array, *, seed: int = 0, draws: int = 4000, alpha: float =
 
     A cross-check only: with 3 seeds it covers too little where seeds differ.
     """
-    S, P = scores.shape
-    rng = np.random.default_rng(seed)
-    of_seeds = rng.multinomial(S, np.full(S, 1 / S), draws) / S  # [draws, S]
-    of_prompts = rng.multinomial(P, np.full(P, 1 / P), draws) / P
+    of_seeds, of_prompts = _resampled(*scores.shape, seed, draws)
     means = ((of_seeds @ scores) * of_prompts).sum(-1)
     low, high = np.quantile(means, [alpha / 2, 1 - alpha / 2])
     return float(low), float(high)
+
+
+@lru_cache(maxsize=4)
+def _resampled(S: int, P: int, seed: int, draws: int) -> tuple[Array, Array]:
+    """Weights of the seeds [draws, S] and of the prompts [draws, P]: the same for a whole table."""
+    rng = np.random.default_rng(seed)
+    return (rng.multinomial(S, np.full(S, 1 / S), draws) / S,
+            rng.multinomial(P, np.full(P, 1 / P), draws) / P)
 
 
 def holm(p: list[float]) -> list[float]:
