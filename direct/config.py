@@ -99,12 +99,12 @@ class Train:
 
 @dataclass(frozen=True, kw_only=True)
 class Sample:
-    """Euler sampling with classifier-free guidance (App. D)."""
+    """Euler sampling with classifier-free guidance. Sources of the defaults: docs/scale.md."""
 
-    steps: int = 50
-    guidance: float = 5.0
+    steps: int = 50  # App. D
+    guidance: float = 5.0  # App. D
     shift: float = 3.0  # Wan's own at 480p
-    negative_prompt: str = ""
+    negative_prompt: str = ""  # WanPipeline's default; the paper names none
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -357,6 +357,11 @@ def validate(config: Config) -> Config:
     if train.micro_batch and train.batch % train.micro_batch:
         raise UserError(
             f"train.micro_batch={train.micro_batch} does not divide train.batch={train.batch}"
+        )
+    if train.lora_rank and train.init == "sft":
+        raise UserError(
+            "train.init=sft with train.lora_rank: an adapter's reference is what it starts from, "
+            "which must be the base; use train.init=base or train.lora_rank=0"
         )
     if not 0 <= train.prompt_dropout < 1:
         raise UserError(f"train.prompt_dropout={train.prompt_dropout} must be in [0, 1)")

@@ -21,7 +21,7 @@ from ..data.encode import Progress, tell
 from ..data.video import write_video
 from ..files import canonical_json, checksum_path, load_arrays, read_checked, write_text
 from . import videophy, worldmodelbench
-from .rater import FPS, Prompt, rate, video_path
+from .rater import Prompt, rate, video_path
 
 RATERS = {"videophy": videophy, "worldmodelbench": worldmodelbench}
 
@@ -80,7 +80,7 @@ def _judged_outside(
     prompts = [Prompt(item.id, item.prompt, item.record) for item in source.evaluation(config)]
     if not all(video_path(folder, prompt).is_file() for prompt in prompts):
         for done, (prompt, video) in enumerate(zip(prompts, clips, strict=True), 1):
-            write_video(video_path(folder, prompt), video, FPS)
+            write_video(video_path(folder, prompt), video, config.model.fps)
             tell(progress, "videos", done, len(prompts))
     return rate(module, prompts, folder)
 

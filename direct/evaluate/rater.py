@@ -2,7 +2,7 @@
 
 The contract is a folder:
 
-    videos/<name>.mp4      one clip per prompt (16 frames per second)
+    videos/<name>.mp4      one clip per prompt, at the model's own rate (Wan 2.1: 16 a second)
     <request files>        what the judge is asked, in its own upstream format; written by us
     <answer files>         what it said, in its own upstream format; written by the rater
 
@@ -28,7 +28,6 @@ from ..errors import UserError
 from ..files import digest
 
 COMMAND = "DIRECT_RATER"
-FPS = 16  # Wan 2.1's
 
 
 @dataclass(frozen=True)
