@@ -5,13 +5,18 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --no-compile --constraint constraints.txt
 SOURCES := setup.py pyproject.toml constraints.txt $(wildcard csrc/*)
 
-.PHONY: lambda_hard test lint setup clean
+.PHONY: lambda_hard test rehearsal lint setup clean
 
 lambda_hard: .venv/.runtime
 	$(BIN)/python -m sweeps.run lambda_hard
 
 test: .venv/.dev
 	$(BIN)/python -m pytest
+
+# The paper's scale, small: every command from WISA's files to a table, which stays in build/.
+rehearsal: .venv/.dev
+	rm -rf build/rehearsal
+	$(BIN)/python tests/rehearsal.py build/rehearsal
 
 lint: .venv/.dev
 	$(BIN)/ruff check .

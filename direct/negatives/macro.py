@@ -7,6 +7,8 @@ its negative from the union of the other C_j, uniformly (Eq. 2). Every draw is a
 
 from __future__ import annotations
 
+import os
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,7 +29,7 @@ def pool(embeddings: Tensor, lengths: Tensor) -> Tensor:
 def partition(z: np.ndarray, clusters: int, restarts: int = 50) -> tuple[np.ndarray, float]:
     """K-means labels [N] int64 of z [N, D], and their inertia: the best of `restarts` runs.
 
-    Deterministic: fixed seeds, float64, one thread.
+    Deterministic: each restart has its own seed, float64 and one thread; restarts share the cores.
     """
     from sklearn.cluster import KMeans
     from threadpoolctl import threadpool_limits
@@ -42,9 +44,15 @@ def partition(z: np.ndarray, clusters: int, restarts: int = 50) -> tuple[np.ndar
             f"macro.clusters={clusters} is above the {distinct} distinct prompts (of {len(z)}); "
             "use fewer clusters"
         )
-    with threadpool_limits(1):
-        fit = KMeans(clusters, n_init=restarts, random_state=0).fit(np.asarray(z, np.float64))
-    return fit.labels_.astype(np.int64), float(fit.inertia_)
+    z = np.asarray(z, np.float64)
+
+    def fit(restart: int) -> tuple[float, int, np.ndarray]:
+        found = KMeans(clusters, n_init=1, random_state=restart).fit(z)
+        return float(found.inertia_), restart, found.labels_.astype(np.int64)
+
+    with threadpool_limits(1), ThreadPoolExecutor(os.cpu_count()) as pool:
+        inertia, _, labels = min(pool.map(fit, range(restarts)), key=lambda found: found[:2])
+    return labels, inertia
 
 
 @dataclass(frozen=True)
