@@ -74,12 +74,15 @@ def main(base: Config, options: argparse.Namespace, out: Path, work: Work) -> in
 
 
 def again(base: Config, options: argparse.Namespace, out: Path) -> list[Section]:
-    """The page of an earlier search, written anew from its results; none without one."""
+    """The page of an earlier search, written anew from its results. Where those are not here
+    (another version, other seeds), the page stays as it is, and is no part of the report."""
     target, root = out / "reports" / base.profile, folder(base.profile, out)
     if not (target / "search.md").exists():
         return []
     seeds, results = seeds_of(options) or search.SEEDS, read_all(root)
     found = search.replay(base, seeds, lambda table, planned: results)
+    if any(outcome.chosen is None for outcome in found.values()):
+        return []
     write(found, base, seeds, results, target)
     return [section(found, base, seeds, results)]
 

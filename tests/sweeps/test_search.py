@@ -12,7 +12,8 @@ import pytest
 
 from direct.config import override, profile
 from direct.errors import UserError
-from sweeps import search
+from sweeps import search, search_report
+from sweeps.options import base_of, options_of
 from sweeps.search import GRIDS, METHODS, RANGES, Outcome, Weights, best, greedy, side_by_side, tpe
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -155,6 +156,19 @@ def test_a_second_run_trains_nothing_and_a_lost_result_alone_is_made_again(searc
     assert again.returncode == 0, again.stdout + again.stderr
     assert executed(searched)[18:] == [lost]
     assert {p.name: p.read_bytes() for p in (searched / "reports/tiny").iterdir()} == before
+
+
+def test_the_report_renders_a_search_again_and_leaves_alone_what_it_has_no_results_of(searched):
+    pages = searched / "reports/tiny"
+    before = {path.name: path.read_bytes() for path in pages.iterdir()}
+    options = options_of(["report", *SMALL, "--out", str(searched)])
+    (section,) = search_report.again(base_of(options), options, searched)
+    assert section.name == "search" and [len(block.rows) for block in section.blocks] == [9, 2]
+    assert {path.name: path.read_bytes() for path in pages.iterdir()} == before
+    other = options_of(["report", *SMALL, "--seeds", "5", "--out", str(searched)])
+    assert search_report.again(base_of(other), other, searched) == []
+    assert {path.name: path.read_bytes() for path in pages.iterdir()} == before
+    assert search_report.again(base_of(options), options, searched / "elsewhere") == []
 
 
 def test_a_failed_cell_ends_the_search_and_says_so(tmp_path):
