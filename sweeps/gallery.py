@@ -152,8 +152,8 @@ def gather(cells: Sequence[Cell], root: Path, cache: Path, known: Gallery | None
         examples.append(Example(figure.name, pick, difference, first["prompts"][index],
                                 first["captions"][index], tuple(drawn)))
     return Gallery(
-        key, f"{JUDGES[config.evaluate.judge]}, {config.profile}", config.seed, len(pc[DIRECT]), size,
-        tuple(cell.id for cell in by_row.values()),
+        key, f"{JUDGES[config.evaluate.judge]}, {config.profile}", config.seed, len(pc[DIRECT]),
+        size, tuple(cell.id for cell in by_row.values()),
         tuple(sorted({result["provenance"]["commit"] for result in results.values()})),
         tuple(examples))
 

@@ -4,6 +4,8 @@ import csv
 import io
 import json
 import re
+import shutil
+import subprocess
 from dataclasses import astuple, replace
 from html.parser import HTMLParser
 
@@ -250,6 +252,22 @@ def test_latex_is_balanced_and_ascii(name):
         rows = [row for row in re.findall(r"^(.*) \\\\$", body, re.M) if "multicolumn" not in row]
         assert len(rows) >= 2
         assert {len(re.split(r"(?<!\\)&", row)) for row in rows} == {len(spec)}
+
+
+def test_symbols_and_minus_signs_in_latex():
+    assert render.tex("Σ p_k², −1 to -0.5 [-2, +3]") == (
+        r"$\Sigma$ p\_k$^2$, $-$1 to $-$0.5 [$-$2, +3]")
+    assert render.tex("Wan2.1-1.3B, non-zero, é, κ") == "Wan2.1-1.3B, non-zero, é, ?"
+
+
+@pytest.mark.skipif(not shutil.which("pdflatex"), reason="needs pdflatex with booktabs")
+def test_latex_compiles_as_it_is(evil, tmp_path):
+    for name, table in (("evil", build(evil)), ("sampling", build(ABLATIONS["sampling"]))):
+        (tmp_path / f"{name}.tex").write_text(render.latex(table))
+        done = subprocess.run(["pdflatex", "-interaction=nonstopmode", "-halt-on-error",
+                               "-no-shell-escape", f"{name}.tex"], cwd=tmp_path, text=True,
+                              capture_output=True, check=False, timeout=300)
+        assert done.returncode == 0, done.stdout[-2000:]
 
 
 class Balanced(HTMLParser):
