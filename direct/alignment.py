@@ -128,7 +128,8 @@ def step(
     parameters = [p for p in running.model.parameters() if p.requires_grad]
     eps = noise.normal(batch.key, batch.x.shape, device=batch.x.device)
     width = config.train.micro_batch or len(batch.x)
-    outputs, gradients = [], {}
+    outputs: list[Tensor] = []
+    gradients: dict[str, Tensor] = {}
     for start in range(0, len(batch.x), width):
         rows = slice(start, start + width)
         v, losses = _forward(running, reference, batch, eps, rows, negatives, config)
@@ -254,7 +255,7 @@ def step_ratio(
     """
     ratios, size = {}, config.train.batch
     for name, anchor in (("without_anchor", None), ("with_anchor", reference)):
-        weights = {"lambda_hard": 0.0} | ({} if anchor else {"lambda_anc": 0.0})
+        weights: dict[str, Any] = {"lambda_hard": 0.0} | ({} if anchor else {"lambda_anc": 0.0})
         own = replace(config, loss=replace(config.loss, **weights))
         batch = load_batch(own, data, 0)
         shares = ranks.share(size, own.train.micro_batch)

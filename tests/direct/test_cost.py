@@ -36,10 +36,11 @@ def test_each_method_holds_what_its_loss_needs(config, tmp_path):
     with torch.device("meta"):
         weights = 4 * sum(p.numel() for p in standin.random_transformer(config).parameters())
     clip = 4 * data.latents([0]).numel()
+    cost._two_steps(config, data)
     peak = {name: cost.peak_bytes(lambda own=own: cost._two_steps(own, data))
             for name, own in cost.methods(config).items()}
     assert peak["fm"] > 4 * weights  # weights, gradient, two moments
-    assert 0.9 * weights < peak["sft"] - peak["fm"] < 1.5 * weights, "the reference"
+    assert weights <= peak["sft"] - peak["fm"] < 1.5 * weights, "the reference"
     assert 2 * 2 * clip <= peak["direct"] - peak["sft"] < 20 * 2 * clip, "two negatives, batch of 2"
 
 
