@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 
 import numpy as np
@@ -111,6 +112,20 @@ def test_without_a_manifest_a_bad_weight_file_is_one_sentence(copy, part, fault)
     with pytest.raises(UserError, match=r"the weights at .*copy cannot be loaded") as caught:
         models.load_pipeline(str(copy))
     assert "\n" not in str(caught.value)
+
+
+def test_pickle_where_safetensors_is_expected_is_refused_unread(copy, tmp_path):
+    class Canary:
+        def __reduce__(self):
+            return os.mkdir, (str(tmp_path / "canary"),)
+
+    weights = copy / "transformer" / "diffusion_pytorch_model.safetensors"
+    weights.unlink()
+    torch.save({"proj_out.weight": Canary()}, weights.with_suffix(".bin"))
+    for place in (str(copy), copy / "transformer"):
+        with pytest.raises(UserError, match="cannot be loaded"):
+            models.load_transformer(place)
+    assert not (tmp_path / "canary").exists()
 
 
 def test_tensor_that_is_not_in_the_file_is_refused(copy):

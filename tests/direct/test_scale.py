@@ -266,6 +266,11 @@ def test_checkpoint_of_another_configuration_or_a_pickle_is_refused(small, tmp_p
     assert not (tmp_path / "canary").exists()
 
 
+def test_adapter_that_would_start_from_sft_is_refused():
+    with pytest.raises(UserError, match=r"train.init=sft with train.lora_rank"):
+        with_values(profile("wan2.1-t2v-14b"), {"train.init": "sft"})
+
+
 def test_plain_engine_refuses_several_ranks(small, monkeypatch):
     model = models.load_transformer(small().model.pipeline).requires_grad_(True)
     monkeypatch.setattr(ranks, "size", lambda: 2)
