@@ -9,17 +9,18 @@ import torch
 from torch import Tensor
 
 from .. import extension
+from .reference import Inputs, Result
 
-Backend = Callable[..., tuple[Tensor, Tensor, Tensor, Tensor]]
+Backend = Callable[[Inputs], Result]
 
 
 class WithGradient(torch.autograd.Function):
-    """A backend `(v, ..., need_gradient) -> (loss, distances, alignment, gradient)` to autograd."""
+    """Shows a backend to autograd: all of `Inputs` but `need_gradient`, which is found out here."""
 
     @staticmethod
     def forward(ctx, backend: Backend, v: Tensor, *arguments):
         need_gradient = ctx.needs_input_grad[1]
-        loss, distances, alignment, gradient = backend(v, *arguments, need_gradient)
+        loss, distances, alignment, gradient = backend(Inputs._make((v, *arguments, need_gradient)))
         if need_gradient:
             ctx.save_for_backward(gradient)
         ctx.mark_non_differentiable(distances, alignment)

@@ -12,6 +12,8 @@ The mask selects, it does not multiply: what is masked cannot leak, not even as 
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 
@@ -21,73 +23,76 @@ Result = tuple[Tensor, Tensor, Tensor, Tensor]
 CHUNK = 16384  # below the size from which torch splits one sum over threads
 
 
-def evaluate(
-    v: Tensor,
-    x: Tensor,
-    eps: Tensor | None,
-    x_rand: Tensor | None,
-    eps_rand: Tensor | None,
-    x_hard: Tensor | None,
-    eps_hard: Tensor | None,
-    v_ref: Tensor | None,
-    key: Tensor | None,
-    weight: Tensor | None,
-    lambda_rand: float,
-    lambda_hard: float,
-    lambda_anc: float,
-    threshold: float,
-    alpha_dot: float,
-    sigma_dot: float,
-    marginal: bool,
-    need_gradient: bool,
-) -> Result:
-    """(loss [], distances [B, 4], alignment [B, 2], gradient [B, ...] or [0]) of validated input.
+class Inputs(NamedTuple):
+    """Validated arguments, in the order of every backend's (csrc/binding.cpp's schema too).
 
     Noise that is None is drawn from `key`, except a negative's where `marginal`: there its mean,
-    zero, stands in and the distance carries its variance. Sums are fp32, or fp64 for fp64 input.
+    zero, stands in and the distance carries its variance.
     """
+
+    v: Tensor  # [B, ...]; all others that are not None, like it
+    x: Tensor
+    eps: Tensor | None
+    x_rand: Tensor | None
+    eps_rand: Tensor | None
+    x_hard: Tensor | None
+    eps_hard: Tensor | None
+    v_ref: Tensor | None
+    key: Tensor | None  # [B, 2] int64
+    weight: Tensor | None  # [B] or [B, 4]
+    lambda_rand: float
+    lambda_hard: float
+    lambda_anc: float
+    threshold: float
+    alpha_dot: float
+    sigma_dot: float
+    marginal: bool
+    need_gradient: bool
+
+
+def evaluate(p: Inputs) -> Result:
+    """(loss [], distances [B, 4], alignment [B, 2], gradient [B, ...] or [0]).
+
+    Sums are fp32, or fp64 for fp64 input.
+    """
+    v = p.v
     precision = torch.float64 if v.dtype == torch.float64 else torch.float32
     batch, elements = v.shape[0], max(v[:1].numel(), 1)
 
     def velocity(latents: Tensor, given: Tensor | None, term: int) -> Tensor:
         """u = alpha_dot x + sigma_dot eps, Eq. 1's for the linear interpolant."""
-        u = alpha_dot * latents.to(precision)
-        if given is None and marginal and term != noise.EPS:
+        u = p.alpha_dot * latents.to(precision)
+        if given is None and p.marginal and term != noise.EPS:
             return u
         if given is None:
-            assert key is not None  # validated
-            given = noise.draw(key, v.shape, term)
-        return u + sigma_dot * given.to(precision)
+            assert p.key is not None  # validated
+            given = noise.draw(p.key, v.shape, term)
+        return u + p.sigma_dot * given.to(precision)
 
     targets = (
-        velocity(x, eps, noise.EPS),
-        None if x_rand is None else velocity(x_rand, eps_rand, noise.RAND),
-        None if x_hard is None else velocity(x_hard, eps_hard, noise.HARD),
-        None if v_ref is None else v_ref.to(precision),
+        velocity(p.x, p.eps, noise.EPS),
+        None if p.x_rand is None else velocity(p.x_rand, p.eps_rand, noise.RAND),
+        None if p.x_hard is None else velocity(p.x_hard, p.eps_hard, noise.HARD),
+        None if p.v_ref is None else p.v_ref.to(precision),
     )
-    unsampled = (
-        False,
-        marginal and eps_rand is None,
-        marginal and eps_hard is None,
-        False,
-    )
-    coefficients = (1.0, -lambda_rand, -lambda_hard, lambda_anc)
-    scale = _per_term(weight, batch, precision, v.device)  # w [B, 4]
+    unsampled = (False, p.marginal and p.eps_rand is None, p.marginal and p.eps_hard is None, False)
+    coefficients = (1.0, -p.lambda_rand, -p.lambda_hard, p.lambda_anc)
+    scale = _per_term(p.weight, batch, precision, v.device)  # w [B, 4]
 
     distances = torch.full((batch, 4), torch.nan, dtype=precision, device=v.device)
     alignment = torch.full((batch, 2), torch.nan, dtype=precision, device=v.device)
     loss = torch.zeros((), dtype=precision, device=v.device)
-    gradient = torch.zeros(v.shape, dtype=precision, device=v.device) if need_gradient else None
+    gradient = torch.zeros(v.shape, dtype=precision, device=v.device) if p.need_gradient else None
     for k, u in enumerate(targets):
         if u is None:
             continue
         e = v.to(precision) - u
-        e = torch.where(e.abs() <= threshold, e, 0)  # m e
+        e = torch.where(e.abs() <= p.threshold, e, 0)  # m e
         if k == 0:
             e_fm = e
         d = _sum(e * e) / elements
         if unsampled[k]:
-            d = d + sigma_dot**2
+            d = d + p.sigma_dot**2
         if k in (1, 2):
             alignment[:, k - 1] = -_sum(e_fm * e) / elements
         distances[:, k] = d

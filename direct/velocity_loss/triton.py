@@ -20,6 +20,7 @@ import triton.language as tl
 from torch import Tensor
 
 from .. import noise
+from .reference import Inputs, Result
 
 BLOCK, STEPS = 1024, 8  # elements at a time, times per chunk
 INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
@@ -213,47 +214,27 @@ def _scale_kernel(gradient_ptr, factor_ptr, n, BLOCK: tl.constexpr):
         tl.store(gradient_ptr + at, value.to(gradient_ptr.dtype.element_ty), mask=at < n)
 
 
-def evaluate(
-    v: Tensor,
-    x: Tensor,
-    eps: Tensor | None,
-    x_rand: Tensor | None,
-    eps_rand: Tensor | None,
-    x_hard: Tensor | None,
-    eps_hard: Tensor | None,
-    v_ref: Tensor | None,
-    key: Tensor | None,
-    weight: Tensor | None,
-    lambda_rand: float,
-    lambda_hard: float,
-    lambda_anc: float,
-    threshold: float,
-    alpha_dot: float,
-    sigma_dot: float,
-    marginal: bool,
-    need_gradient: bool,
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """As `reference.evaluate`: loss [], distances [B, 4], alignment [B, 2], gradient."""
+def evaluate(p: Inputs) -> Result:
+    """As `reference.evaluate`."""
 
     def source(latents: Tensor | None, given: Tensor | None, mean: bool) -> int:
         if latents is None:
             return ABSENT
         return GIVEN if given is not None else MEAN if mean else DRAWN
 
-    batch, n = v.shape[0], v[:1].numel()
-    inputs = (v, x, eps, x_rand, eps_rand, x_hard, eps_hard, v_ref, key, weight)
-    dense = [None if tensor is None else tensor.contiguous() for tensor in inputs]
+    v, batch, n = p.v, p.v.shape[0], p.v[:1].numel()
+    dense = [tensor.contiguous() if isinstance(tensor, Tensor) else None for tensor in p[:10]]
     floats: dict[str, Any] = {"dtype": torch.float32, "device": v.device}
     wide = torch.float32 if INTERPRETED else v.dtype
-    gradient = torch.empty(v.shape if need_gradient else (0,), dtype=wide, device=v.device)
+    gradient = torch.empty(v.shape if p.need_gradient else (0,), dtype=wide, device=v.device)
     sources = (
-        source(x, eps, False),
-        source(x_rand, eps_rand, marginal),
-        source(x_hard, eps_hard, marginal),
+        source(p.x, p.eps, False),
+        source(p.x_rand, p.eps_rand, p.marginal),
+        source(p.x_hard, p.eps_hard, p.marginal),
     )
     chunks = triton.cdiv(n, BLOCK * STEPS)
     if batch * chunks == 0:
-        return _of_nothing(batch, (*sources, v_ref is not None), sigma_dot, floats, gradient)
+        return _of_nothing(batch, (*sources, p.v_ref is not None), p.sigma_dot, floats, gradient)
     loss, distances = torch.empty((), **floats), torch.empty(batch, 4, **floats)
     alignment = torch.empty(batch, 2, **floats)
     partials = torch.empty(batch, chunks, 8, **floats)
@@ -262,10 +243,10 @@ def evaluate(
     with torch.cuda.device(v.device) if v.is_cuda else torch.device(v.device):
         _loss_kernel[(batch * chunks,)](
             *dense, gradient, loss, distances, alignment, partials, shares, tickets,
-            n, batch, chunks, -lambda_rand, -lambda_hard, lambda_anc, threshold, alpha_dot,
-            sigma_dot, 2 / (batch * n),
-            *sources, int(v_ref is not None), key is not None,
-            0 if weight is None else 1 if weight.dim() == 1 else 4, need_gradient,
+            n, batch, chunks, -p.lambda_rand, -p.lambda_hard, p.lambda_anc, p.threshold,
+            p.alpha_dot, p.sigma_dot, 2 / (batch * n),
+            *sources, int(p.v_ref is not None), p.key is not None,
+            0 if p.weight is None else 1 if p.weight.dim() == 1 else 4, p.need_gradient,
             BLOCK, STEPS, 256, enable_fp_fusion=True, num_warps=4,
         )  # fmt: skip
     return loss, distances, alignment, gradient.to(v.dtype)
