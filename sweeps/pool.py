@@ -21,7 +21,6 @@ from typing import Any
 
 from direct import preempt
 from direct.errors import UserError
-from direct.files import write_json
 
 from . import storage
 from . import study as queue
@@ -206,9 +205,7 @@ class _Pool:
                           f"{process.returncode}{self._last_words()}")
                 if not cell:
                     raise UserError(f"workers end before they take a cell: {reason}")
-                self.failed[cell] = reason
-                with suppress(UserError):  # no space for it: the next run tries again
-                    write_json(self.root / cell / "failure.json", {"reason": reason})
+                self.failed[cell] = reason  # in this run: the next may have no such killer
         return bool(ended)
 
     def _last_words(self) -> str:

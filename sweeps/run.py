@@ -9,6 +9,7 @@
     python -m sweeps.run report                   # renders tables, claims.md and index.html again
     python -m sweeps.run export FILE              # all results as one archive; import takes it
     python -m sweeps.run fsck                     # checks every result and cached array
+    python -m sweeps.run all --storage postgresql://me@host/sweeps --launcher slurm  # docs/queue.md
 """
 
 from __future__ import annotations

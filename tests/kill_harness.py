@@ -116,8 +116,8 @@ def _kill(process: subprocess.Popen[bytes], rng: random.Random, options: argpars
         until = time.monotonic() + options.within * rng.random()
         while time.monotonic() < until and process.poll() is None:
             time.sleep(0.01)
-        if process.poll() is not None:
-            return True
+        if process.poll() is not None:  # by itself: done, or one cell's worker was killed thrice
+            return process.returncode == 0
         what = rng.choice(["planner", "worker", "worker", "both"])
         workers = _children(process.pid)
         if what == "worker" and not workers:

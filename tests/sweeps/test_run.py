@@ -155,14 +155,8 @@ def test_a_worker_that_is_killed_every_time_fails_its_cells_and_no_others(tmp_pa
     assert done.stdout.count("ended with status -9, another takes over") == pool.ATTEMPTS
     assert "its worker ended 3 times" in done.stdout
     assert b"Incomplete: 1 of 5 cells" in tables(tmp_path)["table_s3.md"]
-    executed = (tmp_path / "cache/tiny/executed.log").read_text()
-    left = sweep(tmp_path, "--seeds", "0")  # no surprise: what failed is not run again unasked
-    assert left.returncode == 1 and "its worker ended 3 times" in left.stdout
-    assert (tmp_path / "cache/tiny/executed.log").read_text() == executed
-    again = sweep(tmp_path, "--seeds", "0", "--retry-failed")
+    again = sweep(tmp_path, "--seeds", "0")  # whoever killed it may be gone: tried anew
     assert again.returncode == 0 and "1 of 5 cells to do" in again.stdout
-    new = (tmp_path / "cache/tiny/executed.log").read_text().removeprefix(executed).split()
-    assert len(new) == 1, "the failed cell alone"
 
 
 def test_a_failed_cell_says_why_and_a_diverged_one_is_a_row(tmp_path):
@@ -174,6 +168,14 @@ def test_a_failed_cell_says_why_and_a_diverged_one_is_a_row(tmp_path):
                              str(tmp_path)], capture_output=True, text=True, env=environment(),
                             check=True).stdout
     assert "1 diverged" in status and "1 failed" in status and "3 done" in status
+    executed = (tmp_path / "cache/tiny/executed.log").read_text()
+    left = sweep(tmp_path, "--seeds", "0")  # what failed by itself is not run again unasked
+    assert left.returncode == 1 and "made to fail (--retry-failed runs it again)" in left.stdout
+    assert (tmp_path / "cache/tiny/executed.log").read_text() == executed
+    again = sweep(tmp_path, "--seeds", "0", "--retry-failed")
+    assert again.returncode == 0 and "1 of 5 cells to do" in again.stdout
+    new = (tmp_path / "cache/tiny/executed.log").read_text().removeprefix(executed).split()
+    assert len(new) == 1, "the failed cell alone: a diverged one is a result"
 
 
 def test_ctrl_c_is_clean(tmp_path):
