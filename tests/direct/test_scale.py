@@ -101,17 +101,17 @@ def test_rank_that_fails_is_named_on_all_and_nothing_is_left_half_written(out):
 
 
 def test_bf16_weights_have_fp32_masters_that_a_small_rate_moves(alone, pipeline_folder, tmp_path):
-    """At 1e-6 almost no bf16 weight changes in two steps; every master does, and is saved."""
+    """At 1e-6 two steps change 1 % of the bf16 weights; every master moves, and is saved."""
     config = on_two_ranks.config(
         pipeline_folder, train__learning_rate=1e-6, train__steps=2, train__weight_decay=0.0
     )
     folder = train.train(config, cache=tmp_path / "cache", run=tmp_path / "run")
     after = models.load_transformer(folder).state_dict()
     before = models.load_transformer(str(pipeline_folder)).state_dict()
-    moved = [(after[name] - before[name]).abs().max().item() for name in before]
-    rounded = [torch.equal(after[name].bfloat16(), before[name].bfloat16()) for name in before]
-    assert max(moved) < 1e-5 and sum(value > 0 for value in moved) > 0.9 * len(moved)
-    assert sum(rounded) > 0.5 * len(rounded)
+    a, b = (torch.cat([t.flatten() for t in tensors.values()]) for tensors in (after, before))
+    assert (a - b).abs().max() < 1e-5
+    assert (a != b).float().mean() > 0.99
+    assert (a.bfloat16() != b.bfloat16()).float().mean() < 0.03
 
 
 def test_lora_trains_the_adapter_and_its_reference_is_the_base(out, pipeline_folder):
