@@ -32,8 +32,10 @@ of another caption. No video, weight or text of others went in. Settings and fin
 {settings}
 ```
 
-What the world judge says of it, beside ground truth, its VAE and an untrained model:
-`reports/tiny/world_judge.md` (`python -m direct.world validate`).
+What the world judge says of it on validation prompts; more, and what the judge is worth, is in
+`reports/tiny/world_judge.md` (`python -m direct.world validate`):
+
+{scores}
 
 ## What it is for
 
@@ -42,8 +44,8 @@ and nothing about Wan 2.1 follows from them.
 """
 
 
-def write(folder: Path, settings: dict[str, Any]) -> None:
-    """Writes README.md into a saved pipeline's folder."""
+def write(folder: Path, settings: dict[str, Any], scores: dict[str, dict[str, float]]) -> None:
+    """Writes README.md into a saved pipeline's folder. scores: by row and metric."""
     from safetensors import safe_open
 
     from ..world.corpus import IMPOSSIBLE_SHARE, MISCAPTIONED_SHARE
@@ -56,10 +58,19 @@ def write(folder: Path, settings: dict[str, Any]) -> None:
                 for size in tensors.get_slice(name).get_shape():
                     count *= size
                 parameters += count
+    lines = [f" {json.dumps(name)}: {json.dumps(value)}" for name, value in settings.items()]
     text = TEXT.format(
         parameters=parameters,
         impossible=IMPOSSIBLE_SHARE,
         miscaptioned=MISCAPTIONED_SHARE,
-        settings=json.dumps(settings, indent=1),
+        settings="{\n" + ",\n".join(lines) + "\n}",
+        scores=_table(scores),
     )
     write_text(folder / "README.md", text)
+
+
+def _table(scores: dict[str, dict[str, float]]) -> str:
+    metrics = list(next(iter(scores.values())))
+    rows = [["", *metrics], ["---", *["---:"] * len(metrics)]]
+    rows += [[name, *(f"{row[metric]:.3f}" for metric in metrics)] for name, row in scores.items()]
+    return "\n".join("| " + " | ".join(row) + " |" for row in rows)

@@ -6,6 +6,7 @@ A module apart from `__main__`, which spawned processes do not import.
 from __future__ import annotations
 
 import functools
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -17,13 +18,18 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 from diffusers import AutoencoderKLWan, FlowMatchEulerDiscreteScheduler, WanPipeline
 
+from .. import models
+from ..config import profile
 from ..files import load_arrays, save_arrays, write_json
 from ..models import write_manifest
+from ..world import samples
 from ..world.corpus import corpus
+from ..world.validate import reference_rows
 from . import card, text, transformer, vae
 
 SEED = 0
 CLIPS = 12_000
+CARD_CLIPS = 80  # validation prompts
 VAE_PLAN = [(5, 8, 1000), (17, 4, 5500)]  # (frames, clips per process, steps)
 VAE_RATE = 5e-3
 DECODER_PLAN = [(17, 4, 9000)]
@@ -46,8 +52,22 @@ def run(work: Path, out: Path) -> None:
         if process.exitcode:
             raise SystemExit(process.exitcode)
     assemble(work, out)
-    card.write(out, settings())
     write_manifest(out)
+    losses = {
+        name: round(json.loads((work / name / "loss.json").read_text()), 4)
+        for name in ("vae", "decoder", "model")
+    }
+    card.write(out, settings() | {"losses": losses}, judged(out))
+    write_manifest(out)
+
+
+def judged(folder: Path) -> dict[str, dict[str, float]]:
+    """The world judge's mean scores on validation prompts, for the card."""
+    pipeline = models.load_pipeline(str(folder))
+    clips = corpus("validation", CARD_CLIPS)
+    rebuild = functools.partial(samples.reconstruct, pipeline)
+    base = samples.sampler(pipeline.transformer, pipeline, profile("tiny"))
+    return reference_rows(clips, {"base model": base}, rebuild)
 
 
 def settings() -> dict[str, Any]:

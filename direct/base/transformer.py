@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from transformers import T5Tokenizer, UMT5EncoderModel
 
 from .. import flow
+from ..files import write_json
 from .optimize import Optimizers, ema, rank
 
 CONFIG = {
@@ -97,6 +98,7 @@ def train(
             save(averages, out)
     if rank() == 0:
         save(averages, out)
+        write_json(out / "loss.json", running)
     return averages
 
 

@@ -21,7 +21,7 @@ from diffusers.models.autoencoders.autoencoder_kl_wan import unpatchify
 from scipy.ndimage import maximum_filter
 from torch import Tensor
 
-from ..files import stable_seed
+from ..files import stable_seed, write_json
 from ..world.corpus import corpus
 from ..world.render import stage
 from .optimize import Optimizers, ema, rank
@@ -115,6 +115,7 @@ def train(
     average = copy.deepcopy(vae).requires_grad_(False)
     optimizers = Optimizers(kernels(vae), vae.parameters(), rate)
     total, step, begin = sum(steps for *_, steps in plan), 0, time.monotonic()
+    running = math.nan
     for frames, batch, steps in plan:
         clips = windows(stable_seed(seed, rank()), frames, batch, margin)
         for x, weight in itertools.islice(clips, steps):
@@ -123,19 +124,21 @@ def train(
             loss.backward()
             optimizers.step(min(1, (step + 1) / 50) * (0.02 + 0.98 * cosine))
             step += 1
+            running = loss.item() if step == 1 else 0.99 * running + 0.01 * loss.item()
             ema(average, vae, min(EMA, step / (step + 20)))
             if step % 50 == 0 and rank() == 0:
                 objects = weight.expand_as(x) > 1
                 error = (y - x)[objects].square().mean().item()
                 print(
                     f"vae {(time.monotonic() - begin) / 60:5.1f} min, step {step} of {total}, "
-                    f"{frames} frames, loss {loss.item():.4f}, object mse {error:.4f}",
+                    f"{frames} frames, loss {running:.4f}, object mse {error:.4f}",
                     flush=True,
                 )
             if step % 500 == 0 and rank() == 0:
                 average.save_pretrained(out)
     if rank() == 0:
         average.save_pretrained(out)
+        write_json(out / "loss.json", running)
     return average
 
 

@@ -8,6 +8,7 @@ python -m direct.world validate                            # reports/tiny/world_
 from __future__ import annotations
 
 import argparse
+import functools
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -91,17 +92,12 @@ def validate(arguments: argparse.Namespace) -> None:
     """Reference rows and ROC-AUCs, with the pipeline's VAE and transformer."""
     from .. import models
     from ..config import profile
-    from .samples import BATCH, sampler, untrained
+    from .samples import reconstruct, sampler, untrained
     from .validate import reference_rows, report, separations
 
     pipeline = models.load_pipeline(arguments.pipeline)
     config = profile("tiny")
-
-    def rebuild(videos: Array) -> Array:
-        parts = [videos[k : k + BATCH] for k in range(0, len(videos), BATCH)]
-        return np.concatenate(
-            [models.decode_latents(pipeline, models.encode_videos(pipeline, v)) for v in parts]
-        )
+    rebuild = functools.partial(reconstruct, pipeline)
 
     def tell(stage: str, done: int, total: int) -> None:
         print(f"\r{stage} {done}/{total}", end="" if done < total else "\n", file=sys.stderr)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 
 from .. import generate, models
@@ -41,3 +42,11 @@ def untrained(pipeline: Any) -> Any:
     """The pipeline's transformer with fresh random weights."""
     torch.manual_seed(0)
     return type(pipeline.transformer).from_config(pipeline.transformer.config).eval()
+
+
+def reconstruct(pipeline: Any, videos: Array) -> Array:
+    """uint8 videos [N, T, H, W, 3], encoded and decoded by the pipeline's VAE."""
+    parts = [videos[k : k + BATCH] for k in range(0, len(videos), BATCH)]
+    return np.concatenate(
+        [models.decode_latents(pipeline, models.encode_videos(pipeline, part)) for part in parts]
+    )
