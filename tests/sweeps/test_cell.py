@@ -130,4 +130,4 @@ def test_timings_add_up_over_attempts(tmp_path):
     for _ in range(2):
         with cell.timed(tmp_path, "train"):
             time.sleep(0.02)
-    assert 0.04 <= cell.read_json(tmp_path / "timing.json")["train"] < 1
+    assert cell.read_json(tmp_path / "timing.json")["train"] >= 0.04

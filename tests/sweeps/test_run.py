@@ -182,9 +182,11 @@ def test_ctrl_c_is_clean(tmp_path):
     process = subprocess.Popen([*FAKE, *SMALL, "--out", str(tmp_path)], text=True,
                                env=environment(FAKE_SECONDS="30"), stdout=subprocess.PIPE,
                                stderr=subprocess.PIPE)
-    time.sleep(2.5)
+    while not (tmp_path / "cache/tiny/executed.log").exists():
+        assert process.poll() is None
+        time.sleep(0.05)
     process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=20)
+    out, err = process.communicate(timeout=120)
     assert process.returncode == 130 and "interrupted" in err and "Traceback" not in out + err
     assert not (tmp_path / "reports").exists()
 
