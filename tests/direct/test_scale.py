@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +13,7 @@ import on_two_ranks
 import pytest
 import torch
 
-from direct import checkpoint, engine, models, preempt, ranks, train
+from direct import checkpoint, engine, launch, models, preempt, ranks, train
 from direct.config import profile, with_values
 from direct.data import source
 from direct.errors import UserError
@@ -289,3 +290,25 @@ def test_resuming_a_run_with_another_configuration_is_refused(small, tmp_path, m
     other = with_values(small(), {"loss.lambda_hard": 0.01})
     with pytest.raises(UserError, match="is of another configuration"):
         train.train(other, cache=tmp_path / "cache", run=run)
+
+
+def test_command_ends_with_75_where_it_was_asked_to_stop_and_keeps_others_folders(
+    tmp_path, monkeypatch, capsys
+):
+    def stopped(*_, **__):
+        raise preempt.Preempted("run again")
+
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGUSR1,
+                                                               signal.SIGUSR2)}  # fmt: skip
+    monkeypatch.setattr(train, "train", stopped)
+    arguments = ["direct.train", "--run", str(tmp_path / "run"), "--out", str(tmp_path)]
+    monkeypatch.setattr(sys, "argv", arguments)
+    try:
+        assert launch.main() == 75 and "run again" in capsys.readouterr().err
+        assert json.loads((tmp_path / "run" / "config.json").read_text())["profile"] == "tiny"
+        monkeypatch.setattr(sys, "argv", [*arguments, "--set", "seed=1"])
+        with pytest.raises(UserError, match="is of another configuration"):
+            launch.main()
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
