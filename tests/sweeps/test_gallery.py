@@ -211,10 +211,10 @@ def test_decoded_as_the_judge_saw_it(tmp_path):
     from direct.files import save_arrays
 
     config = next(cell for cell in CELLS if cell.row == gallery.BASE).config
-    latents = torch.randn(3, 16, 5, 8, 8, generator=torch.Generator().manual_seed(0))
     pipeline = models.load_pipeline("tiny", None, without=("transformer", "text_encoder"))
-    channels = pipeline.vae.config.z_dim
-    latents = latents[:, :channels]
+    channels, stride = pipeline.vae.config.z_dim, pipeline.vae.config.scale_factor_spatial
+    latents = torch.randn(3, channels, 5, 32 // stride, 32 // stride,
+                          generator=torch.Generator().manual_seed(0))
     save_arrays(tmp_path / "samples.safetensors", {"latents": latents})
     whole = models.decode_latents(pipeline, latents)
     assert (gallery._decode(config, tmp_path, tmp_path, [2, 0]) == whole[[2, 0]]).all()
