@@ -106,13 +106,14 @@ def main(folder: Path) -> None:
 
     began = time.monotonic()
     wisa = wisa_folder(folder / "wisa")
-    same = ["--profile", PROFILE, "--out", str(folder), *settings(build_pipeline(folder / "wan"))]
+    sizes = ["--profile", PROFILE, *settings(build_pipeline(folder / "wan"))]
+    same = [*sizes, "--out", str(folder)]
     prepare = ["-m", "direct.prepare"]
     rater = f"'{sys.executable}' '{HERE / 'rehearsal_rater.py'}'"
     two_ranks = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     print(f"{time.monotonic() - began:5.1f} s  clips and pipeline made", flush=True)
 
-    run("plan", ["-m", "direct.plan", *same])
+    run("plan", ["-m", "direct.plan", *sizes])
     run("curate", [*prepare, "curate", "--wisa", str(wisa), *same])
     run("encode", [*prepare, "encode", *same])
     with language_model() as server:
