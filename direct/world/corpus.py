@@ -27,6 +27,7 @@ BUCKETS = {  # of ten, by the hash of the caption
 # uncurated web video, and the reason why the base model is flawed.
 IMPOSSIBLE_SHARE = 0.20  # a motion that no law allows
 MISCAPTIONED_SHARE = 0.20  # a valid motion, but another one than the caption says
+PATIENCE = 20_000  # draws in a row that find no new prompt
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,7 @@ def corpus(split: str, count: int, seed: int = 0) -> list[Clip]:
     """The first `count` clips of a corpus.
 
     Validation and evaluation prompts are all different; training captions may recur with another
-    start. Raises `UserError` for an unknown split.
+    start. Raises `UserError` for an unknown split, or for more prompts than there are.
     """
     if split not in BUCKETS:
         raise UserError(f"split {split!r} is not a corpus; {nearest(split, BUCKETS)}")
@@ -64,12 +65,19 @@ def corpus(split: str, count: int, seed: int = 0) -> list[Clip]:
     distinct = split in ("evaluation", "validation")
     clips: list[Clip] = []
     seen: set[str] = set()
+    idle = 0  # draws since the last new one
     while len(clips) < count:
+        if (idle := idle + 1) > PATIENCE:
+            raise UserError(
+                f"{count} {split} prompts asked for, and the world has about {len(clips)} different "
+                "ones; ask for fewer (--prompts or evaluate.prompts)"
+            )
         record = draw(rng)
         text = caption(record)
         if stable_seed("bucket", text) % 10 not in BUCKETS[split] or (distinct and text in seen):
             continue
         seen.add(text)
+        idle = 0
         name = f"{split}-{seed}-{len(clips):05d}"
         flawed = split == "pretraining"
         clips.append(_flawed(name, record, rng) if flawed else Clip(name, record))

@@ -86,3 +86,9 @@ def test_every_impossible_edit_applies_somewhere_and_changes_the_film():
 def test_an_unknown_split_names_the_nearest():
     with pytest.raises(UserError, match="evaluation"):
         corpus("evalution", 1)
+
+
+def test_more_prompts_than_the_world_has_are_refused(monkeypatch):
+    monkeypatch.setattr("direct.world.corpus.PATIENCE", 100)
+    with pytest.raises(UserError, match="5000 evaluation prompts asked for, and the world has about"):
+        corpus("evaluation", 5000)
