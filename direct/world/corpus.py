@@ -69,8 +69,8 @@ def corpus(split: str, count: int, seed: int = 0) -> list[Clip]:
     while len(clips) < count:
         if (idle := idle + 1) > PATIENCE:
             raise UserError(
-                f"{count} {split} prompts asked for, and the world has about {len(clips)} different "
-                "ones; ask for fewer (--prompts or evaluate.prompts)"
+                f"{count} {split} prompts asked for, and the world has about {len(clips)} "
+                "different ones; ask for fewer (--prompts or evaluate.prompts)"
             )
         record = draw(rng)
         text = caption(record)

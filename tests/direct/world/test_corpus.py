@@ -1,5 +1,6 @@
 """Corpora: disjoint prompts, stated shares, exact one-field edits, pure functions of the seed."""
 
+import sys
 from dataclasses import asdict
 
 import numpy as np
@@ -89,6 +90,6 @@ def test_an_unknown_split_names_the_nearest():
 
 
 def test_more_prompts_than_the_world_has_are_refused(monkeypatch):
-    monkeypatch.setattr("direct.world.corpus.PATIENCE", 100)
-    with pytest.raises(UserError, match="5000 evaluation prompts asked for, and the world has about"):
+    monkeypatch.setattr(sys.modules["direct.world.corpus"], "PATIENCE", 100)
+    with pytest.raises(UserError, match="5000 evaluation prompts asked for"):
         corpus("evaluation", 5000)
