@@ -138,7 +138,7 @@ while kill -0 "$worker" 2>/dev/null; do
     status=$?
 done
 if [ "$status" -eq 75 ]; then
-    scontrol requeue "$SLURM_JOB_ID"
+    scontrol requeue "${{SLURM_ARRAY_JOB_ID}}_$SLURM_ARRAY_TASK_ID"  # a job id may mean all tasks
 fi
 exit "$status"
 """

@@ -100,9 +100,12 @@ def _reason(error: Exception) -> str:
 
 
 def send(**message: Any) -> None:
-    """One message to the parent."""
-    sys.stdout.write(f"{MARK}{json.dumps(message)}\n")
-    sys.stdout.flush()
+    """One message to the parent. Without one this process ends: that is no failure of the cell."""
+    try:
+        sys.stdout.write(f"{MARK}{json.dumps(message)}\n")
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os._exit(1)
 
 
 def follow(process: int) -> None:

@@ -37,7 +37,8 @@ def as_submitted(path):
     stub = path.with_name("scontrol")
     stub.write_text(f'#!/bin/bash\necho "$@" >> {path.parent}/scontrol.log\n')
     stub.chmod(0o755)
-    return {"PATH": f"{path.parent}:{os.environ['PATH']}", "SLURM_JOB_ID": "4711"}
+    return {"PATH": f"{path.parent}:{os.environ['PATH']}", "SLURM_JOB_ID": "4711",
+            "SLURM_ARRAY_JOB_ID": "4711", "SLURM_ARRAY_TASK_ID": "3"}
 
 
 def test_an_array_survives_its_time_limit(tmp_path, surroundings, capsys):
@@ -59,7 +60,7 @@ def test_an_array_survives_its_time_limit(tmp_path, surroundings, capsys):
     time.sleep(0.5)
     task.send_signal(signal.SIGUSR1)
     assert task.wait(120) == 75
-    assert (root / "scontrol.log").read_text() == "requeue 4711\n"
+    assert (root / "scontrol.log").read_text() == "requeue 4711_3\n", "this task alone"
     begun = executed.read_text().split()
     assert len(begun) == 1 and not (root / begun[0] / "lease.json").exists()
     states = [t.state.name for t in storage.open_study(root, "lambda_hard").trials]

@@ -211,3 +211,14 @@ def test_no_sampler_of_optuna_is_ever_asked(tmp_path, monkeypatch):
     study = storage.open_study(tmp_path, "s")
     queue.plan(study, TABLE, CELLS, tmp_path)
     assert len(drain(study, tmp_path)) == len(CELLS)
+
+
+def test_a_worker_whose_planner_is_gone_ends_and_fails_no_cell(tmp_path):
+    code = ("from sweeps import worker\n"
+            "try: worker.send(event='progress')\nexcept Exception: print('raised', flush=True)")
+    reading, writing = os.pipe()
+    os.close(reading)
+    ended = subprocess.run([sys.executable, "-c", code], stdout=writing, stderr=subprocess.PIPE,
+                           check=False)
+    os.close(writing)
+    assert ended.returncode == 1 and ended.stderr == b""
