@@ -1,4 +1,7 @@
-"""Run by `test_scale.py` under torchrun: what two ranks do together, told as JSON per rank."""
+"""Run by `test_scale.py`, since DeepSpeed does not survive the end of its process group.
+
+Under torchrun: what two ranks do together, told as JSON per rank. Without: what one rank does.
+"""
 
 from __future__ import annotations
 
@@ -104,6 +107,17 @@ def main(pipeline: Path, out: Path) -> None:
     ranks.stop()
 
 
+def alone(pipeline: Path, out: Path) -> None:
+    clips()
+    train.train(config(pipeline), cache=out / "cache", run=out / "one")
+    fp32 = {"model__dtype": "float32", "train__micro_batch": 2}
+    for name in ("deepspeed", "torch"):
+        values = config(pipeline, train__engine=name, **fp32)
+        train.train(values, cache=out / "fp32", run=out / name)
+    small = {"train__learning_rate": 1e-6, "train__steps": 2, "train__weight_decay": 0.0}
+    train.train(config(pipeline, **small), cache=out / "cache", run=out / "small")
+
+
 def _poisoned(batch, step, rows):
     """The third sample of the second batch is not finite: it is the second rank's."""
     return replace(batch, x=batch.x * float("nan")) if step == 1 and 2 in rows else batch
@@ -118,4 +132,5 @@ def error_of(call) -> str:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]))
+    work = main if "WORLD_SIZE" in os.environ else alone
+    work(Path(sys.argv[1]), Path(sys.argv[2]))

@@ -15,7 +15,6 @@ import torch
 
 from direct import checkpoint, engine, launch, models, preempt, ranks, train
 from direct.config import profile, with_values
-from direct.data import source
 from direct.errors import UserError
 
 pytest.importorskip("deepspeed")
@@ -24,23 +23,16 @@ FILES = ("metrics.jsonl", "transformer/diffusion_pytorch_model.safetensors")
 
 @pytest.fixture(scope="module")
 def out(pipeline_folder, tmp_path_factory):
-    """Where two ranks under torchrun have left everything that `on_two_ranks.main` does."""
+    """Where two ranks under torchrun, and then one, have left what `on_two_ranks` does."""
     folder = tmp_path_factory.mktemp("ranks")
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
     script = [on_two_ranks.__file__, str(pipeline_folder), str(folder)]
-    done = subprocess.run(
-        command + script, capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"}
-    )
-    assert done.returncode == 0, done.stderr[-4000:]
+    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
+    for launcher in (torchrun, []):
+        command = [sys.executable, *launcher, *script]
+        env = os.environ | {"OMP_NUM_THREADS": "1"}
+        done = subprocess.run(command, capture_output=True, text=True, env=env)
+        assert done.returncode == 0, done.stderr[-4000:]
     return folder
-
-
-@pytest.fixture
-def alone(monkeypatch):
-    """One rank in this process, on the same clips. DeepSpeed does not survive its group's end."""
-    monkeypatch.setattr(source, "training", source.training)  # put back afterwards
-    monkeypatch.setattr(source, "identity", source.identity)
-    on_two_ranks.clips()
 
 
 def lines(run: Path) -> list[dict]:
@@ -51,9 +43,7 @@ def told(out: Path) -> list[dict]:
     return [json.loads((out / f"rank-{rank}.json").read_text()) for rank in range(2)]
 
 
-def test_one_rank_and_two_have_the_same_losses(out, alone, pipeline_folder):
-    config = on_two_ranks.config(pipeline_folder)
-    train.train(config, cache=out / "cache", run=out / "one")
+def test_one_rank_and_two_have_the_same_losses(out):
     one, two = lines(out / "one"), lines(out / "whole")
     assert one[0]["d_anc"] == two[0]["d_anc"] == 0  # both start at the reference, rounded alike
     for a, b in zip(one, two, strict=True):
@@ -63,11 +53,7 @@ def test_one_rank_and_two_have_the_same_losses(out, alone, pipeline_folder):
     assert one[0]["loss"] == two[0]["loss"]  # before the first update, to the bit
 
 
-def test_zero_2_in_fp32_is_the_plain_trainer(out, alone, pipeline_folder):
-    values = {"model__dtype": "float32", "train__micro_batch": 2}
-    for name in ("deepspeed", "torch"):
-        config = on_two_ranks.config(pipeline_folder, train__engine=name, **values)
-        train.train(config, cache=out / "fp32", run=out / name)
+def test_zero_2_in_fp32_is_the_plain_trainer(out):
     for a, b in zip(lines(out / "deepspeed"), lines(out / "torch"), strict=True):
         assert a["loss"] == pytest.approx(b["loss"], rel=1e-5)
         assert a["grad_norm"] == pytest.approx(b["grad_norm"], rel=1e-5)
@@ -101,13 +87,9 @@ def test_rank_that_fails_is_named_on_all_and_nothing_is_left_half_written(out):
     assert first["left"] == second["left"] == []
 
 
-def test_bf16_weights_have_fp32_masters_that_a_small_rate_moves(alone, pipeline_folder, tmp_path):
+def test_bf16_weights_have_fp32_masters_that_a_small_rate_moves(out, pipeline_folder):
     """At 1e-6 two steps change 1 % of the bf16 weights; every master moves, and is saved."""
-    config = on_two_ranks.config(
-        pipeline_folder, train__learning_rate=1e-6, train__steps=2, train__weight_decay=0.0
-    )
-    folder = train.train(config, cache=tmp_path / "cache", run=tmp_path / "run")
-    after = models.load_transformer(folder).state_dict()
+    after = models.load_transformer(out / "small" / "transformer").state_dict()
     before = models.load_transformer(str(pipeline_folder)).state_dict()
     a, b = (torch.cat([t.flatten() for t in tensors.values()]) for tensors in (after, before))
     assert (a - b).abs().max() < 1e-5
