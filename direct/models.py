@@ -111,7 +111,8 @@ def identity(model: Model) -> str:
     if not source.is_dir():
         return digest([model.pipeline, model.revision])
     if (source / MANIFEST).exists():  # checked against the files whenever they are loaded
-        return file_digest(source / MANIFEST)[:12]
+        lines = (source / MANIFEST).read_text().splitlines()
+        return digest([line for line in lines if not line.endswith(" README.md")])
     return folder_digest(source)[:12]
 
 

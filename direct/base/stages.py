@@ -169,11 +169,14 @@ def assemble(work: Path, out: Path) -> None:
     model = AutoencoderKLWan.from_pretrained(work / "decoder")
     model.register_to_config(latents_mean=mean.tolist(), latents_std=std.tolist())
     model.half()  # on disk; `direct.models.load` computes in float32
+    dit = WanTransformer3DModel.from_pretrained(work / "model" / "transformer")
+    for part in (model, dit):
+        part.register_to_config(_name_or_path="")  # no folder of the machine that trained it
     shutil.rmtree(out, ignore_errors=True)
     WanPipeline(
         tokenizer=text.tokenizer(),
         text_encoder=UMT5EncoderModel.from_pretrained(work / "model" / "text_encoder"),
         vae=model,
-        transformer=WanTransformer3DModel.from_pretrained(work / "model" / "transformer"),
+        transformer=dit,
         scheduler=FlowMatchEulerDiscreteScheduler(shift=TRANSFORMER["shift"]),
     ).save_pretrained(out, safe_serialization=True)
