@@ -217,4 +217,5 @@ def test_decoded_as_the_judge_saw_it(tmp_path):
                           generator=torch.Generator().manual_seed(0))
     save_arrays(tmp_path / "samples.safetensors", {"latents": latents})
     whole = models.decode_latents(pipeline, latents)
-    assert (gallery._decode(config, tmp_path, tmp_path, [2, 0]) == whole[[2, 0]]).all()
+    found = gallery._decode(config, tmp_path, tmp_path, [2, 0])
+    assert abs(found.astype(int) - whole[[2, 0]]).max() <= 1  # of 255: sums depend on the batch

@@ -34,4 +34,4 @@ def test_rows_that_two_tables_share():
 def test_every_published_row_of_a_declared_table_is_a_row_of_it():
     for ablation in ABLATIONS.values():
         labels = {row.label for row in ablation.rows if not row.reference}
-        assert labels == set(ablation.published)
+        assert not ablation.published or labels == set(ablation.published)
