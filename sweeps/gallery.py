@@ -176,7 +176,7 @@ def _scores(result: dict[str, Any], index: int) -> dict[str, float]:
 
 
 def _decode(config: Config, run: Path, cache: Path, indices: Sequence[int]) -> np.ndarray:
-    """The cell's clips of these prompts, uint8 [N, T, H, W, 3], as judged, to a level of rounding."""
+    """The cell's clips of these prompts, uint8 [N, T, H, W, 3], as the judge saw them."""
     import torch
 
     from direct import models
