@@ -178,10 +178,15 @@ def test_a_failed_cell_says_why_and_a_diverged_one_is_a_row(tmp_path):
     assert len(new) == 1, "the failed cell alone: a diverged one is a result"
 
 
+def _heeds_ctrl_c():
+    """Tests that a shell runs in the background inherit that SIGINT is ignored."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def test_ctrl_c_is_clean(tmp_path):
     process = subprocess.Popen([*FAKE, *SMALL, "--out", str(tmp_path)], text=True,
                                env=environment(FAKE_SECONDS="30"), stdout=subprocess.PIPE,
-                               stderr=subprocess.PIPE)
+                               stderr=subprocess.PIPE, preexec_fn=_heeds_ctrl_c)
     while not (tmp_path / "cache/tiny/executed.log").exists():
         assert process.poll() is None
         time.sleep(0.05)
