@@ -23,6 +23,7 @@ from pathlib import Path
 import numpy as np
 
 HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE.parent))  # before this folder, whose `direct` holds tests
 PROFILE = "wan2.1-t2v-1.3b"
 COLOURS = {"red": (220, 40, 40), "green": (40, 200, 60), "blue": (50, 70, 230)}
 VERBS = {"falls": "forces", "rises": "forces", "rolls": "interaction", "slides": "interaction"}
