@@ -50,9 +50,9 @@ def measure_all(device: str, shape: tuple[int, ...], variant: str, budget: float
         if f"ours, {backend}" in cases.implementations(device, variant):
             steps[f"ours, {backend}, op"] = cases.operator_alone(backend, variant)
     steps |= cases.implementations(device, variant)
-    rows = []
+    rows, taken = [], measure.seconds(steps, sets, budget)
     for name, step in steps.items():
-        times = measure.summary(measure.seconds(step, sets, budget))
+        times = measure.summary(taken[name])
         extra = measure.peak_extra_bytes(step, sets[0])
         rows.append({"shape": list(shape), "noise": variant, "name": name, "bytes": moved, **times}
                     | {"peak_extra_bytes": extra})  # fmt: skip

@@ -21,6 +21,7 @@ NAMES = [*cases.implementations(DEVICE, "given"), "limit: same streams", "limit:
 @pytest.mark.parametrize("variant", cases.VARIANTS)
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 def test_loss_and_backward(benchmark, shape, variant, name):
+    measure.keep_memory()
     bytes_moved = cases.bytes_moved(shape, variant)
     sets = measure.rotation(lambda seed: cases.inputs(shape, DEVICE, seed), bytes_moved)
     steps = cases.implementations(DEVICE, variant) | cases.limits(DEVICE, shape, variant, len(sets))

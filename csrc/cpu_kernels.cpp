@@ -3,15 +3,18 @@
 // Bytes per element with all four terms in bf16: 8 inputs read and the gradient written, 18; 14 where
 // the negatives' noises are drawn or replaced by their mean, 12 where eps is drawn too.
 //
-// Layout: a chunk of 16384 elements is one task. Inside it, blocks of 256 elements pass through the
+// Layout: a chunk of 16384 elements is one task. Inside it, blocks of 64 elements pass through the
 // first-level cache: residuals e_k as floats, then sums and gradient from those. The loops are written
 // for the compiler's vectoriser, 16 lanes at a time, without contraction: the same bits for any number
-// of threads and for every instruction set. Each lane adds 16 products in single precision, then goes
+// of threads and for every instruction set. Each lane adds 4 products in single precision, then goes
 // on in double, so the sums are exact to the rounding of their float32 output.
 //
-// The gradient of a large problem is written past the caches, which saves reading its lines first. Tried and
-// lost: all terms in one loop, without residuals in between; GCC 12 then takes half-width vectors, and a
-// block of given noises that lies in the second-level cache takes 0.94 instead of 0.46 ns an element.
+// Large tensors begin on pages, so the same element of all eight lies at one place of its page, and the
+// lines that the processor fetches ahead push each other out. Hence small blocks, and each term asks for
+// its own inputs a few blocks ahead (docs/log.md). The gradient of a large problem is written past the
+// caches, which saves reading its lines first. Tried and lost: all terms in one loop, without residuals in
+// between; GCC 12 then takes half-width vectors, and a block of given noises that lies in the second-level
+// cache takes 0.94 instead of 0.46 ns an element.
 
 #include "cpu_kernels.h"
 
@@ -28,7 +31,9 @@ using direct::Stream;
 using direct::SUMS;
 using direct::TERMS;
 
-constexpr int BLOCK = 256;
+constexpr int BLOCK = 64;
+constexpr int DRAW = 256;   // normals are drawn so many at a time: 64 take a fifth longer each
+constexpr int AHEAD = 512;  // elements between what is asked for and what is worked on
 constexpr int LANES = 16;
 
 // e = m (v - (alpha_dot x + sigma_dot eps)); `eps` is of the inputs' type, or drawn floats.
@@ -47,7 +52,7 @@ HD void residual(const T* v, const T* x, float scale, float threshold, int count
 
 // 64 counter blocks, 256 normals: word by word, so that every loop fills whole vectors.
 void draw_block(Key key, uint32_t term, uint64_t block, float* out) {
-  constexpr int COUNT = BLOCK / 4;
+  constexpr int COUNT = DRAW / 4;
   alignas(64) uint32_t word[4][COUNT];
   alignas(64) float value[4][COUNT];
   for (int j = 0; j < COUNT; ++j) {
@@ -64,10 +69,10 @@ void draw_block(Key key, uint32_t term, uint64_t block, float* out) {
 }
 
 void draw(Key key, uint32_t term, int64_t first, int64_t count, float* out) {
-  for (; count >= BLOCK; first += BLOCK, count -= BLOCK, out += BLOCK)
+  for (; count >= DRAW; first += DRAW, count -= DRAW, out += DRAW)
     draw_block(key, term, uint64_t(first) / 4, out);
   if (count > 0) {
-    alignas(64) float last[BLOCK];
+    alignas(64) float last[DRAW];
     draw_block(key, term, uint64_t(first) / 4, last);
     std::memcpy(out, last, size_t(count) * 4);
   }
@@ -102,25 +107,36 @@ HD const T* block_of(const Stream& stream, int64_t b, int64_t first, int count, 
   return scratch;
 }
 
+// Asks for the block of an input that lies AHEAD; past the end it asks for nothing that hurts. HD: a
+// function that only prefetches, not yet inlined, seems pure to GCC, which drops its calls.
+template <class T>
+HD void prefetch(const Stream& stream, int64_t b, int64_t first) {
+  if (stream.dims) return;
+  const T* at = static_cast<const T*>(stream.data) + b * stream.batch_stride + first + AHEAD;
+  for (size_t i = 0; i < BLOCK; i += 64 / sizeof(T)) __builtin_prefetch(at + i);
+}
+
 // The masked residuals of every term that is there; those of an absent term stay zero.
 template <class T>
-void residuals(const Problem& p, Key key, int64_t b, int64_t first, int count, float (*e)[BLOCK]) {
+void residuals(const Problem& p, const float (*drawn)[DRAW], int64_t b, int64_t first, int count, float (*e)[BLOCK]) {
   alignas(64) T scratch_v[BLOCK], scratch_x[BLOCK], scratch_eps[BLOCK];
-  alignas(64) float drawn[BLOCK];
+  prefetch<T>(p.in[direct::V], b, first);
   const T* v = block_of(p.in[direct::V], b, first, count, scratch_v);
   for (int k = 0; k < TERMS - 1; ++k) {
     if (p.noise[k] == Source::ABSENT) continue;
+    prefetch<T>(p.in[direct::X + 2 * k], b, first);
     const T* x = block_of(p.in[direct::X + 2 * k], b, first, count, scratch_x);
     if (p.noise[k] == Source::GIVEN) {
+      prefetch<T>(p.in[direct::EPS + 2 * k], b, first);
       residual(v, x, block_of(p.in[direct::EPS + 2 * k], b, first, count, scratch_eps), p, count, e[k]);
     } else if (p.noise[k] == Source::DRAWN) {
-      draw(key, uint32_t(k), first, count, drawn);
-      residual(v, x, drawn, p, count, e[k]);
+      residual(v, x, drawn[k] + first % DRAW, p, count, e[k]);
     } else {
       residual(v, x, p.alpha_dot, p.threshold, count, e[k]);
     }
   }
   if (p.noise[ANC] != Source::ABSENT) {
+    prefetch<T>(p.in[direct::V_REF], b, first);
     const T* v_ref = block_of(p.in[direct::V_REF], b, first, count, scratch_x);
     residual(v, v_ref, 1.0f, p.threshold, count, e[ANC]);
   }
@@ -174,7 +190,7 @@ void write_gradient(const float (*e)[BLOCK], const float* scale, int count, bool
 
 template <class T>
 void loss(const Problem& p, int64_t b, int64_t chunk, bool stream_gradient, double* sums) {
-  alignas(64) float e[TERMS][BLOCK] = {};
+  alignas(64) float e[TERMS][BLOCK] = {}, drawn[TERMS - 1][DRAW];
   double lanes[SUMS][LANES] = {};
   float scale[TERMS];
   for (int k = 0; k < TERMS; ++k) scale[k] = gradient_scale(p, b, k);
@@ -182,12 +198,15 @@ void loss(const Problem& p, int64_t b, int64_t chunk, bool stream_gradient, doub
   T* gradient = static_cast<T*>(p.gradient) + b * p.elements;
   const int64_t end = (chunk + 1) * CHUNK < p.elements ? (chunk + 1) * CHUNK : p.elements;
   for (int64_t first = chunk * CHUNK; first < end; first += BLOCK) {
+    for (int k = 0; k < TERMS - 1 && first % DRAW == 0; ++k)
+      if (p.noise[k] == Source::DRAWN)
+        draw(key, uint32_t(k), first, end - first < DRAW ? end - first : DRAW, drawn[k]);
     const int count = end - first < BLOCK ? int(end - first) : BLOCK;
     if (count < BLOCK) std::memset(e, 0, sizeof(e));
     if (count == BLOCK)
-      residuals<T>(p, key, b, first, BLOCK, e);
+      residuals<T>(p, drawn, b, first, BLOCK, e);
     else
-      residuals<T>(p, key, b, first, count, e);
+      residuals<T>(p, drawn, b, first, count, e);
     accumulate(e, lanes);
     if (p.gradient) write_gradient(e, scale, count, stream_gradient, gradient + first);
   }
@@ -203,9 +222,9 @@ void loss(const Problem& p, int64_t b, int64_t chunk, bool stream_gradient, doub
 template <class T>
 void interpolate(Key key, float t, int64_t first, int64_t count, const T* x, T* out) {
   const float rest = 1.0f - t;
-  alignas(64) float eps[BLOCK];
-  for (int64_t at = 0; at < count; at += BLOCK) {
-    const int size = count - at < BLOCK ? int(count - at) : BLOCK;
+  alignas(64) float eps[DRAW];
+  for (int64_t at = 0; at < count; at += DRAW) {
+    const int size = count - at < DRAW ? int(count - at) : DRAW;
     draw(key, FM, first + at, size, eps);
     for (int i = 0; i < size; ++i) narrow(rest * widen(x[at + i]) + t * eps[i], &out[at + i]);
   }
