@@ -30,8 +30,8 @@ from torch import Tensor, nn
 
 from direct import velocity_loss
 
-from . import checkpoint, flow, models, noise, preempt, prepare, ranks, train
-from .batch import Batch, load_batch
+from . import checkpoint, flow, models, noise, preempt, prepare, train
+from .batch import Batch, load_batch, load_passes
 from .config import Config
 from .data.cache import lock
 from .data.encode import Progress
@@ -84,11 +84,11 @@ def _measure(
     torch.set_num_threads(config.threads)
     data = prepare.shared(config, cache, progress=progress)
     negatives_of = Negatives(config, cache, data)
-    model = train._initial(config, cache, progress).train()
+    model = train.initial_model(config, cache, progress).train()
     if config.train.gradient_checkpointing:
         model.enable_gradient_checkpointing()  # type: ignore[operator]
     running = Engine(model, config.train)  # fp32 throughout, in one process
-    reference = train._reference(config, running)
+    reference = train.frozen_reference(config, running)
     folder, last = run / "checkpoints", config.measure.steps
     state = checkpoint.restore(folder, model, running.optimizer, metrics)
     if state is None:
@@ -253,13 +253,12 @@ def step_ratio(
 
     Interleaved on one batch, medians; without the anchor, and with the anchor and its own gradient.
     """
-    ratios, size = {}, config.train.batch
+    ratios = {}
     for name, anchor in (("without_anchor", None), ("with_anchor", reference)):
         weights: dict[str, Any] = {"lambda_hard": 0.0} | ({} if anchor else {"lambda_anc": 0.0})
         own = replace(config, loss=replace(config.loss, **weights))
         batch = load_batch(own, data, 0)
-        shares = ranks.share(size, own.train.micro_batch)
-        passes = [load_batch(own, data, 0, rows) for rows in shares]
+        passes = load_passes(own, data, 0)
         mans = {"mans": negatives_of(0, load_batch(config, data, 0))["mans"]}
         seconds: dict[str, list[float]] = {"train": [], "measure": []}
         for _ in range(TIMED):

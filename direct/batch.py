@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from . import flow, generate, models, noise, prepare
+from . import flow, generate, models, noise, prepare, ranks
 from .config import Config
 from .negatives import macro
 from .prepare import Shared
@@ -57,6 +57,12 @@ def load_batch(config: Config, data: Shared, step: int, rows: Sequence[int] | No
         x_hard=_hard_negatives(data, chosen, slot, x) if config.loss.lambda_hard else None,
         weight=torch.from_numpy(weight).to(device),
     )
+
+
+def load_passes(config: Config, data: Shared, step: int) -> list[Batch]:
+    """This rank's part of one step's global batch, one batch per forward pass."""
+    shares = ranks.share(config.train.batch, config.train.micro_batch)
+    return [load_batch(config, data, step, rows) for rows in shares]
 
 
 def _rand_negatives(

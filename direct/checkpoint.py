@@ -83,15 +83,18 @@ def _newest(folder: Path) -> Path | None:
     """The newest whole checkpoint; damaged ones are set aside, and what a kill left is removed."""
     for rest in folder.glob(".step-*.tmp"):
         shutil.rmtree(rest, ignore_errors=True)
-    for path in reversed(_steps(folder)):
-        fault = models.fault_of(path)
-        if not fault:
-            return path
+    return next(filter(whole, reversed(_steps(folder))), None)
+
+
+def whole(path: Path) -> bool:
+    """Whether a published checkpoint is; a damaged one is named and set aside."""
+    fault = models.fault_of(path)
+    if fault:
         aside = path.with_name(f"{path.name}.damaged")
         shutil.rmtree(aside, ignore_errors=True)
         os.replace(path, aside)
         print(f"damaged checkpoint: {fault}; set aside, going on from an earlier one")
-    return None
+    return not fault
 
 
 def _write(path: Path, tensors: dict[str, Tensor]) -> None:

@@ -25,7 +25,7 @@ import numpy as np
 import torch
 
 from . import engine, lora, models, ranks, train
-from .batch import load_batch
+from .batch import load_passes
 from .config import Config
 from .data.encode import Progress
 from .errors import UserError
@@ -99,10 +99,8 @@ def _start(config: Config) -> tuple[Any, Any]:
         return running, None
     if config.train.lora_rank:
         return running, lora.reference(running.model)
-    base = random_transformer(config).to(models.device()).requires_grad_(False)
-    for parameter in base.parameters():  # not the buffers: as the engine casts the trained one
-        parameter.data = parameter.data.to(running.dtype)
-    return running, base
+    base = random_transformer(config).to(models.device())
+    return running, engine.frozen(base, running.dtype)
 
 
 # Memory -------------------------------------------------------------------------------------------
@@ -112,7 +110,7 @@ def _two_steps(config: Config, data: Shared) -> tuple[Any, Any]:
     """From nothing to the second step, which finds the optimizer's moments in place."""
     running, reference = _start(config)
     for step in range(2):
-        train.step(running, reference, _passes(config, data, step), config)
+        train.step(running, reference, load_passes(config, data, step), config)
     if config.train.engine == "deepspeed":
         running.release()
     return running, reference
@@ -173,18 +171,13 @@ def iteration(
     watch = Watch()
     start = now()
     with watch.part("data"):
-        batches = _passes(config, data, step)
+        batches = load_passes(config, data, step)
     anchor = watch.timed(reference, "reference") if config.loss.lambda_anc else None
     train.step(Timed(running, watch), anchor, batches, config)
     total = now() - start
     found = {name: watch.seconds[name] for name in PARTS}
     found["loss"] = total - sum(found.values())  # with x_t, its noise, and what is logged
     return found | {"seconds_per_iteration": total}
-
-
-def _passes(config: Config, data: Shared, step: int) -> list[Any]:
-    shares = ranks.share(config.train.batch, config.train.micro_batch)
-    return [load_batch(config, data, step, rows) for rows in shares]
 
 
 class Watch:

@@ -123,6 +123,17 @@ def start(model: nn.Module, config: Config) -> Engine | DeepSpeed:
     return Engine(model, config.train, getattr(torch, config.model.dtype))
 
 
+def frozen(base: nn.Module, dtype: torch.dtype) -> nn.Module:
+    """`base` as the reference of a trained model of this dtype: its weights cast, not its buffers,
+
+    as the engine casts the trained one.
+    """
+    base.requires_grad_(False)
+    for parameter in base.parameters():
+        parameter.data = parameter.data.to(dtype)
+    return base
+
+
 def adamw(model: nn.Module, settings: Train) -> torch.optim.AdamW:
     return torch.optim.AdamW(
         [parameter for _, parameter in _trained(model)],

@@ -86,14 +86,19 @@ def load_transformer(
     return transformer.eval().to(device())
 
 
-def vae_config(model: Model) -> dict[str, Any]:
-    """The VAE's configuration alone: strides and channels, without its weights."""
+def architecture(model: Model, part: str) -> tuple[Any, dict[str, Any]]:
+    """The class and the configuration of the "transformer" or the "vae", without its weights."""
     import diffusers
 
     source = _located(model.pipeline)
     with one_sentence(source):
-        kind = getattr(diffusers, _family(source, model.revision).VAE)
-        return kind.load_config(source, subfolder="vae", revision=model.revision)
+        kind = getattr(diffusers, getattr(_family(source, model.revision), part.upper()))
+        return kind, kind.load_config(source, subfolder=part, revision=model.revision)
+
+
+def vae_config(model: Model) -> dict[str, Any]:
+    """The VAE's strides and channels."""
+    return architecture(model, "vae")[1]
 
 
 @lru_cache(maxsize=4)

@@ -54,11 +54,7 @@ def known_pipeline(config: Config, folder: Path) -> Config:
 
 def random_transformer(config: Config) -> Any:
     """The pipeline's transformer, of its architecture alone, on the default device."""
-    import diffusers
-
-    source = models._located(config.model.pipeline)
-    kind = getattr(diffusers, models._family(source, config.model.revision).TRANSFORMER)
-    settings = kind.load_config(source, subfolder="transformer", revision=config.model.revision)
+    kind, settings = models.architecture(config.model, "transformer")
     return kind.from_config(settings)
 
 

@@ -146,10 +146,10 @@ def sft_config(config: Config) -> Config:
 def _train(config: Config, cache: Path, run: Path, progress: Progress | None) -> None:
     torch.set_num_threads(config.threads)
     rows = ranks.share(config.train.batch, config.train.micro_batch)
-    model = _initial(config, cache, progress).train()
+    model = initial_model(config, cache, progress).train()
     data = _data(config, cache, progress)
     running = engine.start(model, config)
-    reference = _reference(config, running)
+    reference = frozen_reference(config, running)
     folder, metrics, first = run / "checkpoints", run / "metrics.jsonl", ranks.rank() == 0
     steps, state = prepare.steps(config), _resume(config, cache, folder, metrics, running)
     branches = trajectory.wanted(config, cache) if ranks.size() == 1 else set()
@@ -191,7 +191,7 @@ def _train(config: Config, cache: Path, run: Path, progress: Progress | None) ->
     _export(config, cache, run, running)
 
 
-def _initial(config: Config, cache: Path, progress: Progress | None) -> nn.Module:
+def initial_model(config: Config, cache: Path, progress: Progress | None) -> nn.Module:
     """The fp32 weights that training starts from; those to be trained require gradients."""
     name, revision = config.model.pipeline, config.model.revision
     if config.train.init == "sft" and config.train.steps // 2:
@@ -211,16 +211,14 @@ def _data(config: Config, cache: Path, progress: Progress | None) -> prepare.Sha
         return prepare.shared(config, cache, progress=progress)
 
 
-def _reference(config: Config, running: Any) -> Any:
+def frozen_reference(config: Config, running: Any) -> Any:
     """The frozen base that the anchor holds on to (Eq. 5), in the precision of the trained one."""
     if not config.loss.lambda_anc:
         return None
     if config.train.lora_rank:
         return lora.reference(running.model)
     base = models.load_transformer(config.model.pipeline, config.model.revision)
-    base.requires_grad_(False)
-    for parameter in base.parameters():  # not the buffers: as the engine casts the trained one
-        parameter.data = parameter.data.to(running.dtype)
+    base = engine.frozen(base, running.dtype)
     if config.train.compile:
         base.compile()
     return base
@@ -256,7 +254,7 @@ def _export(config: Config, cache: Path, run: Path, running: Any) -> None:
         trained = engine.masters(model, running.optimizer)
         running.release()
         if ranks.rank() == 0:
-            model = _initial(config, cache, None).cpu()
+            model = initial_model(config, cache, None).cpu()
             model.load_state_dict(trained, strict=False)
 
     def write() -> None:

@@ -9,7 +9,6 @@ order, the results are those of training each cell alone.
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Callable, Iterable
 from dataclasses import replace
@@ -63,8 +62,8 @@ def publish(config: Config, step: int, cache: Path, save: Callable[[Path], None]
 
 def seed(config: Config, cache: Path, checkpoints: Path) -> None:
     """Copies the run's last whole checkpoint up to `train.steps` to a cell's own, where newer."""
+    from .checkpoint import whole
     from .data.cache import lock
-    from .models import fault_of
 
     folder = _folder(cache, name(config))
     own = max((path.name for path in checkpoints.glob("step-????????")), default="")
@@ -73,11 +72,7 @@ def seed(config: Config, cache: Path, checkpoints: Path) -> None:
         return
     with lock(folder / ".lock"):
         for path in sorted(folder.glob("step-????????"), reverse=True):
-            if not own < path.name <= limit:
-                continue
-            if fault := fault_of(path):
-                os.replace(path, path.with_name(f"{path.name}.damaged"))
-                print(f"damaged checkpoint: {fault}; set aside, going on from an earlier one")
+            if not own < path.name <= limit or not whole(path):
                 continue
             copy = partial(shutil.copytree, path, dirs_exist_ok=True)
             write_folder(checkpoints / path.name, copy)

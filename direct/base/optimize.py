@@ -8,6 +8,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from .. import ranks
+
 
 class Optimizers:
     """Muon for the matrices within a network, AdamW for the rest; one rate for both.
@@ -43,17 +45,13 @@ class Optimizers:
             p.grad = None
 
 
-def rank() -> int:
-    return dist.get_rank() if dist.is_initialized() else 0
-
-
 def average_gradients(parameters: list[Tensor]) -> None:
     """Data parallelism for modules that are not called through their `forward`."""
-    if dist.is_initialized() and dist.get_world_size() > 1:
+    if ranks.size() > 1:
         gradients = [p.grad for p in parameters if p.grad is not None]
         flat = torch.cat([g.flatten() for g in gradients])
         dist.all_reduce(flat)
-        flat /= dist.get_world_size()
+        flat /= ranks.size()
         for g, part in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):
             g.copy_(part.view_as(g))
 

@@ -19,7 +19,8 @@ from transformers import T5Tokenizer, UMT5EncoderModel
 
 from .. import flow
 from ..files import write_json
-from .optimize import Optimizers, ema, rank
+from ..ranks import rank
+from .optimize import Optimizers, ema
 
 CONFIG = {
     "patch_size": (1, 1, 1),

@@ -22,9 +22,10 @@ from scipy.ndimage import maximum_filter
 from torch import Tensor
 
 from ..files import stable_seed, write_json
+from ..ranks import rank
 from ..world.corpus import corpus
 from ..world.render import stage
-from .optimize import Optimizers, ema, rank
+from .optimize import Optimizers, ema
 
 # Patches of 2 x 2 pixels as channels, as in Wan 2.2: on 2 cores 2.3 times as many clips a second as
 # convolutions over single pixels. Widths are multiples of 16, the lanes of AVX-512.

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from direct import cost, standin, train
-from direct.batch import load_batch
+from direct.batch import load_passes
 from direct.config import profile, with_values
 from direct.engine import Engine
 from direct.errors import UserError
@@ -62,7 +62,7 @@ def test_every_second_goes_to_its_part(config, tmp_path, monkeypatch):
 
     model = standin.random_transformer(config).requires_grad_(True)
     reference = moving(standin.random_transformer(config).requires_grad_(False), 7)
-    monkeypatch.setattr(cost, "load_batch", moving(load_batch, 11))
+    monkeypatch.setattr(cost, "load_passes", moving(load_passes, 11))
     monkeypatch.setattr(train, "velocity_loss", moving(train.velocity_loss, 13))
     own = cost.methods(config)
     parts = {name: cost.iteration(Slow(model, config.train), reference, data, 0, own[name])

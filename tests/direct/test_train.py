@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from direct import flow, generate, models, noise, prepare, train
 from direct.config import identity
@@ -47,6 +49,21 @@ def test_run_killed_twice_equals_an_uninterrupted_one(small, tmp_path):
     steps = [json.loads(line)["step"] for line in (tmp_path / "whole/metrics.jsonl").open()]
     assert steps == [1, 2, 3, 4, 5, 6]
     assert not (tmp_path / "whole" / "checkpoints").exists()
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler here")
+def test_compiled_transformers_train_alike(small, tmp_path):
+    """`train.compile` for the trained model and its reference: the same steps but for rounding."""
+    found = {}
+    for compiled in (False, True):
+        run = tmp_path / str(compiled)
+        config = small(train__compile=compiled, train__steps=2)
+        train.train(config, cache=tmp_path / "cache", run=run)
+        lines = [json.loads(line) for line in (run / "metrics.jsonl").open()]
+        found[compiled] = [line["loss"] for line in lines]
+        weights = load_file(run / "transformer/diffusion_pytorch_model.safetensors")
+        assert not any("_orig_mod" in name for name in weights)
+    assert found[True] == pytest.approx(found[False], rel=1e-4) and len(found[True]) == 2
 
 
 def test_damaged_checkpoint_is_named_set_aside_and_the_one_before_taken(small, tmp_path, capsys):
