@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from .ablations import METRICS
 from .progress import plain
+from .schema import METRICS
 from .tables import Table, Value
 
 ALPHA = 0.05

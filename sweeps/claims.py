@@ -11,10 +11,11 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from . import paper_claims, stats
-from .ablations import ABLATIONS, METRICS
+from .ablations import ABLATIONS
 from .layout import escape_markdown
 from .paper_claims import Claim, Contrast
 from .progress import plain
+from .schema import METRICS
 from .stats import Estimate
 from .tables import Line, Scores, Table, paired
 

@@ -20,11 +20,12 @@ from direct.errors import UserError
 from direct.files import canonical_json, digest, set_aside, stable_seed, write_text
 
 from . import clips
-from .ablations import ABLATIONS, Cell
+from .ablations import ABLATIONS
 from .cell import read_result
 from .clips import Clip
 from .layout import escape_markdown
 from .progress import plain
+from .schema import Cell
 from .tables import JUDGES
 
 if TYPE_CHECKING:

@@ -22,9 +22,9 @@ from direct.errors import UserError
 from direct.files import write_text
 
 from . import storage
-from .ablations import Ablation, Cell
 from .cell import read_result
 from .options import Workers
+from .schema import Ablation, Cell
 
 GPUS = "SWEEPS_GPUS_PER_CELL"
 RANK = ["-m", "sweeps.rank"]  # replaced in tests

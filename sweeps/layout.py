@@ -16,8 +16,8 @@ import numpy as np
 from direct.config import PROFILES
 
 from . import beyond, measured, paper
-from .ablations import METRICS
 from .progress import plain
+from .schema import METRICS
 from .tables import Line, Table, Value
 
 ABSENT = "–"
@@ -123,9 +123,11 @@ def caption(table: Table) -> str:
                   f"{value.mean.prompts} {ablation.unit}.",
                   f"± and [ ] are 95 % t intervals over crossed {ablation.unit} and " +
                   ("random seeds." if random else f"this one seed (fixed): over {ablation.unit}.")]
-    if table.detectable is not None:
-        points = METRICS["PC"].scale * table.detectable
-        parts.append(f"Minimum detectable paired PC difference: {points:.2f} points (80 % power, "
+    if table.detectable:
+        worst, *others = (f"{METRICS['PC'].scale * d:.2f}" for d in table.detectable.values())
+        which = f"for “{next(iter(table.detectable))}”, at most {others[0]} for the others " \
+            if others else ""
+        parts.append(f"Minimum detectable paired PC difference: {worst} points {which}(80 % power, "
                      f"after Holm over {len(ablation.contrasts)} contrasts).")
     total = {cell.id: line for line in table.lines for cell in line.cells}
     missing = sum(line.missing for line in table.lines)

@@ -7,11 +7,11 @@ from pathlib import Path
 from direct.config import Config
 
 from . import leases
-from .ablations import Ablation, Cell
 from .cell import read_json, read_result
 from .estimate import HARD_NEGATIVE_SECONDS, Estimator, default_rates, words
 from .options import Workers
 from .progress import plain
+from .schema import Ablation, Cell
 
 
 def state(cell: Cell, root: Path) -> str:

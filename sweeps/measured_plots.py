@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import io
-import re
 from collections.abc import Iterable
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from . import paper, stats
-from .plots import GREY, PAPER, SERIES, STYLE
+from .plots import GREY, PAPER, SERIES, as_svg
 from .progress import plain
 from .stats import Array
 from .tables import Line, Table
@@ -19,30 +18,23 @@ BINS = 6  # of |δ|²/n, each of as many samples
 
 
 def svg(table: Table) -> str:
-    """The same bytes for the same results: no date, fixed ids, text as text."""
-    import matplotlib
-    from matplotlib.backends.backend_svg import FigureCanvasSVG
-    from matplotlib.figure import Figure
+    """One row of panels."""
+    return as_svg(table.ablation.name, partial(_panels, table))
 
-    draws = [_histogram, _telemetry, _proposition]
-    widths = [1, 1, 1]
+
+def _panels(table: Table, figure: Any) -> None:
+    draws, widths = [_histogram, _telemetry, _proposition], [1, 1, 1]
     if table.ablation.name == "cost":
         draws, widths = [_seconds, _memory], [2, 1]
-    style: Any = STYLE | {"svg.hashsalt": table.ablation.name}
-    with matplotlib.rc_context(style):
-        figure = Figure(figsize=(12, 4))
-        FigureCanvasSVG(figure)
-        axes = figure.subplots(1, len(draws), width_ratios=widths)
-        figure.subplots_adjust(left=0.055, right=0.995, bottom=0.25, top=0.92, wspace=0.22)
-        for ax, draw in zip(axes, draws, strict=True):
-            draw(ax, table)
-            handles, _ = ax.get_legend_handles_labels()
-            if handles:  # below the axis, where it hides nothing
-                ax.legend(handles=handles, fontsize=7, frameon=False, ncols=2, loc="upper center",
-                          bbox_to_anchor=(0.5, -0.16))
-        out = io.StringIO()
-        figure.savefig(out, format="svg", metadata={"Date": None, "Creator": None})
-    return re.sub(r"[ \t]+\n", "\n", out.getvalue())
+    figure.set_size_inches(12, 4)
+    axes = figure.subplots(1, len(draws), width_ratios=widths)
+    figure.subplots_adjust(left=0.055, right=0.995, bottom=0.25, top=0.92, wspace=0.22)
+    for ax, draw in zip(axes, draws, strict=True):
+        draw(ax, table)
+        handles, _ = ax.get_legend_handles_labels()
+        if handles:  # below the axis, where it hides nothing
+            ax.legend(handles=handles, fontsize=7, frameon=False, ncols=2, loc="upper center",
+                      bbox_to_anchor=(0.5, -0.16))
 
 
 def _with(table: Table, metric: str) -> list[Line]:

@@ -12,7 +12,8 @@ from direct.config import Config, override, profile
 from direct.data import source
 from direct.errors import UserError
 
-from .ablations import ABLATIONS, Ablation, Cell, cells
+from .ablations import ABLATIONS
+from .schema import Ablation, Cell, cells
 from .storage import VARIABLE, checked_url
 
 VERBS = ("all", "gallery", "search", "status", "report", "export", "import", "fsck")

@@ -9,14 +9,16 @@ from __future__ import annotations
 import io
 import math
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from . import paper, stats
-from .ablations import METRICS, Row
 from .progress import plain
+from .schema import METRICS, Row
 from .tables import Table
 
 PLOTTED = ("SA", "PC", "AVG", "PCcap", "Total")
@@ -53,8 +55,8 @@ class Frame:
         return place + (high - low) * DODGE * steps
 
 
-def svg(table: Table) -> str:
-    """Rows of panels: scores, paired differences, and the paper's numbers where it has them.
+def as_svg(name: str, draw: Callable[[Any], None]) -> str:
+    """What `draw` puts on an empty figure.
 
     The same bytes for the same results: no date, fixed ids, text as text.
     """
@@ -62,21 +64,30 @@ def svg(table: Table) -> str:
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
 
-    metrics = [m for m in table.ablation.metrics if m in PLOTTED] or list(table.ablation.metrics)
-    frame = _frame(table)
-    draws = [_scores, _differences] + [_paper] * bool(table.ablation.published)
-    style: Any = STYLE | {"svg.hashsalt": table.ablation.name}
+    style: Any = STYLE | {"svg.hashsalt": name}
     with matplotlib.rc_context(style):
         figure = Figure()
         FigureCanvasSVG(figure)
-        axes = _grid(figure, frame, len(draws), len(metrics))
-        for row, draw in zip(axes, draws, strict=True):
-            for ax, metric in zip(row, metrics, strict=True):
-                draw(ax, table, metric, frame)
-        _legend(figure, frame)
+        draw(figure)
         out = io.StringIO()
         figure.savefig(out, format="svg", metadata={"Date": None, "Creator": None})
     return re.sub(r"[ \t]+\n", "\n", out.getvalue())
+
+
+def svg(table: Table) -> str:
+    """Rows of panels: scores, paired differences, and the paper's numbers where it has them."""
+    return as_svg(table.ablation.name, partial(_panels, table))
+
+
+def _panels(table: Table, figure: Any) -> None:
+    metrics = [m for m in table.ablation.metrics if m in PLOTTED] or list(table.ablation.metrics)
+    frame = _frame(table)
+    draws = [_scores, _differences] + [_paper] * bool(table.ablation.published)
+    axes = _grid(figure, frame, len(draws), len(metrics))
+    for row, draw in zip(axes, draws, strict=True):
+        for ax, metric in zip(row, metrics, strict=True):
+            draw(ax, table, metric, frame)
+    _legend(figure, frame)
 
 
 def _frame(table: Table) -> Frame:

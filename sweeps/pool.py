@@ -24,13 +24,13 @@ from direct.errors import UserError
 
 from . import storage
 from . import study as queue
-from .ablations import Ablation, Cell
 from .cell import read_json, read_result
 from .estimate import Estimator, words
 from .launch import SAVE_SECONDS, devices
 from .listing import failures
 from .options import Workers
 from .progress import Display
+from .schema import Ablation, Cell
 from .worker import MARK
 
 WORKER = [sys.executable, "-m", "sweeps.worker"]  # replaced in tests

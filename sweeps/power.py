@@ -14,10 +14,11 @@ from pathlib import Path
 
 from direct.errors import UserError, command, nearest
 
-from .ablations import ABLATIONS, METRICS
+from .ablations import ABLATIONS
 from .coverage import planned_detectable
 from .options import base_of, options_of, planned_cells
 from .results import folder, read_all
+from .schema import METRICS
 from .stats import components
 from .tables import build
 

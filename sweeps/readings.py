@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from .ablations import Row
+from .schema import Row
 from .stats import Array
 
 

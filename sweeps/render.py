@@ -14,9 +14,9 @@ from typing import Any
 from direct.files import canonical_json
 
 from . import paper, stats
-from .ablations import METRICS
 from .layout import Block, Entry, blocks, caption, escape_markdown, notes, runs
 from .progress import plain
+from .schema import METRICS
 from .tables import Line, Table
 
 # Markdown -----------------------------------------------------------------------------------------

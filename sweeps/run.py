@@ -27,13 +27,14 @@ from direct.config import Config
 from direct.errors import UserError, command, nearest
 
 from . import gallery, launch
-from .ablations import ABLATIONS, Ablation, Cell
+from .ablations import ABLATIONS
 from .cell import STAGES, commit, read_json, read_result, timed
 from .estimate import Estimator, words
 from .listing import failures, listing, state_line
 from .options import Workers, base_of, names, options_of, planned_cells, rows_of, workers_of
 from .progress import Display, plain
 from .results import folder
+from .schema import Ablation, Cell
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

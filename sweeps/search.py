@@ -20,7 +20,7 @@ from typing import Any
 from direct.config import Config
 from direct.errors import UserError
 
-from .ablations import Ablation, Cell, Row, cells
+from .schema import Ablation, Cell, Row, cells
 
 GRIDS = {"anc": (0.1, 0.2, 0.3), "rand": (0.001, 0.005, 0.02), "hard": (0.005, 0.02, 0.1)}
 HARD_MEANWHILE = 0.01  # lambda_hard while lambda_rand is chosen (Table S2)

@@ -6,6 +6,7 @@ import argparse
 import csv as csv_module
 import io
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
@@ -16,12 +17,13 @@ from direct.config import Config
 from direct.files import write_text
 
 from . import search, stats
-from .ablations import Ablation, Cell
 from .layout import ABSENT, Block, Entry, escape_markdown
 from .listing import listing
 from .options import Workers, seeds_of, workers_of
+from .plots import SERIES, as_svg
 from .render import formula_safe, latex_document, markdown_block
 from .results import folder, read_all
+from .schema import Ablation, Cell
 from .search import Outcome, Weights
 from .tables import JUDGES
 
@@ -84,17 +86,17 @@ def again(base: Config, options: argparse.Namespace, out: Path) -> list[Section]
     if any(outcome.chosen is None for outcome in found.values()):
         return []
     write(found, base, seeds, results, target)
-    return [section(found, base, seeds, results)]
+    return [section(found, base, seeds, results, (target / "search.svg").read_text())]
 
 
 def section(found: dict[str, Outcome], base: Config, seeds: Sequence[int],
-            results: dict[str, Any]) -> Section:
+            results: dict[str, Any], plot: str) -> Section:
     """The same as a section of the page."""
     from .page import Section
 
     scores = _scores(found, base, seeds, results)
     return Section("search", TITLE, " ".join(_texts(found, base, seeds, results)),
-                   (_tried(found, scores), _chosen(found, scores)), _svg(found),
+                   (_tried(found, scores), _chosen(found, scores)), plot,
                    tuple(_notes(found, scores)))
 
 
@@ -207,29 +209,20 @@ def _csv(found: dict[str, Outcome], scores: Scores) -> str:
 
 
 def _svg(found: dict[str, Outcome]) -> str:
-    """Each try's AVG, and the best so far. The same bytes for the same results."""
-    import matplotlib
-    from matplotlib.backends.backend_svg import FigureCanvasSVG
-    from matplotlib.figure import Figure
+    """Each try's AVG, and the best so far."""
+    return as_svg("search", partial(_tries, found))
 
-    style: Any = {"svg.hashsalt": "search", "svg.fonttype": "none", "font.size": 9,
-                  "text.parse_math": False, "axes.spines.top": False, "axes.spines.right": False}
-    with matplotlib.rc_context(style):
-        figure = Figure(figsize=(5.5, 3))
-        FigureCanvasSVG(figure)
-        figure.subplots_adjust(left=0.12, bottom=0.17, right=0.98, top=0.95)
-        ax = figure.subplots()
-        for (name, outcome), (color, marker) in zip(
-            found.items(), (("#0072B2", "o"), ("#009E73", "s")), strict=True
-        ):
-            values = [np.nan if score is None else 100 * score for _, score in outcome.trials]
-            tries = range(1, len(values) + 1)
-            ax.scatter(tries, values, s=14, color=color, marker=marker, alpha=0.5, linewidths=0)
-            ax.step(tries, np.fmax.accumulate(values), where="post", color=color, label=name)
-        ax.set_xlabel("cells trained per seed")
-        ax.set_ylabel("AVG, validation prompts")
-        ax.grid(axis="y", linewidth=0.3)
-        ax.legend(frameon=False, fontsize=8, loc="lower right")
-        out = io.StringIO()
-        figure.savefig(out, format="svg", metadata={"Date": None, "Creator": None})
-    return "\n".join(line.rstrip() for line in out.getvalue().splitlines()) + "\n"
+
+def _tries(found: dict[str, Outcome], figure: Any) -> None:
+    figure.set_size_inches(5.5, 3)
+    figure.subplots_adjust(left=0.12, bottom=0.17, right=0.98, top=0.95)
+    ax = figure.subplots()
+    for (name, outcome), color, marker in zip(found.items(), SERIES, "os", strict=False):
+        values = [np.nan if score is None else 100 * score for _, score in outcome.trials]
+        tries = range(1, len(values) + 1)
+        ax.scatter(tries, values, s=14, color=color, marker=marker, alpha=0.5, linewidths=0)
+        ax.step(tries, np.fmax.accumulate(values), where="post", color=color, label=name)
+    ax.set_xlabel("cells trained per seed")
+    ax.set_ylabel("AVG, validation prompts")
+    ax.grid(axis="y", linewidth=0.3)
+    ax.legend(frameon=False, fontsize=8, loc="lower right")

@@ -22,8 +22,8 @@ from direct.config import settings
 from direct.errors import UserError
 
 from . import leases
-from .ablations import Ablation, Cell
 from .cell import read_result, write_config
+from .schema import Ablation, Cell
 from .storage import patient
 
 if TYPE_CHECKING:

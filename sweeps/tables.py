@@ -17,8 +17,8 @@ from direct.errors import UserError
 from direct.files import write_text
 
 from . import readings, stats
-from .ablations import METRICS, Ablation, Cell, Row
 from .results import frame
+from .schema import METRICS, Ablation, Cell, Row
 from .stats import Array, Estimate, Pool
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ class Table:
     config: Config  # of the first cell: profile, judge, prompts
     lines: tuple[Line, ...]
     pools: dict[str, Pool | None]  # variance over seeds, by metric
-    detectable: float | None  # smallest paired PC difference, judge's units
+    detectable: dict[str, float]  # by contrasted row: smallest paired PC difference, judge's units
     provenance: dict[str, Any]
     samples: tuple[dict[str, Any], ...] = ()  # of a measuring table, by cell (see direct.alignment)
 
@@ -245,13 +245,13 @@ def _inseparable(value: Value, top: Value, pool: Pool | None) -> bool:
     return bool(found.low <= 0 <= found.high)
 
 
-def _detectable(ablation: Ablation, values: Values) -> float | None:
-    """The largest of the PC contrasts' minimum detectable differences."""
-    found = [values[label][metric].difference for label, metric in ablation.contrasts
-             if metric == "PC" and metric in values.get(label, {})]
-    sizes = [stats.detectable(d, len(ablation.contrasts)) for d in found if d]
-    sizes = [size for size in sizes if math.isfinite(size)]
-    return max(sizes) if sizes else None
+def _detectable(ablation: Ablation, values: Values) -> dict[str, float]:
+    """The PC contrasts' minimum detectable differences, the largest first."""
+    found = {label: values[label][metric].difference for label, metric in ablation.contrasts
+             if metric == "PC" and metric in values.get(label, {})}
+    sizes = {label: stats.detectable(d, len(ablation.contrasts)) for label, d in found.items() if d}
+    return {label: size for label, size in sorted(sizes.items(), key=lambda item: -item[1])
+            if math.isfinite(size)}
 
 
 def _provenance(results: dict[str, dict[str, Any]]) -> dict[str, Any]:

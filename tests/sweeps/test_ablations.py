@@ -1,5 +1,6 @@
 from direct.config import override, profile, settings
-from sweeps.ablations import ABLATIONS, METRICS, canonical, cells
+from sweeps.ablations import ABLATIONS
+from sweeps.schema import METRICS, canonical, cells
 
 BASE = profile("tiny")
 

@@ -12,8 +12,8 @@ from direct.config import identity
 from direct.errors import UserError
 from direct.files import digest, write_json
 from sweeps import archive
-from sweeps.ablations import cells
 from sweeps.cell import SCHEMA, _plain, read_config, read_result
+from sweeps.schema import cells
 
 
 def fill(root, seeds=(0, 1)):

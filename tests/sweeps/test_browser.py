@@ -13,8 +13,9 @@ from test_gallery import found  # noqa: F401
 from test_tables import BASE, EVIL, results_of
 
 from sweeps import claims, plots, report, tables
-from sweeps.ablations import ABLATIONS, cells
+from sweeps.ablations import ABLATIONS
 from sweeps.page import section_of
+from sweeps.schema import cells
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 DRIVER = shutil.which("chromedriver")

@@ -9,9 +9,10 @@ from test_tables import BASE, S3, results_of
 
 from direct.config import identity
 from sweeps import claims, paper_claims, tables
-from sweeps.ablations import ABLATIONS, cells
+from sweeps.ablations import ABLATIONS
 from sweeps.claims import CONTRADICTED, NOT_RUN, REPRODUCED, UNRESOLVED
 from sweeps.paper_claims import CLAIMS, Claim, Contrast, alike, more
+from sweeps.schema import cells
 
 
 def built(seeds=(0, 1, 2), missing=(), **more):

@@ -17,7 +17,8 @@ from direct.files import canonical_json, digest
 from direct.world.corpus import corpus
 from direct.world.render import film
 from sweeps import clips, gallery
-from sweeps.ablations import ABLATIONS, cells
+from sweeps.ablations import ABLATIONS
+from sweeps.schema import cells
 
 RECORDS = corpus("evaluation", 12)
 CELLS = cells(gallery.ABLATION, BASE, (0, 1))

@@ -14,9 +14,10 @@ from direct import preempt
 from direct.config import override, profile
 from direct.errors import UserError
 from sweeps import launch, leases, run, storage
-from sweeps.ablations import ABLATIONS, cells
+from sweeps.ablations import ABLATIONS
 from sweeps.cell import read_result, write_config
 from sweeps.options import options_of, workers_of
+from sweeps.schema import cells
 
 ROOT = Path(__file__).resolve().parents[2]
 BASE = override(profile("tiny"), "evaluate.prompts=4")

@@ -8,9 +8,10 @@ import pytest
 from direct.config import override, profile, with_values
 from direct.files import write_json
 from sweeps import cell, claims, layout, measured_plots, page, readings, render, results, tables
-from sweeps.ablations import ABLATIONS, ALL_ROWS, canonical, cells
+from sweeps.ablations import ABLATIONS
 from sweeps.claims import CONTRADICTED, REPRODUCED, UNRESOLVED
 from sweeps.estimate import _units
+from sweeps.schema import ALL_ROWS, canonical, cells
 
 BASE = override(profile("tiny"))
 S4, S6 = ABLATIONS["cost"], ABLATIONS["alignment"]

@@ -10,8 +10,9 @@ from test_gallery import found  # noqa: F401
 from test_tables import BASE, S3, Balanced, results_of
 
 from sweeps import gallery, page, plots, report, tables
-from sweeps.ablations import ABLATIONS, cells
+from sweeps.ablations import ABLATIONS
 from sweeps.claims import counts, findings
+from sweeps.schema import cells
 
 
 @pytest.fixture(scope="module")

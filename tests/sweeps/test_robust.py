@@ -18,9 +18,10 @@ from direct.errors import UserError, command
 from direct.files import write_json
 from sweeps import leases, listing, storage
 from sweeps import study as queue
-from sweeps.ablations import ABLATIONS, Row, cells
+from sweeps.ablations import ABLATIONS
 from sweeps.archive import fsck
 from sweeps.cell import parse_result
+from sweeps.schema import Row, cells
 
 ROOT = Path(__file__).resolve().parents[2]
 TABLE = ABLATIONS["lambda_hard"]

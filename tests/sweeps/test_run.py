@@ -13,9 +13,10 @@ import pytest
 
 from direct.config import override, profile
 from sweeps import pool, results, run, storage
-from sweeps.ablations import ABLATIONS, cells
+from sweeps.ablations import ABLATIONS
 from sweeps.estimate import Estimator, words
 from sweeps.progress import plain
+from sweeps.schema import cells
 
 ROOT = Path(__file__).resolve().parents[2]
 FAKE = [sys.executable, str(Path(__file__).with_name("fake.py")), "lambda_hard"]

@@ -23,7 +23,8 @@ from direct.errors import UserError
 from sweeps import cell as cell_module
 from sweeps import leases, storage
 from sweeps import study as queue
-from sweeps.ablations import ABLATIONS, cells
+from sweeps.ablations import ABLATIONS
+from sweeps.schema import cells
 
 TABLE = ABLATIONS["lambda_hard"]
 CELLS = cells(TABLE, override(profile("tiny"), "evaluate.prompts=2"), (0, 1))

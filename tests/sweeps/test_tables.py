@@ -15,7 +15,8 @@ import pytest
 from direct.config import override, profile
 from direct.errors import UserError
 from sweeps import layout, page, paper, plots, render, stats, tables
-from sweeps.ablations import ABLATIONS, Row, cells
+from sweeps.ablations import ABLATIONS
+from sweeps.schema import Row, cells
 
 BASE = override(profile("tiny"), "evaluate.prompts=12")
 S3 = ABLATIONS["lambda_hard"]
