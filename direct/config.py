@@ -21,7 +21,7 @@ from .files import digest
 class Model:
     """Which pipeline, and the size of the clips it renders."""
 
-    pipeline: str = "tiny"  # "tiny": the weights inside this package; else a folder or a hub id
+    pipeline: str = "tiny"  # "tiny": the weights in this package; a folder, hub id or peer:<name>
     revision: str | None = None  # of the hub id
     frames: int = 81  # a multiple of the VAE's temporal stride, plus one
     height: int = 480  # pixels
@@ -29,6 +29,12 @@ class Model:
     fps: int = 16  # of the clips, and of the files written for judging (Wan's own rate)
     text_length: int = 512  # tokens, padded with zeros
     dtype: Literal["float32", "bfloat16"] = "bfloat16"  # of forward passes; masters are fp32
+
+    @property
+    def peer(self) -> str:
+        """The name in `direct.peers` of another model that is only judged; "": the one at hand."""
+        kind, _, name = self.pipeline.partition(":")
+        return name if kind == "peer" else ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -349,6 +355,8 @@ def validate(config: Config) -> Config:
                  "threads", "measure.steps", "measure.iterations"):
         if settings(config)[name] < 1:
             raise UserError(f"{name}={settings(config)[name]} must be at least 1")
+    if train.steps and config.model.peer:
+        raise UserError(f"model.pipeline={config.model.pipeline} is judged as it is; train.steps=0")
     if train.steps < 0:
         raise UserError(f"train.steps={train.steps} is negative; 0 is the base itself")
     for name in ("train.micro_batch", "train.lora_rank"):

@@ -112,7 +112,7 @@ def velocity(model: Model) -> Callable[..., Tensor]:
 
 def identity(model: Model) -> str:
     """12 hex digits that name the pipeline's weights: what is cached from them is found by it."""
-    source = Path(_located(model.pipeline))
+    source = Path(model.pipeline if model.peer else _located(model.pipeline))
     if not source.is_dir():
         return digest([model.pipeline, model.revision])
     if (source / MANIFEST).exists():  # checked against the files whenever they are loaded

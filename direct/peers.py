@@ -1,7 +1,10 @@
 """Table 2's peers: clips by other models' own diffusers pipelines, with those pipelines' defaults.
 
-    python -m direct.peers cogvideox-5b --judge videophy --folder F
+    python -m sweeps.run sota --profile wan2.1-t2v-1.3b               # all of them, judged, as rows
+    python -m direct.peers cogvideox-5b --judge videophy --folder F   # one, by hand
     python -m direct.evaluate videophy --folder F
+
+A cell's `model.pipeline=peer:cogvideox-5b` means one of these.
 
 Size, length, steps and guidance are what the pipeline's `__call__` has as its defaults. A clip's
 noise is a function of (seed, prompt id). The same command goes on where it was stopped.
@@ -20,8 +23,11 @@ import numpy as np
 import torch
 
 from . import evaluate, models
+from .config import Config
+from .data import source
+from .data.encode import Progress, tell
 from .data.video import write_video
-from .errors import UserError, command
+from .errors import UserError, command, nearest
 from .evaluate import captions
 from .evaluate.rater import Prompt, video_path
 from .files import stable_seed
@@ -56,6 +62,26 @@ PEERS = {
 }
 
 
+def videos(config: Config, run: Path, progress: Progress | None = None) -> None:
+    """The clips of a peer's cell where its rater finds them; those that are there are not made."""
+    name = config.model.peer
+    if name not in PEERS:
+        raise UserError(f"model.pipeline=peer:{name} names no peer; {nearest(name, PEERS)}")
+    if config.evaluate.judge not in evaluate.RATERS:
+        raise UserError(
+            f"evaluate.judge={config.evaluate.judge} is for the tiny profile's clips; "
+            f"{config.model.pipeline} needs one of {', '.join(evaluate.RATERS)}"
+        )
+    items = source.evaluation(config)
+    prompts = [Prompt(item.id, item.prompt, item.record) for item in items]
+    folder = Path(run) / config.evaluate.judge
+    if not all(video_path(folder, prompt).is_file() for prompt in prompts):
+        texts = captions.prompts(config, [item.prompt for item in items])
+        seed = config.evaluate.seed
+        peer = PEERS[name]
+        write(load(peer), peer, prompts, folder, seed, texts, progress=progress)
+
+
 def load(peer: Peer, source: str | None = None) -> Any:
     """The peer's pipeline from its repository or a folder; from safetensors alone."""
     import diffusers
@@ -82,19 +108,17 @@ def render(pipeline: Any, prompt: str, seed: int, **settings: Any) -> np.ndarray
 
 
 def write(
-    pipeline: Any, peer: Peer, prompts: Sequence[Prompt], folder: Path, seed: int = 0,
-    longer: dict[str, str] | None = None, **settings: Any,
+    pipeline: Any, peer: Peer, prompts: Sequence[Prompt], folder: Path, seed: int,
+    texts: Sequence[str], progress: Progress | None = None, **settings: Any,
 ) -> None:  # fmt: skip
-    """`folder/videos/<prompt>.mp4` of each prompt that has none yet."""
-    for done, prompt in enumerate(prompts, 1):
+    """`folder/videos/<prompt>.mp4` of each prompt that has none yet, generated from its text."""
+    for done, (prompt, text) in enumerate(zip(prompts, texts, strict=True), 1):
         path = video_path(folder, prompt)
         if not path.is_file():
-            text = captions.longer_of(longer, prompt.caption)
             clip = render(pipeline, text, stable_seed(seed, prompt.id), **settings)
             path.parent.mkdir(parents=True, exist_ok=True)
             write_video(path, clip, peer.fps)
-        print(f"\r{done}/{len(prompts)} clips", end="", file=sys.stderr, flush=True)
-    print(file=sys.stderr)
+        tell(progress, "generate", done, len(prompts))
 
 
 def main() -> None:
@@ -114,8 +138,14 @@ def main() -> None:
     peer = PEERS[options.peer]
     prompts = evaluate.RATERS[options.judge].prompts(options.prompts)
     longer = captions.read(options.captions) if options.captions else None
+    texts = [captions.longer_of(longer, prompt.caption) for prompt in prompts]
     pipeline = load(peer, options.weights)
-    write(pipeline, peer, prompts, options.folder, options.seed, longer)
+    write(pipeline, peer, prompts, options.folder, options.seed, texts, _show)
+    print(file=sys.stderr)
+
+
+def _show(stage: str, done: int, total: int) -> None:
+    print(f"\r{done}/{total} clips", end="", file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

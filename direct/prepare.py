@@ -53,8 +53,8 @@ def prepare(
     config: Config, cache: Path, workers: int = 1, progress: Progress | None = None
 ) -> None:
     """Builds in `cache` what training and generating `config` will read and is not there yet."""
-    if config.measure.kind == "cost":  # reads stand-ins of its own
-        return
+    if config.measure.kind == "cost" or config.model.peer:
+        return  # reads stand-ins of its own; encodes its prompts itself
     if config.measure.kind == "scores":
         evaluated = [item.prompt for item in source.evaluation(config)]
         texts(config, cache, [*evaluated, config.sample.negative_prompt], progress)

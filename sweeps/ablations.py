@@ -41,6 +41,7 @@ PARTS = {  # of the training steps; a fifth and a third: 3,000 and 5,000 of the 
     "fifth": Fraction(1, 5), "third": Fraction(1, 3), "two thirds": Fraction(2, 3),
     "end": Fraction(1),
 }
+PAPERS_PROFILE = "wan2.1-t2v-1.3b"  # the paper's scale and raters
 PEERS = {  # Table 2's other models, by their names in direct.peers
     "CogVideoX-2B": "cogvideox-2b", "LTX": "ltx-video", "Allegro": "allegro",
     "CogVideoX-5B": "cogvideox-5b", "Mochi": "mochi",
@@ -203,7 +204,8 @@ _ALL = (
         title="Open models of comparable scale",
         header="Model",
         rows=(
-            *(Row(peer, ZERO_SHOT, profile=name) for peer, name in PEERS.items()),
+            *(Row(label, {**ZERO_SHOT, "model.pipeline": f"peer:{name}"}, profile=PAPERS_PROFILE)
+              for label, name in PEERS.items()),
             Row("Wan 2.1-T2V (base)", ZERO_SHOT),
             Row("DiReCT (ours)", {"train.init": "sft"}),
         ),

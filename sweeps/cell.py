@@ -47,6 +47,7 @@ def execute(config: Config, cache: Path, run: Path, progress: Progress) -> list[
         with timed(run, "train"):
             measure = (alignment if config.measure.kind == "alignment" else cost).measure
             return measure(config, cache=cache, run=run, progress=progress)
+    from direct import peers
     from direct.evaluate import judge
     from direct.generate import generate
     from direct.negatives import facts as negatives
@@ -57,7 +58,10 @@ def execute(config: Config, cache: Path, run: Path, progress: Progress) -> list[
         if facts := negatives.facts(config, cache):
             write_json(run / "negatives.json", facts)
     with timed(run, "generate"):
-        generate(config, cache=cache, run=run, progress=progress)
+        if config.model.peer:
+            peers.videos(config, run, progress)
+        else:
+            generate(config, cache=cache, run=run, progress=progress)
     with timed(run, "judge"):
         return judge(config, cache=cache, run=run, progress=progress)
 

@@ -61,7 +61,7 @@ def _tested(claim: Claim, table: Table | None) -> Finding:
         return Finding(claim, NOT_RUN, why="a row of it is left out here")
     missing = sum(lines[row].missing for row in needed)
     if away := sorted({lines[row].row.profile for row in needed if not lines[row].cells}):
-        return Finding(claim, NOT_RUN, why=f"needs the models {', '.join(away)}")
+        return Finding(claim, NOT_RUN, why=f"needs profile {', '.join(away)}")
     if missing or any(not lines[row].values for row in needed):
         reason = f"{missing} of its cells have no result" if missing else "a row of it diverged"
         return Finding(claim, NOT_RUN, why=reason)

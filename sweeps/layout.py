@@ -13,15 +13,12 @@ from itertools import groupby
 
 import numpy as np
 
-from direct.config import PROFILES
-
 from . import beyond, measured, paper
 from .progress import plain
 from .schema import METRICS
 from .tables import Line, Table, Value
 
 ABSENT = "–"
-PEERS_PROFILE = "wan2.1-t2v-1.3b"  # the paper's scale and raters
 
 
 @dataclass(frozen=True)
@@ -154,10 +151,9 @@ def notes(table: Table) -> list[str]:
         found.append("The negatives: Σ p_k² is the share of uniform draws that leaving out the own "
                      "cluster changes; with laws excluded more change. Distances are Euclidean, "
                      "between pooled prompt embeddings, exact over all allowed pairs.")
-    if peers := [line.row.profile for line in table.lines if not line.cells]:
-        found.append("The other models do not exist on this profile; a row names the one it needs. "
-                     f"There, python -m direct.peers renders {', '.join(peers)} for the raters of "
-                     "direct.evaluate; their scores are not joined to this table.")
+    if not all(line.cells for line in table.lines):
+        found.append("The other models do not exist on this profile; a row names the one it needs, "
+                     "where each is run by its own diffusers pipeline with that one's defaults.")
     if any(line.row.part != 1 for line in table.lines):
         found.append("The points of a curve are checkpoints of one training run per seed, judged "
                      "on the same prompts and the same initial noise. "
@@ -190,8 +186,7 @@ def _label(line: Line) -> str:
 
 def _size(line: Line) -> str:
     if not line.cells:
-        known = line.row.profile in PROFILES
-        return f"needs profile {line.row.profile if known else PEERS_PROFILE}"
+        return f"needs profile {line.row.profile}"
     value = next(iter(line.values.values()), None)
     return ABSENT if value is None else f"{value.mean.seeds} × {value.mean.prompts}"
 

@@ -38,9 +38,7 @@ def judge(
     if records is not None:
         return records
     torch.set_num_threads(config.threads)
-    samples = load_arrays(generate.generate(config, cache=cache, run=run, progress=progress))
-    assert samples is not None  # just made or found whole
-    clips = _decoded(config, samples["latents"])
+    clips = _clips(config, cache, run, progress)
     if config.evaluate.judge == "world":
         records = _judged_here(config, clips, progress)
     else:
@@ -51,8 +49,13 @@ def judge(
     return records
 
 
-def _decoded(config: Config, latents: torch.Tensor) -> Iterator[np.ndarray]:
-    """The clips, uint8 [T, H, W, 3], in order."""
+def _clips(
+    config: Config, cache: Path, run: Path, progress: Progress | None
+) -> Iterator[np.ndarray]:
+    """The clips, uint8 [T, H, W, 3], in order; made when the first is asked for."""
+    samples = load_arrays(generate.generate(config, cache=cache, run=run, progress=progress))
+    assert samples is not None  # just made or found whole
+    latents = samples["latents"]
     pipeline = models.load_pipeline(
         config.model.pipeline, config.model.revision, without=("transformer", "text_encoder")
     )

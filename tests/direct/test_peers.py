@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import sys
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
 
 import conftest
 import numpy as np
@@ -11,11 +15,15 @@ import torch
 from test_families import build_ltx, tokenizer_and_encoder
 
 from direct import peers
-from direct.config import profile, with_values
+from direct.config import override, profile, with_values
+from direct.data import source
+from direct.data.source import Sample
 from direct.data.video import probe
 from direct.errors import UserError
-from direct.evaluate import captions
+from direct.evaluate import captions, rater
 from direct.evaluate.rater import Prompt, video_path
+from direct.prepare import prepare
+from sweeps import cell
 
 
 def cogvideox():
@@ -91,6 +99,10 @@ SMALL = {  # what a test gives in place of the pipeline's defaults
     "wan2.1-t2v-14b": (None, {"height": 16, "width": 16, "num_frames": 5}),
 }
 PROMPTS = [Prompt("a-0", "a red ball falls"), Prompt("a-1", "a box slides slowly")]
+ITEMS = [
+    Sample(prompt.id, prompt.caption, "", dict, lambda *_: None, {"states_of_matter": "other"})
+    for prompt in PROMPTS
+]
 
 
 @pytest.mark.parametrize("name", sorted(peers.PEERS))
@@ -104,7 +116,8 @@ def test_peer_is_loaded_as_its_class_and_writes_every_clip(name, tmp_path, pipel
     pipeline = peers.load(peers.PEERS[name], str(folder)).to(torch.float32)
     assert type(pipeline).__name__ == peers.PEERS[name].pipeline
     small = settings | {"num_inference_steps": 2, "max_sequence_length": 16}
-    peers.write(pipeline, peers.PEERS[name], PROMPTS, tmp_path, **small)
+    texts = [prompt.caption for prompt in PROMPTS]
+    peers.write(pipeline, peers.PEERS[name], PROMPTS, tmp_path, 0, texts, **small)
     for prompt in PROMPTS:
         found = probe(video_path(tmp_path, prompt))
         assert (found["height"], found["width"]) == (settings["height"], settings["width"])
@@ -112,7 +125,45 @@ def test_peer_is_loaded_as_its_class_and_writes_every_clip(name, tmp_path, pipel
     clips = [peers.render(pipeline, "a red ball falls", seed, **small) for seed in (1, 1, 2)]
     assert np.array_equal(clips[0], clips[1]) and not np.array_equal(clips[0], clips[2])
     pipeline.transformer = None  # what is there is not made again
-    peers.write(pipeline, peers.PEERS[name], PROMPTS, tmp_path, **small)
+    peers.write(pipeline, peers.PEERS[name], PROMPTS, tmp_path, 0, texts, **small)
+
+
+def test_a_row_of_table_2_from_its_own_pipeline_to_scores(tmp_path, monkeypatch):
+    """A peer's cell as the sweep runs it; again, it makes nothing anew."""
+    torch.manual_seed(0)
+    cogvideox().save_pretrained(tmp_path / "weights", safe_serialization=True)
+    peer = replace(peers.PEERS["cogvideox-2b"], repository=str(tmp_path / "weights"),
+                   dtype=torch.float32, vae=torch.float32)  # fmt: skip
+    monkeypatch.setitem(peers.PEERS, "cogvideox-2b", peer)
+    small = SMALL["cogvideox-2b"][1] | {"num_inference_steps": 2, "max_sequence_length": 16}
+    monkeypatch.setattr(peers, "render", partial(peers.render, **small))
+    monkeypatch.setattr(source, "evaluation", lambda config: ITEMS)
+    rater_script = Path(__file__).parents[1] / "rehearsal_rater.py"
+    monkeypatch.setenv(rater.COMMAND, f"'{sys.executable}' '{rater_script}'")
+    base = profile("wan2.1-t2v-1.3b")
+    config = with_values(base, {"model.pipeline": "peer:cogvideox-2b", "train.steps": 0})
+    config = with_values(config, {"threads": 1, "evaluate.judge": "videophy"})
+    prepare(config, tmp_path / "cache")
+    records = cell.execute(config, tmp_path / "cache", tmp_path / "run", lambda *_: None)
+    assert [record["prompt"] for record in records] == ["a-0", "a-1"]
+    assert all(0 <= record["scores"]["PC"] <= 1 for record in records)
+    monkeypatch.setattr(peers, "load", lambda *_: pytest.fail("loaded again"))
+    (tmp_path / "run" / "records.jsonl").unlink()
+    assert cell.execute(config, tmp_path / "cache", tmp_path / "run", lambda *_: None) == records
+    assert cell.inputs(config)["weights"] != cell.inputs(
+        with_values(config, {"model.pipeline": "peer:mochi"}))["weights"]  # fmt: skip
+
+
+def test_a_peer_that_is_none_or_is_to_be_trained_is_refused(tmp_path):
+    base = profile("wan2.1-t2v-1.3b")
+    wrong = with_values(base, {"model.pipeline": "peer:cogvideo", "train.steps": 0})
+    with pytest.raises(UserError, match="peer:cogvideo names no peer; did you mean cogvideox"):
+        peers.videos(wrong, tmp_path)
+    with pytest.raises(UserError, match=r"is judged as it is; train\.steps=0"):
+        override(base, "model.pipeline=peer:mochi")
+    tiny = with_values(profile("tiny"), {"model.pipeline": "peer:mochi", "train.steps": 0})
+    with pytest.raises(UserError, match="=world is for the tiny profile's clips"):
+        peers.videos(tiny, tmp_path)
 
 
 def test_up_sampled_captions_are_generated_from_and_none_may_be_missing(tmp_path, monkeypatch):

@@ -91,7 +91,9 @@ def test_a_point_along_training_is_a_shorter_cell_of_the_same_run():
 def test_peers_have_cells_on_their_own_profile_alone():
     sota = ABLATIONS["sota"]
     assert set(by_row(sota)) == {"Wan 2.1-T2V (base)", "DiReCT (ours)"}
-    assert "LTX" in by_row(sota, base=profile("ltx-video"))
+    paper_scale = by_row(sota, base=profile("wan2.1-t2v-1.3b"))
+    assert {"LTX", "Mochi", "CogVideoX-5B"} <= set(paper_scale) and len(paper_scale["LTX"]) == 1
+    assert paper_scale["LTX"][0].config.model.pipeline == "peer:ltx-video"
     one = by_row(ABLATIONS["sampling"])
     assert [c.id for c in by_row(sota)["DiReCT (ours)"]] == [
         c.id for c in one["+ SFT + MaNS + MiNS (DiReCT)"]]

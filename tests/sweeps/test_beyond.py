@@ -95,5 +95,5 @@ def test_table_s5_shows_what_the_exclusion_changes():
 def test_peers_rows_say_what_they_need():
     text = render.markdown(build(ABLATIONS["sota"]))
     assert "| CogVideoX-5B | needs profile wan2.1-t2v-1.3b | –" in text
-    assert "| LTX | needs profile ltx-video | –" in text
+    assert "| LTX | needs profile wan2.1-t2v-1.3b | –" in text
     assert "| 5B | 47.30 | 42.79 |" in text and "3 training seeds" in text

@@ -101,8 +101,8 @@ def test_rows_of_another_profile_or_left_out_are_not_run():
     found = {"sota": tables.build(sota, cells(sota, BASE, (0, 1)), results_of(sota, (0, 1)))}
     verdicts = {x.claim.name: x for x in claims.judge(CLAIMS, found)}
     assert verdicts["sota-base"].estimates and verdicts["sota-base"].verdict != NOT_RUN
-    assert verdicts["sota-mochi"].why == "needs the models mochi"
-    assert "allegro, cogvideox-2b" in verdicts["sota-total"].why
+    assert verdicts["sota-mochi"].why == "needs profile wan2.1-t2v-1.3b"
+    assert verdicts["sota-total"].why == "needs profile wan2.1-t2v-1.3b"
     bare = replace(S3, rows=tuple(row for row in S3.rows if row.label != "0.1"))
     bare_found = {"lambda_hard": tables.build(bare, cells(bare, BASE, (0, 1)), results_of(S3))}
     assert verdict(more("0.1", "0.005", "PC"), bare_found).why == "a row of it is left out here"

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 from dataclasses import astuple, replace
 from html.parser import HTMLParser
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,6 +18,8 @@ from direct.errors import UserError
 from sweeps import layout, page, paper, plots, render, stats, tables
 from sweeps.ablations import ABLATIONS
 from sweeps.schema import Row, cells
+
+ROOT = Path(__file__).parents[2]
 
 BASE = override(profile("tiny"), "evaluate.prompts=12")
 S3 = ABLATIONS["lambda_hard"]
@@ -269,6 +272,17 @@ def test_latex_compiles_as_it_is(evil, tmp_path):
                                "-no-shell-escape", f"{name}.tex"], cwd=tmp_path, text=True,
                               capture_output=True, check=False, timeout=300)
         assert done.returncode == 0, done.stdout[-2000:]
+
+
+@pytest.mark.skipif(not shutil.which("pdflatex"), reason="needs pdflatex with booktabs")
+@pytest.mark.parametrize("path", sorted((ROOT / "reports/tiny").glob("*.tex")),
+                         ids=lambda path: path.stem)
+def test_committed_latex_compiles(path, tmp_path):
+    done = subprocess.run(["pdflatex", "-interaction=nonstopmode", "-halt-on-error",
+                           "-no-shell-escape", str(path)], cwd=tmp_path, text=True,
+                          capture_output=True, check=False, timeout=300)
+    assert done.returncode == 0, done.stdout[-2000:]
+    assert not re.search(r"Overfull \\hbox \(\d{3,}", done.stdout), "runs out of the page"
 
 
 class Balanced(HTMLParser):
