@@ -1,5 +1,6 @@
 """Peak memory of a call, and the buffers of the limits."""
 
+import itertools
 import sys
 
 import pytest
@@ -37,3 +38,16 @@ def test_the_copy_of_the_limits_rotates_its_buffers():
     copy = cases.limits("cpu", (1, 4, 4), "given", sets=3)["limit: copy"]
     targets = [copy({}).data_ptr() for _ in range(6)]
     assert len(set(targets)) == 3 and targets[:3] == targets[3:]
+
+
+def test_implementations_take_turns_and_warm_up_untimed():
+    calls = []
+    steps = {name: lambda s, name=name: calls.append((name, s["n"])) for name in ("a", "b")}
+    sets = [{"v": torch.zeros(1), "n": n} for n in range(3)]
+    times = measure.seconds(steps, sets, budget=0.0)
+    order = [name for name, _ in itertools.groupby(name for name, _ in calls)]
+    assert order == ["a", "b"] * measure.TURNS
+    timed = 2 * measure.TURNS
+    assert [len(found) for found in times.values()] == [timed, timed]
+    assert len(calls) == 2 * (timed + 2 * measure.TURNS), "two calls before each turn's"
+    assert {n for _, n in calls} == {0, 1, 2}, "on every input set"
