@@ -217,7 +217,7 @@ _ALL = (
     Ablation(
         name="beyond",
         table="Beyond the paper",
-        title="Beyond the paper: one setting changed at a time, from MaNS + MiNS",
+        title="One setting changed at a time, from MaNS + MiNS",
         header="Change",
         rows=(
             Row("none (MaNS + MiNS)", {}),
