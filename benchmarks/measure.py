@@ -33,16 +33,17 @@ def seconds(
         return {name: _seconds_on_gpu(step, sets, budget) for name, step in steps.items()}
     keep_memory()
     times: dict[str, list[float]] = {name: [] for name in steps}
-    for turn in range(TURNS):
+    for _ in range(TURNS):
         for name, step in steps.items():
             for s in sets[:2]:
                 step(s)
-            mine = times[name]
-            while sum(mine) < budget * (turn + 1) / TURNS or len(mine) < 2 * (turn + 1):
+            mine, calls, spent = times[name], 0, 0.0
+            while spent < budget / TURNS or calls < 2:
                 s = sets[len(mine) % len(sets)]
                 start = time.perf_counter()
                 step(s)
                 mine.append(time.perf_counter() - start)
+                calls, spent = calls + 1, spent + mine[-1]
     return times
 
 

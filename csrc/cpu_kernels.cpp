@@ -78,6 +78,12 @@ void draw(Key key, uint32_t term, int64_t first, int64_t count, float* out) {
   }
 }
 
+// The next DRAW normals, or those up to `end`, of every term that draws them.
+void draw_terms(const Problem& p, Key key, int64_t first, int64_t end, float (*drawn)[DRAW]) {
+  for (int k = 0; k < TERMS - 1; ++k)
+    if (p.noise[k] == Source::DRAWN) draw(key, uint32_t(k), first, end - first < DRAW ? end - first : DRAW, drawn[k]);
+}
+
 // A block of a tensor whose elements do not lie side by side, copied.
 template <class T>
 void gather(const Stream& stream, int64_t b, int64_t first, int count, T* out) {
@@ -99,35 +105,28 @@ void gather(const Stream& stream, int64_t b, int64_t first, int count, T* out) {
   }
 }
 
-// Sample b's elements from `first` on: in place, or gathered into `scratch`.
+// Sample b's elements from `first` on: in place, or gathered into `scratch`. In place it also asks for the
+// block that lies AHEAD; past the end that asks for nothing that hurts.
 template <class T>
 HD const T* block_of(const Stream& stream, int64_t b, int64_t first, int count, T* scratch) {
-  if (stream.dims == 0) return static_cast<const T*>(stream.data) + b * stream.batch_stride + first;
+  if (stream.dims == 0) {
+    const T* at = static_cast<const T*>(stream.data) + b * stream.batch_stride + first;
+    for (size_t i = 0; i < BLOCK; i += 64 / sizeof(T)) __builtin_prefetch(at + AHEAD + i);
+    return at;
+  }
   gather(stream, b, first, count, scratch);
   return scratch;
-}
-
-// Asks for the block of an input that lies AHEAD; past the end it asks for nothing that hurts. HD: a
-// function that only prefetches, not yet inlined, seems pure to GCC, which drops its calls.
-template <class T>
-HD void prefetch(const Stream& stream, int64_t b, int64_t first) {
-  if (stream.dims) return;
-  const T* at = static_cast<const T*>(stream.data) + b * stream.batch_stride + first + AHEAD;
-  for (size_t i = 0; i < BLOCK; i += 64 / sizeof(T)) __builtin_prefetch(at + i);
 }
 
 // The masked residuals of every term that is there; those of an absent term stay zero.
 template <class T>
 void residuals(const Problem& p, const float (*drawn)[DRAW], int64_t b, int64_t first, int count, float (*e)[BLOCK]) {
   alignas(64) T scratch_v[BLOCK], scratch_x[BLOCK], scratch_eps[BLOCK];
-  prefetch<T>(p.in[direct::V], b, first);
   const T* v = block_of(p.in[direct::V], b, first, count, scratch_v);
   for (int k = 0; k < TERMS - 1; ++k) {
     if (p.noise[k] == Source::ABSENT) continue;
-    prefetch<T>(p.in[direct::X + 2 * k], b, first);
     const T* x = block_of(p.in[direct::X + 2 * k], b, first, count, scratch_x);
     if (p.noise[k] == Source::GIVEN) {
-      prefetch<T>(p.in[direct::EPS + 2 * k], b, first);
       residual(v, x, block_of(p.in[direct::EPS + 2 * k], b, first, count, scratch_eps), p, count, e[k]);
     } else if (p.noise[k] == Source::DRAWN) {
       residual(v, x, drawn[k] + first % DRAW, p, count, e[k]);
@@ -136,7 +135,6 @@ void residuals(const Problem& p, const float (*drawn)[DRAW], int64_t b, int64_t 
     }
   }
   if (p.noise[ANC] != Source::ABSENT) {
-    prefetch<T>(p.in[direct::V_REF], b, first);
     const T* v_ref = block_of(p.in[direct::V_REF], b, first, count, scratch_x);
     residual(v, v_ref, 1.0f, p.threshold, count, e[ANC]);
   }
@@ -198,9 +196,7 @@ void loss(const Problem& p, int64_t b, int64_t chunk, bool stream_gradient, doub
   T* gradient = static_cast<T*>(p.gradient) + b * p.elements;
   const int64_t end = (chunk + 1) * CHUNK < p.elements ? (chunk + 1) * CHUNK : p.elements;
   for (int64_t first = chunk * CHUNK; first < end; first += BLOCK) {
-    for (int k = 0; k < TERMS - 1 && first % DRAW == 0; ++k)
-      if (p.noise[k] == Source::DRAWN)
-        draw(key, uint32_t(k), first, end - first < DRAW ? end - first : DRAW, drawn[k]);
+    if (first % DRAW == 0) draw_terms(p, key, first, end, drawn);
     const int count = end - first < BLOCK ? int(end - first) : BLOCK;
     if (count < BLOCK) std::memset(e, 0, sizeof(e));
     if (count == BLOCK)

@@ -17,7 +17,7 @@ import sys
 from pathlib import Path
 
 from .config import Config, override, profile, with_values
-from .errors import UserError
+from .errors import UserError, show_progress
 from .files import canonical_json
 
 
@@ -65,7 +65,7 @@ def _curate(arguments: argparse.Namespace) -> None:
 
     _, cache = _place(arguments)
     out = curated.home(cache)
-    report = wisa.curate(arguments.wisa, out, arguments.workers, progress=_tell)
+    report = wisa.curate(arguments.wisa, out, arguments.workers, progress=show_progress)
     print(canonical_json(report, indent=1))
 
 
@@ -78,10 +78,10 @@ def _encode(arguments: argparse.Namespace) -> None:
     samples = source.training(config, cache)
     wanted = ["", *(item.prompt for item in samples), config.sample.negative_prompt,
               *(item.prompt for item in source.evaluation(config))]  # fmt: skip
-    encode.texts(config, cache, wanted, _tell, workers)
-    encode.clip_latents(config, cache, samples, _tell, workers)
+    encode.texts(config, cache, wanted, show_progress, workers)
+    encode.clip_latents(config, cache, samples, show_progress, workers)
     if config.loss.lambda_rand and config.macro.sampling == "partition":
-        prepare.partition(config, cache, samples, _tell)
+        prepare.partition(config, cache, samples, show_progress)
 
 
 def _perturb(arguments: argparse.Namespace) -> None:
@@ -102,7 +102,7 @@ def _perturb(arguments: argparse.Namespace) -> None:
         lambda prompts: encode.pool_once(config, prompts),
         model=arguments.llm,
         fits=lambda text: encode.fits(config, text),
-        progress=_tell,
+        progress=show_progress,
     )
     print(canonical_json(report, indent=1))
 
@@ -113,7 +113,7 @@ def _render(arguments: argparse.Namespace) -> None:
     config, cache = _place(arguments)
     drawn = _drawn(config, cache, arguments.seeds)
     print(f"{len(drawn)} hard negatives will be drawn", file=sys.stderr)
-    hard_negatives(config, cache, drawn, _workers(arguments.workers), _tell)
+    hard_negatives(config, cache, drawn, _workers(arguments.workers), show_progress)
 
 
 def _drawn(config: Config, cache: Path, seeds: str) -> list[str]:
@@ -164,8 +164,3 @@ def _workers(given: int | None) -> int:
 
         return max(1, torch.cuda.device_count())
     return given
-
-
-def _tell(stage: str, done: int, total: int) -> None:
-    end = "\n" if done == total else ""
-    print(f"\r{stage} {done}/{total}", end=end, file=sys.stderr, flush=True)

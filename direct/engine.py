@@ -124,9 +124,9 @@ def start(model: nn.Module, config: Config) -> Engine | DeepSpeed:
 
 
 def frozen(base: nn.Module, dtype: torch.dtype) -> nn.Module:
-    """`base` as the reference of a trained model of this dtype: its weights cast, not its buffers,
+    """`base` as the reference of a model trained in this dtype.
 
-    as the engine casts the trained one.
+    Its weights are cast, its buffers are not, as the engine casts the trained one.
     """
     base.requires_grad_(False)
     for parameter in base.parameters():

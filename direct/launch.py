@@ -18,7 +18,7 @@ import sys
 from pathlib import Path
 
 from .config import Config, identity, override, profile
-from .errors import UserError
+from .errors import UserError, show_progress
 from .files import canonical_json, write_json
 
 STOPPED = 75  # EX_TEMPFAIL of sysexits.h: run it again
@@ -52,7 +52,7 @@ def _train(config: Config, cache: Path, run: Path | None, out: Path) -> int:
         ranks.start()
     try:
         ranks.on_first(lambda: _claim(config, run))
-        progress = None if ranks.rank() else _tell
+        progress = None if ranks.rank() else show_progress
         final = train.train(config, cache=cache, run=run, progress=progress)
     except preempt.Preempted as stopped:
         print(stopped, file=sys.stderr)
@@ -74,8 +74,3 @@ def _claim(config: Config, run: Path) -> None:
         write_json(path, own)
     elif json.loads(path.read_text()) != own:
         raise UserError(f"--run {run} is of another configuration; give this one its own folder")
-
-
-def _tell(stage: str, done: int, total: int) -> None:
-    end = "\n" if done == total else ""
-    print(f"\r{stage} {done}/{total}", end=end, file=sys.stderr, flush=True)

@@ -13,7 +13,6 @@ noise is a function of (seed, prompt id). The same command goes on where it was 
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,12 +23,11 @@ import torch
 
 from . import evaluate, models
 from .config import Config
-from .data import source
 from .data.encode import Progress, tell
 from .data.video import write_video
-from .errors import UserError, command, nearest
+from .errors import UserError, command, nearest, show_progress
 from .evaluate import captions
-from .evaluate.rater import Prompt, video_path
+from .evaluate.rater import Prompt, missing, video_path
 from .files import stable_seed
 
 
@@ -72,14 +70,11 @@ def videos(config: Config, run: Path, progress: Progress | None = None) -> None:
             f"evaluate.judge={config.evaluate.judge} is for the tiny profile's clips; "
             f"{config.model.pipeline} needs one of {', '.join(evaluate.RATERS)}"
         )
-    items = source.evaluation(config)
-    prompts = [Prompt(item.id, item.prompt, item.record) for item in items]
-    folder = Path(run) / config.evaluate.judge
-    if not all(video_path(folder, prompt).is_file() for prompt in prompts):
-        texts = captions.prompts(config, [item.prompt for item in items])
-        seed = config.evaluate.seed
-        peer = PEERS[name]
-        write(load(peer), peer, prompts, folder, seed, texts, progress=progress)
+    prompts, folder = evaluate.prompts_of(config), Path(run) / config.evaluate.judge
+    if missing(prompts, folder):
+        texts = captions.prompts(config, [prompt.caption for prompt in prompts])
+        peer, seed = PEERS[name], config.evaluate.seed
+        write(load(peer), peer, prompts, folder, seed, texts, progress)
 
 
 def load(peer: Peer, source: str | None = None) -> Any:
@@ -140,12 +135,7 @@ def main() -> None:
     longer = captions.read(options.captions) if options.captions else None
     texts = [captions.longer_of(longer, prompt.caption) for prompt in prompts]
     pipeline = load(peer, options.weights)
-    write(pipeline, peer, prompts, options.folder, options.seed, texts, _show)
-    print(file=sys.stderr)
-
-
-def _show(stage: str, done: int, total: int) -> None:
-    print(f"\r{done}/{total} clips", end="", file=sys.stderr, flush=True)
+    write(pipeline, peer, prompts, options.folder, options.seed, texts, show_progress)
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 from diffusers import AutoencoderKLWan, FlowMatchEulerDiscreteScheduler, WanPipeline
 
-from .. import models
+from .. import models, ranks
 from ..config import profile
 from ..files import load_arrays, save_arrays, write_json
 from ..models import write_manifest
@@ -114,7 +114,7 @@ def train_vae(out: Path) -> None:
 def encode_corpus(work: Path) -> None:
     """Every process encodes its share of the corpus: work/latents/<rank>.safetensors."""
     model = AutoencoderKLWan.from_pretrained(work / "vae")
-    rank, world = dist.get_rank(), dist.get_world_size()
+    rank, world = ranks.rank(), ranks.size()
     clips = corpus("pretraining", CLIPS, SEED)[rank::world]
     latents = []
     for k in range(0, len(clips), 16):

@@ -21,7 +21,7 @@ from ..data.encode import Progress, tell
 from ..data.video import write_video
 from ..files import canonical_json, checksum_path, load_arrays, read_checked, write_text
 from . import videophy, worldmodelbench
-from .rater import Prompt, rate, video_path
+from .rater import Prompt, missing, rate, video_path
 
 RATERS = {"videophy": videophy, "worldmodelbench": worldmodelbench}
 
@@ -80,12 +80,17 @@ def _judged_outside(
 ) -> list[dict[str, Any]]:
     """Writes the clips where a rater finds them, and has or reads its answers (`rater.rate`)."""
     module = RATERS[config.evaluate.judge]
-    prompts = [Prompt(item.id, item.prompt, item.record) for item in source.evaluation(config)]
-    if not all(video_path(folder, prompt).is_file() for prompt in prompts):
+    prompts = prompts_of(config)
+    if missing(prompts, folder):
         for done, (prompt, video) in enumerate(zip(prompts, clips, strict=True), 1):
             write_video(video_path(folder, prompt), video, config.model.fps)
             tell(progress, "videos", done, len(prompts))
     return rate(module, prompts, folder)
+
+
+def prompts_of(config: Config) -> list[Prompt]:
+    """The evaluation prompts as a rater is given them, in their fixed order."""
+    return [Prompt(item.id, item.prompt, item.record) for item in source.evaluation(config)]
 
 
 def read_records(path: Path) -> list[dict[str, Any]] | None:

@@ -49,17 +49,21 @@ def video_path(folder: Path, prompt: Prompt) -> Path:
     return Path(folder).resolve() / "videos" / f"{prompt.name}.mp4"
 
 
+def missing(prompts: Sequence[Prompt], folder: Path) -> list[Prompt]:
+    """The prompts whose clip is not in the folder."""
+    return [prompt for prompt in prompts if not video_path(folder, prompt).is_file()]
+
+
 def rate(judge: ModuleType, prompts: Sequence[Prompt], folder: Path) -> list[dict[str, Any]]:
     """Records {"prompt", "caption", "scores", ...about} of the clips in `folder`, in order.
 
     `judge` is `videophy` or `worldmodelbench`: it writes the request, reads the answers that are
     there (`{prompt name: answer}`) and scores one of them.
     """
-    absent = [prompt.id for prompt in prompts if not video_path(folder, prompt).is_file()]
-    if absent:
+    if absent := missing(prompts, folder):
         raise UserError(
             f"{len(absent)} of {len(prompts)} clips are missing, the first is that of prompt "
-            f"{absent[0]}; generate them before judging"
+            f"{absent[0].id}; generate them before judging"
         )
     judge.request(prompts, folder)
     answers = judge.answers(prompts, folder)

@@ -264,25 +264,28 @@ def test_symbols_and_minus_signs_in_latex():
     assert render.tex("Wan2.1-1.3B, non-zero, é, κ") == "Wan2.1-1.3B, non-zero, é, ?"
 
 
+def pdflatex(path, folder):
+    """What it prints; the file must compile."""
+    done = subprocess.run(["pdflatex", "-interaction=nonstopmode", "-halt-on-error",
+                           "-no-shell-escape", str(path)], cwd=folder, text=True,
+                          capture_output=True, check=False, timeout=300)
+    assert done.returncode == 0, done.stdout[-2000:]
+    return done.stdout
+
+
 @pytest.mark.skipif(not shutil.which("pdflatex"), reason="needs pdflatex with booktabs")
 def test_latex_compiles_as_it_is(evil, tmp_path):
     for name, table in (("evil", build(evil)), ("sampling", build(ABLATIONS["sampling"]))):
         (tmp_path / f"{name}.tex").write_text(render.latex(table))
-        done = subprocess.run(["pdflatex", "-interaction=nonstopmode", "-halt-on-error",
-                               "-no-shell-escape", f"{name}.tex"], cwd=tmp_path, text=True,
-                              capture_output=True, check=False, timeout=300)
-        assert done.returncode == 0, done.stdout[-2000:]
+        pdflatex(tmp_path / f"{name}.tex", tmp_path)
 
 
 @pytest.mark.skipif(not shutil.which("pdflatex"), reason="needs pdflatex with booktabs")
 @pytest.mark.parametrize("path", sorted((ROOT / "reports/tiny").glob("*.tex")),
                          ids=lambda path: path.stem)
 def test_committed_latex_compiles(path, tmp_path):
-    done = subprocess.run(["pdflatex", "-interaction=nonstopmode", "-halt-on-error",
-                           "-no-shell-escape", str(path)], cwd=tmp_path, text=True,
-                          capture_output=True, check=False, timeout=300)
-    assert done.returncode == 0, done.stdout[-2000:]
-    assert not re.search(r"Overfull \\hbox \(\d{3,}", done.stdout), "runs out of the page"
+    said = pdflatex(path, tmp_path)
+    assert not re.search(r"Overfull \\hbox \(\d{3,}", said), "runs out of the page"
 
 
 class Balanced(HTMLParser):
