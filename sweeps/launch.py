@@ -73,18 +73,17 @@ def devices(slot: int, gpus: int) -> dict[str, str]:
 # SLURM --------------------------------------------------------------------------------------------
 
 
-def slurm(sweeps: list[tuple[Ablation, list[Cell]]], options: argparse.Namespace, root: Path,
+def slurm(table: Ablation, planned: list[Cell], options: argparse.Namespace, root: Path,
           workers: Workers) -> int:
-    """Plans the sweeps, and writes `<root>/<sweep>.sbatch`: an array of workers for their cells."""
+    """Plans the sweep, and writes `<root>/<sweep>.sbatch`: an array of workers for its cells."""
     from . import pool, study
 
     if workers.storage and storage.has_password(workers.storage):
         raise UserError("a job script is no place for a password; put it into ~/.pgpass, and leave "
                         f"it out of --storage {storage.shown(workers.storage)}")
     with study.planner(root):
-        for table, planned in sweeps:
-            pool.plan(table, planned, root, workers)
-    left = {cell.id for _, planned in sweeps for cell in planned if not read_result(root / cell.id)}
+        pool.plan(table, planned, root, workers)
+    left = {cell.id for cell in planned if not read_result(root / cell.id)}
     if not left:
         print("every cell has a result; render them with: report")
         return 0

@@ -17,7 +17,7 @@ from __future__ import annotations
 import argparse
 import signal
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -34,7 +34,7 @@ from .listing import failures, listing, state_line
 from .options import Workers, base_of, names, options_of, planned_cells, rows_of, workers_of
 from .progress import Display, plain
 from .results import folder
-from .schema import Ablation, Cell
+from .schema import Ablation, Cell, union
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -65,7 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(listing(table, planned, root, workers_of(options, base)))
         return 0
     if options.launcher:
-        return launch.slurm([(table, planned)], options, root, workers_of(options, base))
+        return launch.slurm(table, planned, options, root, workers_of(options, base))
     return _run(table, planned, out, base, workers_of(options, base))
 
 
@@ -95,32 +95,32 @@ def _no_file(options: argparse.Namespace) -> None:
 
 
 def _all(base: Config, options: argparse.Namespace, out: Path, root: Path) -> int:
-    """Every sweep in turn; a cell that several tables show is run by the first of them."""
-    failed, workers = 0, workers_of(options, base)
-    tables = [table for table in ABLATIONS.values() if options.extra or not table.extra]
-    everything = [cell.config for table in tables for cell in planned_cells(table, base, options)]
-    if not options.dry_run:
-        trajectory.want(everything, out / "cache" / base.profile)
-    if options.launcher and not options.dry_run:
-        return launch.slurm([(rows_of(table, options), planned_cells(table, base, options))
-                             for table in tables], options, root, workers)
-    for declared in tables:
-        table, planned = rows_of(declared, options), planned_cells(declared, base, options)
-        if options.dry_run:
-            print(listing(table, planned, root, workers) + "\n")
-        else:
-            failed |= _run(table, planned, out, base, workers)
+    """Every sweep, as one queue; then every table. A cell that several tables show runs once."""
+    workers = workers_of(options, base)
+    tables = [rows_of(table, options) for table in ABLATIONS.values()
+              if options.extra or not table.extra]
+    planned = {table.name: planned_cells(table, base, options) for table in tables}
     if options.dry_run:
-        return failed
+        print("\n\n".join(listing(t, planned[t.name], root, workers) for t in tables))
+        return 0
+    everything = union(tables)
+    once = list({cell.id: cell for cells in planned.values() for cell in cells}.values())
+    if options.launcher:
+        return launch.slurm(everything, once, options, root, workers)
+    failed = work(everything, once, out, base, workers)
+    if _elsewhere(once, failed, root):
+        return 0
     try:
-        _run(gallery.ABLATION, planned_cells(gallery.ABLATION, base, options), out, base, workers)
+        _report(gallery.ABLATION, planned_cells(gallery.ABLATION, base, options), out, base.profile)
     except UserError as error:  # a model of Table 1 diverged: the report goes without clips
         print(error)
-    return failed | _report_all(base, options, out, root)
+    _report_all(base, options, out, root, set(planned))
+    return _told(failed)
 
 
-def _report_all(base: Config, options: argparse.Namespace, out: Path, root: Path) -> int:
-    """The tables that were written before or are complete, the claims, and the page of all.
+def _report_all(base: Config, options: argparse.Namespace, out: Path, root: Path,
+                also: Collection[str] = ()) -> int:
+    """The tables that were written before, are complete or in `also`; the claims; the page of all.
 
     Tables share cells, and a shared cell alone makes no table.
     """
@@ -134,7 +134,7 @@ def _report_all(base: Config, options: argparse.Namespace, out: Path, root: Path
     built = {name: build(rows_of(ABLATIONS[name], options), cells, results)
              for name, cells in planned.items()}
     shown = [name for name, table in built.items()
-             if (target / f"{table.ablation.file}.md").exists()
+             if name in also or (target / f"{table.ablation.file}.md").exists()
              or not any(line.missing for line in table.lines)]
     if not shown:
         print(f"no sweep below {root} is complete; run one first, as: lambda_hard")
@@ -149,11 +149,21 @@ def _report_all(base: Config, options: argparse.Namespace, out: Path, root: Path
 
 def _run(table: Ablation, planned: list[Cell], out: Path, base: Config, workers: Workers) -> int:
     failed = work(table, planned, out, base, workers)
-    root = folder(base.profile, out)
-    if open_ := [c for c in planned if c.id not in failed and not read_result(root / c.id)]:
-        print(f"{len(open_)} of {len(planned)} cells are in the hands of other workers")  # --join
+    if _elsewhere(planned, failed, folder(base.profile, out)):
         return 0
     _report(table, planned, out, base.profile)
+    return _told(failed)
+
+
+def _elsewhere(planned: list[Cell], failed: dict[str, str], root: Path) -> int:
+    """How many cells are still worked on by others: a sweep that was joined may end before them."""
+    held = sum(cell.id not in failed and not read_result(root / cell.id) for cell in planned)
+    if held:
+        print(f"{held} of {len(planned)} cells are in the hands of other workers")
+    return held
+
+
+def _told(failed: dict[str, str]) -> int:
     for cell, reason in failed.items():
         print(plain(f"failed: {cell}: {reason} (--retry-failed runs it again)"))
     return 1 if failed else 0

@@ -129,6 +129,12 @@ class Cell:
         return identity(self.config)
 
 
+def union(tables: Sequence[Ablation]) -> Ablation:
+    """Several tables as one queue, so that no worker waits where one ends and the next begins."""
+    rows = tuple(row for table in tables for row in table.rows)
+    return Ablation("all", "every table", "every sweep", "", rows, "", ())
+
+
 def cells(table: Ablation, base: Config, seeds: Sequence[int]) -> list[Cell]:
     """The table's cells, seed by seed, so that a part of the seeds is already a whole table.
 

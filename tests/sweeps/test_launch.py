@@ -100,7 +100,7 @@ def test_the_script_asks_for_what_a_worker_owns(tmp_path):
 def test_a_password_is_not_written_into_a_script(tmp_path):
     found, workers = options("--storage", "postgresql://me:secret@db/sweeps")
     with pytest.raises(UserError, match=r"~/\.pgpass") as error:
-        launch.slurm([], found, tmp_path, workers)
+        launch.slurm(ABLATIONS["lambda_hard"], [], found, tmp_path, workers)
     assert "secret" not in str(error.value) and not list(tmp_path.rglob("*.sbatch"))
 
 

@@ -99,6 +99,8 @@ def test_all_runs_every_sweep_and_shared_cells_once(tmp_path):
     ids = {cell.id for table in tables for cell in cells(table, base, (0,))}
     executed = (tmp_path / "cache/tiny/executed.log").read_text().split()
     assert Counter(executed) == Counter(ids), "every cell once"
+    trials = storage.open_study(tmp_path / "runs/tiny", "all").trials
+    assert Counter(trial.user_attrs["cell"] for trial in trials) == Counter(ids), "one queue"
     names = {path.name for path in (tmp_path / "reports/tiny").iterdir()}
     assert {"claims.md", "index.html"} <= names and len(names) == 2 + 6 * len(tables)
     checked = command("fsck")
