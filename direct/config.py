@@ -16,13 +16,18 @@ from typing import Any, Literal
 from .errors import UserError, nearest
 from .files import digest
 
+# Pipelines on the hub, each at a commit: what a name means must not move.
+WAN_1_3B = "Wan-AI/Wan2.1-T2V-1.3B-Diffusers@0fad780a534b6463e45facd96134c9f345acfa5b"
+WAN_14B = "Wan-AI/Wan2.1-T2V-14B-Diffusers@38ec498cb3208fb688890f8cc7e94ede2cbd7f68"
+LTX = "Lightricks/LTX-Video@8984fa25007f376c1a299016d0957a37a2f797bb"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Model:
     """Which pipeline, and the size of the clips it renders."""
 
-    pipeline: str = "tiny"  # "tiny": the weights in this package; a folder, hub id or peer:<name>
-    revision: str | None = None  # of the hub id
+    # "tiny": the weights in this package; a folder; a hub id, owner/name@commit; or peer:<name>
+    pipeline: str = "tiny"
     frames: int = 81  # a multiple of the VAE's temporal stride, plus one
     height: int = 480  # pixels
     width: int = 832  # pixels
@@ -153,7 +158,7 @@ def wan21_t2v_1_3b() -> Config:
     """The paper's setting (Sec. 5.1, App. D; what it leaves open: VideoX-Fun's defaults)."""
     return Config(
         profile="wan2.1-t2v-1.3b",
-        model=Model(pipeline="Wan-AI/Wan2.1-T2V-1.3B-Diffusers"),
+        model=Model(pipeline=WAN_1_3B),
         train=Train(engine="deepspeed", micro_batch=1, gradient_checkpointing=True),
     )
 
@@ -187,7 +192,7 @@ def wan21_t2v_14b() -> Config:
     return replace(
         base,
         profile="wan2.1-t2v-14b",
-        model=replace(base.model, pipeline="Wan-AI/Wan2.1-T2V-14B-Diffusers"),
+        model=replace(base.model, pipeline=WAN_14B),
         train=replace(base.train, learning_rate=5e-5, lora_rank=32),
     )
 
@@ -203,8 +208,7 @@ def ltx_video() -> Config:
         base,
         profile="ltx-video",
         model=Model(
-            pipeline="Lightricks/LTX-Video", frames=81, height=480, width=704, fps=25,
-            text_length=128,
+            pipeline=LTX, frames=81, height=480, width=704, fps=25, text_length=128,
         ),
         train=replace(base.train, shift=6.57),
         sample=sampling,

@@ -132,7 +132,7 @@ def generate(config: Config, *, cache: Path, run: Path, progress: Progress | Non
 def _transformer(config: Config, run: Path) -> Any:
     dtype = getattr(torch, config.model.dtype)
     if config.train.steps == 0:
-        return models.load_transformer(config.model.pipeline, config.model.revision, dtype)
+        return models.load_transformer(config.model.pipeline, dtype)
     if not (run / "transformer").is_dir():
         raise UserError(f"{run / 'transformer'} is missing; train this cell first")
     return models.load_transformer(run / "transformer", dtype=dtype)

@@ -22,8 +22,8 @@ from . import families
 from .config import Model
 from .errors import UserError
 from .files import digest, file_digest, folder_digest, write_text
+from .hub import located
 
-PACKAGED = Path(__file__).parent / "weights" / "tiny"
 MANIFEST = "SHA256SUMS"  # lines "<sha256>  <relative path>", as `sha256sum` writes them
 TEXT_BATCH = 32
 VIDEO_BATCH = 8  # clips in one pass of the VAE, at most; of the paper's size one
@@ -35,20 +35,17 @@ def device() -> torch.device:
 
 
 def load_pipeline(
-    name: str,
-    revision: str | None = None,
-    dtype: torch.dtype = torch.float32,
-    without: Sequence[str] = (),
+    name: str, dtype: torch.dtype = torch.float32, without: Sequence[str] = ()
 ) -> Any:
     """A frozen pipeline of its own class in eval mode; the VAE is always fp32.
 
-    name: "tiny", a folder, or a hub id; revision: of a hub id; without: parts to leave out, as
-    "transformer". Weights are read from safetensors
-    alone. A missing or damaged file is a `UserError`.
+    name: "tiny", a folder, or a hub id, owner/name@commit; without: parts to leave out, as
+    "transformer". Weights are read from safetensors alone. A missing or damaged file is a
+    `UserError`.
     """
     import diffusers
 
-    source = _source(name)
+    source, revision = _checked(name)
     with one_sentence(source):
         kind = getattr(diffusers, _family(source, revision).PIPELINE)
         pipeline = kind.from_pretrained(
@@ -65,13 +62,11 @@ def load_pipeline(
     return pipeline.to(device())
 
 
-def load_transformer(
-    name: str | Path, revision: str | None = None, dtype: torch.dtype = torch.float32
-) -> Any:
+def load_transformer(name: str | Path, dtype: torch.dtype = torch.float32) -> Any:
     """The transformer of a pipeline ("tiny", folder, hub id), or of a folder of its own."""
     import diffusers
 
-    source = _source(str(name))
+    source, revision = _checked(str(name))
     own_folder = (Path(source) / "config.json").exists()
     with one_sentence(source):
         kind = getattr(diffusers, _family(source, revision).TRANSFORMER)
@@ -90,10 +85,10 @@ def architecture(model: Model, part: str) -> tuple[Any, dict[str, Any]]:
     """The class and the configuration of the "transformer" or the "vae", without its weights."""
     import diffusers
 
-    source = _located(model.pipeline)
+    source, revision = located(model.pipeline)
     with one_sentence(source):
-        kind = getattr(diffusers, getattr(_family(source, model.revision), part.upper()))
-        return kind, kind.load_config(source, subfolder=part, revision=model.revision)
+        kind = getattr(diffusers, getattr(_family(source, revision), part.upper()))
+        return kind, kind.load_config(source, subfolder=part, revision=revision)
 
 
 def vae_config(model: Model) -> dict[str, Any]:
@@ -104,17 +99,17 @@ def vae_config(model: Model) -> dict[str, Any]:
 @lru_cache(maxsize=4)
 def velocity(model: Model) -> Callable[..., Tensor]:
     """v(forward, x_t [B, C, T, H, W], t [B] in [0, 1], text [B, L, D]) of the model's family."""
-    source = _located(model.pipeline)
+    source, revision = located(model.pipeline)
     with one_sentence(source):
-        family = _family(source, model.revision)
+        family = _family(source, revision)
     return family.velocity(model, vae_config(model))
 
 
 def identity(model: Model) -> str:
     """12 hex digits that name the pipeline's weights: what is cached from them is found by it."""
-    source = Path(model.pipeline if model.peer else _located(model.pipeline))
+    source = Path(model.pipeline if model.peer else located(model.pipeline)[0])
     if not source.is_dir():
-        return digest([model.pipeline, model.revision])
+        return digest(model.pipeline)
     if (source / MANIFEST).exists():  # checked against the files whenever they are loaded
         lines = (source / MANIFEST).read_text().splitlines()
         return digest([line for line in lines if not line.endswith(" README.md")])
@@ -262,24 +257,11 @@ def _family(source: str, revision: str | None) -> ModuleType:
     return families.of(entry["_class_name"])
 
 
-def _source(name: str) -> str:
-    """The folder or hub id that a pipeline's name means, its checksums found right."""
-    source = _located(name)
+def _checked(name: str) -> tuple[str, str | None]:
+    """What `located` finds, with the folder's checksums found right."""
+    source, revision = located(name)
     _check_manifest(Path(source))
-    return source
-
-
-def _located(name: str) -> str:
-    folder = PACKAGED if name == "tiny" else Path(name)
-    if name == "tiny" and not folder.is_dir():
-        raise UserError(f"model.pipeline=tiny: {folder} is missing; install the package again")
-    if not folder.is_dir():
-        if name.startswith((".", "/", "~")) or name.count("/") != 1:
-            raise UserError(
-                f"model.pipeline={name} is not 'tiny', a folder or a hub id (owner/name); check it"
-            )
-        return name
-    return str(folder)
+    return source, revision
 
 
 def _check_manifest(folder: Path) -> None:

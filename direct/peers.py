@@ -22,13 +22,14 @@ import numpy as np
 import torch
 
 from . import evaluate, models
-from .config import Config
+from .config import LTX, WAN_1_3B, WAN_14B, Config
 from .data.encode import Progress, tell
 from .data.video import write_video
 from .errors import UserError, command, nearest, show_progress
 from .evaluate import captions
 from .evaluate.rater import Prompt, missing, video_path
 from .files import stable_seed
+from .hub import located
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ class Peer:
     """A model: its pipeline's class, its weights, and what its authors run it with."""
 
     pipeline: str
-    repository: str
+    repository: str  # on the hub, at a commit
     fps: int  # that its card or pipeline exports at
     dtype: torch.dtype = torch.bfloat16
     vae: torch.dtype = torch.bfloat16
@@ -45,19 +46,23 @@ class Peer:
 
 PEERS = {
     "cogvideox-2b": Peer(
-        "CogVideoXPipeline", "THUDM/CogVideoX-2b", 8, torch.float16, torch.float16
+        "CogVideoXPipeline", "THUDM/CogVideoX-2b@1137dacfc2c9c012bed6a0793f4ecf2ca8e7ba01",
+        8, torch.float16, torch.float16,
     ),
-    "cogvideox-5b": Peer("CogVideoXPipeline", "THUDM/CogVideoX-5b", 8),
-    "ltx-video": Peer("LTXPipeline", "Lightricks/LTX-Video", 25),
-    "allegro": Peer("AllegroPipeline", "rhymes-ai/Allegro", 15, vae=torch.float32, tiling=True),
-    "mochi": Peer("MochiPipeline", "genmo/mochi-1-preview", 30),
-    "wan2.1-t2v-1.3b": Peer(
-        "WanPipeline", "Wan-AI/Wan2.1-T2V-1.3B-Diffusers", 16, vae=torch.float32
+    "cogvideox-5b": Peer(
+        "CogVideoXPipeline", "THUDM/CogVideoX-5b@8d6ea3f817438460b25595a120f109b88d5fdfad", 8
     ),
-    "wan2.1-t2v-14b": Peer(
-        "WanPipeline", "Wan-AI/Wan2.1-T2V-14B-Diffusers", 16, vae=torch.float32
+    "ltx-video": Peer("LTXPipeline", LTX, 25),
+    "allegro": Peer(
+        "AllegroPipeline", "rhymes-ai/Allegro@c1b9207bb5cb79e2aa08f3d139c17d26c0de55b6",
+        15, vae=torch.float32, tiling=True,
     ),
-}
+    "mochi": Peer(
+        "MochiPipeline", "genmo/mochi-1-preview@14be5fcea23095ed330cb214647916a451e38b6e", 30
+    ),
+    "wan2.1-t2v-1.3b": Peer("WanPipeline", WAN_1_3B, 16, vae=torch.float32),
+    "wan2.1-t2v-14b": Peer("WanPipeline", WAN_14B, 16, vae=torch.float32),
+}  # fmt: skip
 
 
 def videos(config: Config, run: Path, progress: Progress | None = None) -> None:
@@ -81,10 +86,13 @@ def load(peer: Peer, source: str | None = None) -> Any:
     """The peer's pipeline from its repository or a folder; from safetensors alone."""
     import diffusers
 
-    source = source or peer.repository
+    source, revision = located(source or peer.repository)
     with models.one_sentence(source):
         pipeline = getattr(diffusers, peer.pipeline).from_pretrained(
-            source, dtype={"vae": peer.vae, "default": peer.dtype}, use_safetensors=True
+            source,
+            revision=revision,
+            dtype={"vae": peer.vae, "default": peer.dtype},
+            use_safetensors=True,
         )
     pipeline.set_progress_bar_config(disable=True)
     if peer.tiling:

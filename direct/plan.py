@@ -259,8 +259,8 @@ def _basis(share: float, config: Config) -> list[str]:
 
 def _architecture(name: str) -> tuple[dict[str, Any], dict[str, Any]]:
     """The transformer's configuration, and the VAE's strides."""
-    if name in KNOWN:
-        return KNOWN[name], STRIDES
+    if (hub_id := name.partition("@")[0]) in KNOWN:  # at any commit
+        return KNOWN[hub_id], STRIDES
     folder = Path(__file__).parent / "weights" / "tiny" if name == "tiny" else Path(name)
     try:
         arch = json.loads((folder / "transformer" / "config.json").read_text())

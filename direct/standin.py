@@ -44,11 +44,12 @@ PIPELINES: dict[str, dict[str, dict[str, Any]]] = {  # known here: nothing is do
 
 def known_pipeline(config: Config, folder: Path) -> Config:
     """`config` with its pipeline's architecture in a folder, where it is one of PIPELINES."""
-    if config.model.pipeline not in PIPELINES:
+    hub_id = config.model.pipeline.partition("@")[0]
+    if hub_id not in PIPELINES:
         return config
-    for name, content in PIPELINES[config.model.pipeline].items():
+    for name, content in PIPELINES[hub_id].items():
         write_json(folder / "pipeline" / name, content)
-    model = replace(config.model, pipeline=str(folder / "pipeline"), revision=None)
+    model = replace(config.model, pipeline=str(folder / "pipeline"))
     return replace(config, model=model)
 
 

@@ -193,12 +193,12 @@ def _train(config: Config, cache: Path, run: Path, progress: Progress | None) ->
 
 def initial_model(config: Config, cache: Path, progress: Progress | None) -> nn.Module:
     """The fp32 weights that training starts from; those to be trained require gradients."""
-    name, revision = config.model.pipeline, config.model.revision
+    name = config.model.pipeline
     if config.train.init == "sft" and config.train.steps // 2:
         sft = sft_config(config)
         run = cache / "runs" / identity(sft)
-        name, revision = str(train(sft, cache=cache, run=run, progress=progress)), None
-    model = models.load_transformer(name, revision).requires_grad_(True)
+        name = str(train(sft, cache=cache, run=run, progress=progress))
+    model = models.load_transformer(name).requires_grad_(True)
     if config.train.lora_rank:
         lora.add(model, config)
     return model
@@ -217,7 +217,7 @@ def frozen_reference(config: Config, running: Any) -> Any:
         return None
     if config.train.lora_rank:
         return lora.reference(running.model)
-    base = models.load_transformer(config.model.pipeline, config.model.revision)
+    base = models.load_transformer(config.model.pipeline)
     base = engine.frozen(base, running.dtype)
     if config.train.compile:
         base.compile()

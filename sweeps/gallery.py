@@ -187,7 +187,7 @@ def _decode(config: Config, run: Path, cache: Path, indices: Sequence[int]) -> n
     torch.set_num_threads(config.threads)
     samples = load_arrays(generate(config, cache=cache, run=run))
     assert samples is not None  # just made or found whole
-    pipeline = models.load_pipeline(config.model.pipeline, config.model.revision,
+    pipeline = models.load_pipeline(config.model.pipeline,
                                     without=("transformer", "text_encoder"))
     return models.decode_latents(pipeline, samples["latents"][list(indices)])
 

@@ -155,6 +155,4 @@ def release() -> None:
 def _part(model: Model, name: str) -> Any:
     """A pipeline of this part alone: at the paper's scale the text encoder takes 11 GB."""
     without = [part for part in PARTS if part != name]
-    return models.load_pipeline(
-        model.pipeline, model.revision, getattr(torch, model.dtype), without
-    )
+    return models.load_pipeline(model.pipeline, getattr(torch, model.dtype), without)

@@ -57,7 +57,7 @@ def _clips(
     assert samples is not None  # just made or found whole
     latents = samples["latents"]
     pipeline = models.load_pipeline(
-        config.model.pipeline, config.model.revision, without=("transformer", "text_encoder")
+        config.model.pipeline, without=("transformer", "text_encoder")
     )
     for chosen, valid in models.batches(len(latents), models.VIDEO_BATCH):
         yield from models.decode_latents(pipeline, latents[torch.from_numpy(chosen)])[:valid]

@@ -84,4 +84,4 @@ def _sizes(config: Config) -> tuple[tuple[int, int, int, int], int]:
 
 @lru_cache(maxsize=1)
 def _base(model: Model) -> Any:
-    return models.load_transformer(model.pipeline, model.revision, getattr(torch, model.dtype))
+    return models.load_transformer(model.pipeline, getattr(torch, model.dtype))

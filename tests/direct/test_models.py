@@ -150,5 +150,31 @@ def test_identity_follows_the_bytes_not_the_place(copy, pipeline_folder):
     assert models.identity(Model(pipeline=str(copy))) == same
     (copy / "vae" / "config.json").write_text("{}")
     assert models.identity(Model(pipeline=str(copy))) != same
-    ids = {models.identity(Model(pipeline="owner/name", revision=r)) for r in (None, "a", "b")}
-    assert len(ids) == 3
+    ids = {models.identity(Model(pipeline=f"owner/name@{c * 40}")) for c in "ab"}
+    assert len(ids) == 2
+
+
+@pytest.mark.parametrize("name", ["owner/name", "owner/name@main", "owner/name@0fad780"])
+def test_hub_id_that_may_mean_other_weights_one_day_is_refused(name):
+    with pytest.raises(UserError, match="which commit"):
+        models.load_pipeline(name)
+    with pytest.raises(UserError, match="which commit"):
+        models.identity(Model(pipeline=name))
+
+
+def test_hub_id_is_loaded_at_its_commit(pipeline_folder, tmp_path, monkeypatch):
+    """From the hub's own cache, without a network: another commit is not there."""
+    import shutil
+
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    commit = "0123456789" * 4
+    shutil.copytree(pipeline_folder, tmp_path / f"models--owner--name/snapshots/{commit}")
+    here = models.load_transformer(f"owner/name@{commit}").state_dict()
+    there = models.load_transformer(str(pipeline_folder)).state_dict()
+    assert all(torch.equal(here[name], there[name]) for name in there)
+    assert models.architecture(Model(pipeline=f"owner/name@{commit}"), "vae")
+    with pytest.raises(UserError, match="cannot be loaded"):
+        models.load_transformer(f"owner/name@{'f' * 40}")

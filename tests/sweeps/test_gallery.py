@@ -212,7 +212,7 @@ def test_decoded_as_the_judge_saw_it(tmp_path):
     from direct.files import save_arrays
 
     config = next(cell for cell in CELLS if cell.row == gallery.BASE).config
-    pipeline = models.load_pipeline("tiny", None, without=("transformer", "text_encoder"))
+    pipeline = models.load_pipeline("tiny", without=("transformer", "text_encoder"))
     channels, stride = pipeline.vae.config.z_dim, pipeline.vae.config.scale_factor_spatial
     latents = torch.randn(3, channels, 5, 32 // stride, 32 // stride,
                           generator=torch.Generator().manual_seed(0))
