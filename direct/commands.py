@@ -16,9 +16,10 @@ import argparse
 import sys
 from pathlib import Path
 
-from .config import Config, override, profile, with_values
+from .config import Config, profile
 from .errors import UserError, show_progress
 from .files import canonical_json
+from .settings import override, with_values
 
 
 def prepare() -> int:

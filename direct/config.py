@@ -7,14 +7,12 @@ not in here, so `identity(config)` names a result.
 
 from __future__ import annotations
 
-import dataclasses
-import types
-import typing
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any, Literal
+from typing import Literal
 
 from .errors import UserError, nearest
 from .files import digest
+from .settings import validate
 
 # Pipelines on the hub, each at a commit: what a name means must not move.
 WAN_1_3B = "Wan-AI/Wan2.1-T2V-1.3B-Diffusers@0fad780a534b6463e45facd96134c9f345acfa5b"
@@ -252,133 +250,3 @@ def profile(name: str) -> Config:
 def identity(config: Config) -> str:
     """12 hex digits that name the configuration, its seed included."""
     return digest(asdict(config))
-
-
-def override(config: Config, *assignments: str) -> Config:
-    """`config` with settings changed, as in `loss.lambda_hard=0.05`; typed, validated after all."""
-    for assignment in assignments:
-        path, separator, text = assignment.partition("=")
-        if not separator:
-            raise UserError(f"--set {assignment} has no '='; write it as loss.lambda_hard=0.05")
-        config = _replace(config, path.strip().split("."), text.strip(), assignment)
-    return validate(config)
-
-
-def with_values(config: Config, values: dict[str, Any]) -> Config:
-    """`config` with several settings changed by dotted name, as in `{"loss.lambda_hard": 0.05}`."""
-    for path, value in values.items():
-        *parents, leaf = path.split(".")
-        node: Any = config
-        trail = []
-        for name in parents:
-            trail.append(node)
-            node = getattr(node, name)
-        node = replace(node, **{leaf: value})
-        for name, parent in zip(reversed(parents), reversed(trail), strict=True):
-            node = replace(parent, **{name: node})
-        config = node
-    return validate(config)
-
-
-def settings(config: Any, prefix: str = "") -> dict[str, Any]:
-    """Every setting by dotted name."""
-    flat: dict[str, Any] = {}
-    for entry in dataclasses.fields(config):
-        value = getattr(config, entry.name)
-        if dataclasses.is_dataclass(value):
-            flat |= settings(value, f"{prefix}{entry.name}.")
-        else:
-            flat[prefix + entry.name] = value
-    return flat
-
-
-def _replace(node: Any, names: list[str], text: str, assignment: str) -> Any:
-    known = {entry.name for entry in dataclasses.fields(node)}
-    if names[0] not in known:
-        raise UserError(f"--set {assignment}: no setting {names[0]!r}; {nearest(names[0], known)}")
-    value = getattr(node, names[0])
-    if dataclasses.is_dataclass(value) != (len(names) > 1):
-        names_below = settings(value) if dataclasses.is_dataclass(value) else {names[0]: value}
-        raise UserError(f"--set {assignment}: name one setting; known: {', '.join(names_below)}")
-    if len(names) > 1:
-        return replace(node, **{names[0]: _replace(value, names[1:], text, assignment)})
-    kind = typing.get_type_hints(type(node))[names[0]]
-    return replace(node, **{names[0]: _parse(text, kind, assignment)})
-
-
-def _parse(text: str, kind: Any, assignment: str) -> Any:
-    """`text` as a value of the annotated type."""
-    origin, options = typing.get_origin(kind), typing.get_args(kind)
-    if origin is Literal:
-        if text not in options:
-            raise UserError(f"--set {assignment}: {nearest(text, options)}")
-        return text
-    if origin is tuple:
-        parts = [part.strip() for part in text.split(",") if part]
-        return tuple(_parse(part, options[0], assignment) for part in parts)
-    if origin is types.UnionType:
-        return None if text.lower() == "none" else _parse(text, options[0], assignment)
-    if kind is bool:
-        if text.lower() not in ("true", "false"):
-            raise UserError(f"--set {assignment}: write true or false")
-        return text.lower() == "true"
-    try:
-        return kind(text)
-    except ValueError:
-        raise UserError(f"--set {assignment}: {text!r} is not of type {kind.__name__}") from None
-
-
-def validate(config: Config) -> Config:
-    """`config`, if it can be run; else a `UserError` that names the setting and the fix."""
-    loss, train = config.loss, config.train
-    for name, value in settings(config).items():
-        if isinstance(value, float) and not value == value:
-            raise UserError(f"{name} is nan; give a number")
-    for name in ("lambda_rand", "lambda_hard", "lambda_anc"):
-        if getattr(loss, name) < 0:
-            raise UserError(f"loss.{name}={getattr(loss, name)} is negative; use 0 or more")
-    curvature = 1 - loss.lambda_rand - loss.lambda_hard + loss.lambda_anc
-    if not curvature > 0:
-        raise UserError(
-            f"the loss is not convex: 1 - loss.lambda_rand - loss.lambda_hard + loss.lambda_anc = "
-            f"{curvature:g}; lower lambda_rand={loss.lambda_rand} or lambda_hard={loss.lambda_hard}"
-        )
-    if config.macro.clusters < 2:
-        raise UserError(
-            f"macro.clusters={config.macro.clusters} leaves no other cluster to draw from; "
-            "use 2 or more"
-        )
-    if config.macro.clusters > config.data.clips:
-        raise UserError(
-            f"macro.clusters={config.macro.clusters} is above data.clips={config.data.clips}; "
-            "use at most as many clusters as prompts"
-        )
-    for name in ("train.batch", "train.checkpoint_every", "data.clips", "micro.keep",
-                 "micro.candidates", "sample.steps", "hard_sample.steps", "evaluate.prompts",
-                 "model.frames", "model.height", "model.width", "model.fps", "macro.restarts",
-                 "threads", "measure.steps", "measure.iterations"):
-        if settings(config)[name] < 1:
-            raise UserError(f"{name}={settings(config)[name]} must be at least 1")
-    if train.steps and config.model.peer:
-        raise UserError(f"model.pipeline={config.model.pipeline} is judged as it is; train.steps=0")
-    if train.steps < 0:
-        raise UserError(f"train.steps={train.steps} is negative; 0 is the base itself")
-    for name in ("train.micro_batch", "train.lora_rank"):
-        if settings(config)[name] < 0:
-            raise UserError(f"{name}={settings(config)[name]} is negative; use 0 or more")
-    if train.micro_batch and train.batch % train.micro_batch:
-        raise UserError(
-            f"train.micro_batch={train.micro_batch} does not divide train.batch={train.batch}"
-        )
-    if train.lora_rank and train.init == "sft":
-        raise UserError(
-            "train.init=sft with train.lora_rank: an adapter's reference is what it starts from, "
-            "which must be the base; use train.init=base or train.lora_rank=0"
-        )
-    if not 0 <= train.prompt_dropout < 1:
-        raise UserError(f"train.prompt_dropout={train.prompt_dropout} must be in [0, 1)")
-    if not loss.threshold > 0:
-        raise UserError(f"loss.threshold={loss.threshold} must be positive; inf turns the mask off")
-    if not -1 <= config.micro.min_cosine <= 1:
-        raise UserError(f"micro.min_cosine={config.micro.min_cosine} is not a cosine; use -1 to 1")
-    return config

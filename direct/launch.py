@@ -17,9 +17,10 @@ import signal
 import sys
 from pathlib import Path
 
-from .config import Config, identity, override, profile
+from .config import Config, identity, profile
 from .errors import UserError, show_progress
 from .files import canonical_json, write_json
+from .settings import override
 
 STOPPED = 75  # EX_TEMPFAIL of sysexits.h: run it again
 

@@ -16,8 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .config import Config, override, profile, settings
+from .config import Config, profile
 from .errors import UserError, nearest
+from .settings import override, settings
 
 GB = 1e9
 

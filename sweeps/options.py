@@ -8,9 +8,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from direct.config import Config, override, profile
+from direct.config import Config, profile
 from direct.data import source
 from direct.errors import UserError
+from direct.settings import override
 
 from .ablations import ABLATIONS
 from .schema import Ablation, Cell, cells

@@ -18,8 +18,8 @@ from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
-from direct.config import settings
 from direct.errors import UserError
+from direct.settings import settings
 
 from . import leases
 from .cell import read_result, write_config

@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 import torch
 
-from direct.config import Config, profile, with_values
+from direct.config import Config, profile
 from direct.data import source
 from direct.data.source import Sample
+from direct.settings import with_values
 
 if not torch.cuda.is_available():
     # Triton's kernels run in its interpreter; it is chosen when Triton is first imported.

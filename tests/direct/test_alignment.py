@@ -11,10 +11,10 @@ import torch
 
 from direct import alignment, flow, models, noise, prepare, train
 from direct.batch import load_batch
-from direct.config import with_values
 from direct.engine import Engine
 from direct.errors import UserError
 from direct.negatives.kinds import Negatives, draw_same
+from direct.settings import with_values
 
 
 @pytest.fixture(scope="module")

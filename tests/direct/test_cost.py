@@ -9,9 +9,10 @@ import torch
 
 from direct import cost, standin, train
 from direct.batch import load_passes
-from direct.config import profile, with_values
+from direct.config import profile
 from direct.engine import Engine
 from direct.errors import UserError
+from direct.settings import with_values
 
 
 @pytest.fixture

@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 import torch
 
-from direct.config import profile, with_values
+from direct.config import profile
 from direct.data import cache, source
 from direct.data.cache import Store, cached_json, lock
 from direct.errors import UserError
+from direct.settings import with_values
 
 
 def test_store_keeps_what_it_is_given(tmp_path):

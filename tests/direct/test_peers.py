@@ -15,7 +15,7 @@ import torch
 from test_families import build_ltx, tokenizer_and_encoder
 
 from direct import peers
-from direct.config import override, profile, with_values
+from direct.config import profile
 from direct.data import source
 from direct.data.source import Sample
 from direct.data.video import probe
@@ -23,6 +23,7 @@ from direct.errors import UserError
 from direct.evaluate import captions, rater
 from direct.evaluate.rater import Prompt, video_path
 from direct.prepare import prepare
+from direct.settings import override, with_values
 from sweeps import cell
 
 

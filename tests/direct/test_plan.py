@@ -8,8 +8,9 @@ import pytest
 import torch
 
 from direct import plan
-from direct.config import override, profile, with_values
+from direct.config import profile
 from direct.errors import UserError
+from direct.settings import override, with_values
 
 SMALL = plan.WAN | {
     "num_attention_heads": 2, "attention_head_dim": 12, "ffn_dim": 40, "num_layers": 3,

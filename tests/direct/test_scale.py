@@ -14,8 +14,9 @@ import pytest
 import torch
 
 from direct import checkpoint, engine, launch, models, preempt, ranks, train
-from direct.config import profile, with_values
+from direct.config import profile
 from direct.errors import UserError
+from direct.settings import with_values
 
 pytest.importorskip("deepspeed")
 FILES = ("metrics.jsonl", "transformer/diffusion_pytorch_model.safetensors")

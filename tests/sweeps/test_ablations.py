@@ -1,4 +1,5 @@
-from direct.config import override, profile, settings
+from direct.config import profile
+from direct.settings import override, settings
 from sweeps.ablations import ABLATIONS
 from sweeps.schema import METRICS, canonical, cells
 

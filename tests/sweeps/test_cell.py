@@ -3,8 +3,9 @@ import time
 
 import pytest
 
-from direct.config import identity, override, profile
+from direct.config import identity, profile
 from direct.errors import UserError
+from direct.settings import override
 from sweeps import cell
 
 CONFIG = override(profile("tiny"), "evaluate.prompts=2")

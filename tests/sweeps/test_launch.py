@@ -11,8 +11,9 @@ import fake
 import pytest
 
 from direct import preempt
-from direct.config import override, profile
+from direct.config import profile
 from direct.errors import UserError
+from direct.settings import override
 from sweeps import launch, leases, run, storage
 from sweeps.ablations import ABLATIONS
 from sweeps.cell import read_result, write_config

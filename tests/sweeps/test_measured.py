@@ -5,8 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from direct.config import override, profile, with_values
+from direct.config import profile
 from direct.files import write_json
+from direct.settings import override, with_values
 from sweeps import cell, claims, layout, measured_plots, page, readings, render, results, tables
 from sweeps.ablations import ABLATIONS
 from sweeps.claims import CONTRADICTED, REPRODUCED, UNRESOLVED

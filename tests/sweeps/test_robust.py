@@ -13,9 +13,10 @@ import fake
 import optuna
 import pytest
 
-from direct.config import override, profile
+from direct.config import profile
 from direct.errors import UserError, command
 from direct.files import write_json
+from direct.settings import override
 from sweeps import leases, listing, storage
 from sweeps import study as queue
 from sweeps.ablations import ABLATIONS

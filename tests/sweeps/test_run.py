@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from direct.config import override, profile
+from direct.config import profile
+from direct.settings import override
 from sweeps import pool, results, run, storage
 from sweeps.ablations import ABLATIONS
 from sweeps.estimate import Estimator, words

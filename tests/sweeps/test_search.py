@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from direct.config import override, profile
+from direct.config import profile
 from direct.errors import UserError
+from direct.settings import override
 from sweeps import search, search_report
 from sweeps.options import base_of, options_of
 from sweeps.search import GRIDS, METHODS, RANGES, Outcome, Weights, best, greedy, side_by_side, tpe

@@ -10,8 +10,9 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
-from direct.config import override, profile
+from direct.config import profile
 from direct.errors import UserError
+from direct.settings import override
 from sweeps import cell as cell_module
 from sweeps import leases, storage
 from sweeps import study as queue

@@ -13,8 +13,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from direct.config import override, profile
+from direct.config import profile
 from direct.errors import UserError
+from direct.settings import override
 from sweeps import layout, page, paper, plots, render, stats, tables
 from sweeps.ablations import ABLATIONS
 from sweeps.schema import Row, cells

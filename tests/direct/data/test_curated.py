@@ -14,10 +14,11 @@ import torch
 
 from direct import models, prepare
 from direct.batch import load_batch
-from direct.config import identity, override, profile
+from direct.config import identity, profile
 from direct.data import curated, encode, source, video, wisa
 from direct.errors import UserError
 from direct.negatives import perturb
+from direct.settings import override
 
 CLIPS = 6
 SMALL = {"data.clips": CLIPS, "macro.restarts": 1, "macro.clusters": 2, "train.steps": 3,

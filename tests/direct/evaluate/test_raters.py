@@ -306,7 +306,8 @@ def test_a_cell_is_judged_outside(small, tmp_path, monkeypatch, command):
 
 
 def test_the_papers_profile_takes_the_benchmarks_prompts(monkeypatch):
-    from direct.config import override, profile
+    from direct.config import profile
+    from direct.settings import override
 
     config = profile("wan2.1-t2v-1.3b")
     assert [item.prompt for item in source.evaluation(config)] == [
