@@ -34,12 +34,12 @@ from . import checkpoint, flow, models, noise, preempt, prepare, train
 from .batch import Batch, load_batch, load_passes
 from .config import Config
 from .data.cache import lock
-from .data.encode import Progress
 from .engine import Engine
 from .errors import UserError
 from .files import canonical_json, read_journal, write_json
 from .negatives.kinds import Negative, Negatives
 from .prepare import Shared
+from .progress import Progress
 
 GRADIENTS = ("random", "mans", "mins", "mans_marginal")  # whose cosines Table S6 shows
 PROPOSITION = ("same", "other", "hard")  # same cluster, another one, MiNS: a against delta

@@ -17,8 +17,9 @@ import sys
 from pathlib import Path
 
 from .config import Config, profile
-from .errors import UserError, show_progress
+from .errors import UserError
 from .files import canonical_json
+from .progress import show_progress
 from .settings import override, with_values
 
 

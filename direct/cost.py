@@ -27,10 +27,10 @@ import torch
 from . import engine, lora, models, ranks, train
 from .batch import load_passes
 from .config import Config
-from .data.encode import Progress
 from .errors import UserError
 from .files import write_json
 from .prepare import Shared
+from .progress import Progress
 from .standin import check_room, clips, known_pipeline, random_transformer
 
 METHODS: dict[str, dict[str, Any]] = {

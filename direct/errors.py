@@ -26,12 +26,6 @@ def plain(text: str) -> str:
     return "".join(c if unicodedata.category(c) not in ("Cc", "Cf", "Cs") else " " for c in text)
 
 
-def show_progress(stage: str, done: int, total: int) -> None:
-    """A command's progress: one line on stderr, written over until all is done."""
-    end = "\n" if done == total else ""
-    print(f"\r{stage} {done}/{total}", end=end, file=sys.stderr, flush=True)
-
-
 def command(main: Callable[[], int | None]) -> None:
     """Runs a command line: `UserError` becomes one line on stderr and exit status 2.
 

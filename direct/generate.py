@@ -19,10 +19,11 @@ from . import families, flow, models, noise
 from .config import Config, Sample
 from .data import source
 from .data.cache import Store
-from .data.encode import Progress, texts
+from .data.encode import texts
 from .errors import UserError
 from .families import wan
 from .files import digest, load_arrays, save_arrays, stable_seed
+from .progress import Progress
 
 TRAINING, EVALUATION, HARD = 0, 1, 2  # streams of `noise.keys`: uses of noise that never coincide
 

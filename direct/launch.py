@@ -18,8 +18,9 @@ import sys
 from pathlib import Path
 
 from .config import Config, identity, profile
-from .errors import UserError, show_progress
+from .errors import UserError
 from .files import canonical_json, write_json
+from .progress import show_progress
 from .settings import override
 
 STOPPED = 75  # EX_TEMPFAIL of sysexits.h: run it again

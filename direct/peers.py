@@ -23,13 +23,13 @@ import torch
 
 from . import evaluate, models
 from .config import LTX, WAN_1_3B, WAN_14B, Config
-from .data.encode import Progress, tell
 from .data.video import write_video
-from .errors import UserError, command, nearest, show_progress
+from .errors import UserError, command, nearest
 from .evaluate import captions
 from .evaluate.rater import Prompt, missing, video_path
 from .files import stable_seed
 from .hub import located
+from .progress import Progress, show_progress, tell
 
 
 @dataclass(frozen=True)

@@ -20,21 +20,12 @@ from . import draws
 from .config import Config
 from .data import curated, source
 from .data.cache import cached_json
-from .data.encode import (
-    Indices,
-    Lookup,
-    clip_latents,
-    pool_once,
-    pooled,
-    tell,
-    text_identity,
-    texts,
-)
-from .data.fill import Progress
+from .data.encode import Indices, Lookup, clip_latents, pool_once, pooled, text_identity, texts
 from .data.source import Sample
 from .files import digest
 from .negatives import macro, micro
 from .negatives.render import hard_negatives
+from .progress import Progress, tell
 
 
 @dataclass(frozen=True)

@@ -39,9 +39,9 @@ from . import (
 from .batch import Batch, load_batch
 from .config import Config, Evaluate, Macro, Micro, Sample, identity
 from .data.cache import lock
-from .data.encode import Progress
 from .engine import Engine
 from .files import canonical_json, digest, write_folder
+from .progress import Progress
 
 __all__ = ["Batch", "Diverged", "Engine", "load_batch", "sft_config", "step", "train"]
 

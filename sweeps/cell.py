@@ -27,12 +27,12 @@ from typing import Any
 from direct.config import Config, identity
 from direct.errors import UserError
 from direct.files import canonical_json, digest, set_aside, write_json
+from direct.progress import Progress
 
 SCHEMA = 1
 STAGES = ("train", "generate", "judge")
 PACKAGES = ("torch", "diffusers", "transformers", "numpy", "scipy", "safetensors", "optuna")
 
-Progress = Callable[[str, int, int], None]
 Record = dict[str, Any]  # {"prompt": id, "caption": str, "scores": {metric: value}}
 
 

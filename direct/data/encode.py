@@ -16,9 +16,10 @@ from .. import models
 from ..config import Config, Model
 from ..files import digest
 from ..negatives.macro import pool
+from ..progress import Progress, tell
 from . import source
 from .cache import Store
-from .fill import Progress, fill
+from .fill import fill
 from .source import Sample
 from .video import Unreadable
 
@@ -139,11 +140,6 @@ def text_key(prompt: str) -> str:
 
 def text_identity(config: Config) -> list[Any]:
     return [models.identity(config.model), config.model.text_length, config.model.dtype]
-
-
-def tell(progress: Progress | None, stage: str, done: int, total: int) -> None:
-    if progress:
-        progress(stage, done, total)
 
 
 def release() -> None:

@@ -26,9 +26,9 @@ from torch import Tensor
 
 from ..errors import UserError
 from ..files import canonical_json, digest, write_text
+from ..progress import Progress
 from .cache import Store, lock, write_shard
 
-Progress = Callable[[str, int, int], None]
 Make = Callable[[list[Any]], Sequence[Tensor | str]]  # per item a tensor, or why there is none
 Shard = tuple[int, list[str]]  # its place in the plan, its keys
 

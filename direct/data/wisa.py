@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import unicodedata
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Lock, local
@@ -22,6 +22,7 @@ import numpy as np
 
 from ..errors import UserError
 from ..files import canonical_json, file_digest, read_journal, write_json, write_text
+from ..progress import Progress
 from .video import Child, Unreadable, probe
 
 LAWS = (
@@ -37,7 +38,6 @@ SECONDS = 120.0  # to decode one clip
 PREFIX = "PIKA_CRUSH "  # WISA's own trigger word, in front of captions of its loader's variant
 
 Entry = dict[str, Any]
-Progress = Callable[[str, int, int], None]
 
 
 class LeftOut(Exception):

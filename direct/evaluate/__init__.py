@@ -17,9 +17,9 @@ import torch
 from .. import generate, models
 from ..config import Config
 from ..data import source
-from ..data.encode import Progress, tell
 from ..data.video import write_video
 from ..files import canonical_json, checksum_path, load_arrays, read_checked, write_text
+from ..progress import Progress, tell
 from . import videophy, worldmodelbench
 from .rater import Prompt, missing, rate, video_path
 

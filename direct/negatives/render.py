@@ -21,8 +21,9 @@ from ..config import Config, Model
 from ..data import encode
 from ..data.cache import Store
 from ..data.encode import Lookup, text_identity, text_key, texts
-from ..data.fill import Progress, fill
+from ..data.fill import fill
 from ..files import digest
+from ..progress import Progress
 
 SHARD = 8  # clips, or one batch: a kill loses so many, which are 11 minutes at the paper's scale
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import functools
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -92,15 +91,13 @@ def validate(arguments: argparse.Namespace) -> None:
     """Reference rows and ROC-AUCs, with the pipeline's VAE and transformer."""
     from .. import models
     from ..config import profile
+    from ..progress import show_progress
     from .samples import reconstruct, sampler, untrained
     from .validate import reference_rows, report, separations
 
     pipeline = models.load_pipeline(arguments.pipeline)
     config = profile("tiny")
     rebuild = functools.partial(reconstruct, pipeline)
-
-    def tell(stage: str, done: int, total: int) -> None:
-        print(f"\r{stage} {done}/{total}", end="" if done < total else "\n", file=sys.stderr)
 
     if not 2 <= arguments.clips <= POOL:
         raise UserError(f"--clips {arguments.clips} must be 2 to {POOL}")
@@ -114,7 +111,7 @@ def validate(arguments: argparse.Namespace) -> None:
         },
         rebuild,
     )
-    found = separations(pool, len(clips), rebuild, tell)
+    found = separations(pool, len(clips), rebuild, show_progress)
     report(arguments.out, rows, found, len(clips), "the evaluation prompts are not touched.")
     print(f"wrote {arguments.out / 'world_judge.md'}")
 

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from ..files import stable_seed, write_text
+from ..progress import Progress
 from .corpus import Clip
 from .impossible import EDITS
 from .judge import METRICS, judge
@@ -22,7 +23,6 @@ from .record import Record
 from .render import Film, render
 
 Reconstruct = Callable[[Array], Array]  # uint8 [N, T, H, W, 3] -> the same, through the VAE
-Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)
