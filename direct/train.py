@@ -36,14 +36,14 @@ from . import (
     ranks,
     trajectory,
 )
-from .batch import Batch, load_batch
+from .batch import Batch, load_passes
 from .config import Config, Evaluate, Macro, Micro, Sample, identity
 from .data.cache import lock
 from .engine import Engine
 from .files import canonical_json, digest, write_folder
 from .progress import Progress
 
-__all__ = ["Batch", "Diverged", "Engine", "load_batch", "sft_config", "step", "train"]
+__all__ = ["Diverged", "Engine", "sft_config", "step", "train"]
 
 PATIENCE = 3  # non-finite steps in a row that end a run
 
@@ -145,7 +145,7 @@ def sft_config(config: Config) -> Config:
 
 def _train(config: Config, cache: Path, run: Path, progress: Progress | None) -> None:
     torch.set_num_threads(config.threads)
-    rows = ranks.share(config.train.batch, config.train.micro_batch)
+    ranks.share(config.train.batch, config.train.micro_batch)  # what does not divide ends here
     model = initial_model(config, cache, progress).train()
     data = _data(config, cache, progress)
     running = engine.start(model, config)
@@ -160,7 +160,7 @@ def _train(config: Config, cache: Path, run: Path, progress: Progress | None) ->
     with open(metrics if first else os.devnull, "a") as log:
         for current in range(start, steps.stop):
             with ranks.together():  # one that cannot read its part of the data stops all of them
-                batches = [load_batch(config, data, current, places) for places in rows]
+                batches = load_passes(config, data, current)
             measured = step(running, reference, batches, config)
             _count_skips(state, measured)
             log.write(canonical_json({"step": current + 1} | measured) + "\n")

@@ -17,9 +17,10 @@ sys.path[:0] = [str(HERE.parent.parent), str(HERE.parent)]
 
 import conftest  # noqa: E402
 
-from direct import checkpoint, preempt, ranks, train  # noqa: E402
-from direct.config import Config, profile, with_values  # noqa: E402
+from direct import batch, checkpoint, preempt, ranks, train  # noqa: E402
+from direct.config import Config, profile  # noqa: E402
 from direct.data import source  # noqa: E402
+from direct.settings import with_values  # noqa: E402
 
 
 class Killed(BaseException):
@@ -79,8 +80,8 @@ def main(pipeline: Path, out: Path) -> None:
     ranks.on_first(lambda: None)  # both have looked before either goes on
     train.train(often, run=run, **settings)
 
-    real = train.load_batch
-    train.load_batch = lambda c, data, step, rows: _poisoned(real(c, data, step, rows), step, rows)
+    real = batch.load_batch
+    batch.load_batch = lambda c, data, step, rows: _poisoned(real(c, data, step, rows), step, rows)
     train.train(plain, run=out / "poisoned", **settings)
 
     def unreadable(c, data, step, rows):
@@ -88,9 +89,9 @@ def main(pipeline: Path, out: Path) -> None:
             raise OSError("shard 7 is cut short")
         return real(c, data, step, rows)
 
-    train.load_batch = unreadable
+    batch.load_batch = unreadable
     told["unreadable"] = error_of(lambda: train.train(plain, run=out / "unreadable", **settings))
-    train.load_batch = real
+    batch.load_batch = real
 
     write = checkpoint._write
 

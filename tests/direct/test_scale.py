@@ -14,6 +14,7 @@ import pytest
 import torch
 
 from direct import checkpoint, engine, launch, models, preempt, ranks, train
+from direct.batch import load_batch
 from direct.config import profile
 from direct.errors import UserError
 from direct.settings import with_values
@@ -175,8 +176,8 @@ def test_a_samples_data_are_those_of_its_place_in_the_global_batch(small, tmp_pa
 
     config = small(macro__sampling=sampling)
     data = prepare.shared(config, tmp_path)
-    whole = train.load_batch(config, data, 2)
-    part = train.load_batch(config, data, 2, range(2, 4))
+    whole = load_batch(config, data, 2)
+    part = load_batch(config, data, 2, range(2, 4))
     for name in ("x", "t", "key", "text", "x_rand", "eps_rand", "x_hard", "weight"):
         a, b = getattr(whole, name), getattr(part, name)
         assert (a is None) == (b is None)

@@ -13,6 +13,7 @@ import torch
 from safetensors.torch import load_file
 
 from direct import flow, generate, models, noise, prepare, train
+from direct.batch import load_batch
 from direct.config import identity
 
 
@@ -92,15 +93,15 @@ def test_finished_run_returns_at_once_and_zero_shot_saves_nothing(small, tmp_pat
 def test_batch_is_a_pure_function_of_the_step_and_variants_share_it(small, tmp_path):
     config = small(train__prompt_dropout=0.4)
     data = prepare.shared(config, tmp_path)
-    a, b = train.load_batch(config, data, 3), train.load_batch(config, data, 3)
+    a, b = load_batch(config, data, 3), load_batch(config, data, 3)
     assert all(
         torch.equal(getattr(a, name), getattr(b, name)) for name in ("x", "t", "text", "x_hard")
     )
     other = small(train__prompt_dropout=0.4, loss__lambda_hard=0.1, macro__sampling="uniform")
-    c = train.load_batch(other, prepare.shared(other, tmp_path), 3)
+    c = load_batch(other, prepare.shared(other, tmp_path), 3)
     assert torch.equal(a.x, c.x) and torch.equal(a.t, c.t) and torch.equal(a.key, c.key)
     assert torch.equal(a.x_hard, c.x_hard) and torch.equal(a.text, c.text)
-    assert not torch.equal(train.load_batch(config, data, 4).x, a.x)
+    assert not torch.equal(load_batch(config, data, 4).x, a.x)
 
 
 def test_dropped_prompts_are_empty_and_not_contrasted(small, tmp_path):
@@ -108,7 +109,7 @@ def test_dropped_prompts_are_empty_and_not_contrasted(small, tmp_path):
     data = prepare.shared(config, tmp_path)
     empty, seen = data.text([""])[0], 0
     for step in range(4):
-        batch = train.load_batch(config, data, step)
+        batch = load_batch(config, data, step)
         dropped = torch.tensor([torch.equal(text, empty) for text in batch.text])
         assert torch.equal(batch.weight[:, 1] == 0, dropped)
         assert (batch.weight[dropped, 2] == 0).all()
@@ -122,7 +123,7 @@ def test_clip_without_kept_negatives_is_not_contrasted_on_that_term(small, tmp_p
     data = prepare.shared(config, tmp_path)
     bare = replace(data, hard_prompts=[[] if i % 2 else p for i, p in enumerate(data.hard_prompts)])
     chosen, _, slot = prepare.negatives_of(config, 0, np.array([len(p) for p in bare.hard_prompts]))
-    batch = train.load_batch(config, bare, 0)
+    batch = load_batch(config, bare, 0)
     assert batch.weight[:, 2].tolist() == [float(i % 2 == 0) for i in chosen]
     assert batch.weight[:, 1].tolist() == [1.0] * 4
     assert (batch.x_hard[torch.from_numpy(slot < 0)] == 0).all()
@@ -131,7 +132,7 @@ def test_clip_without_kept_negatives_is_not_contrasted_on_that_term(small, tmp_p
 def test_step_minimises_equation_6(small, tmp_path):
     """One plain-SGD step against the loss written out in float64 and differentiated by autograd."""
     config = small(loss__lambda_rand=0.1, loss__lambda_hard=0.2, loss__lambda_anc=0.3)
-    batch = train.load_batch(config, prepare.shared(config, tmp_path), 0)
+    batch = load_batch(config, prepare.shared(config, tmp_path), 0)
     model = models.load_transformer(config.model.pipeline)
     reference = models.load_transformer(config.model.pipeline)
     with torch.no_grad():
@@ -176,7 +177,7 @@ def test_regenerated_noise_gives_the_same_training(small, tmp_path):
 
 def test_in_batch_negatives_are_other_samples_with_their_own_noise(small, tmp_path):
     config = small(macro__sampling="batch")
-    batch = train.load_batch(config, prepare.shared(config, tmp_path), 0)
+    batch = load_batch(config, prepare.shared(config, tmp_path), 0)
     eps = noise.normal(batch.key, batch.x.shape)
     for b in range(4):
         others = [o for o in range(4) if o != b and torch.equal(batch.x[o], batch.x_rand[b])]
@@ -198,7 +199,7 @@ def test_reference_runs_only_where_it_is_anchored_to(small, tmp_path, monkeypatc
 
 
 def test_nan_skips_the_step_and_three_in_a_row_diverge(small, tmp_path, monkeypatch):
-    real = train.load_batch
+    real = load_batch
 
     def poisoned(bad):
         def load(config, data, step, rows=None):
@@ -208,12 +209,12 @@ def test_nan_skips_the_step_and_three_in_a_row_diverge(small, tmp_path, monkeypa
         return load
 
     config, cache = small(train__checkpoint_every=100), tmp_path / "cache"
-    monkeypatch.setattr(train, "load_batch", poisoned({1, 2, 4}))
+    monkeypatch.setattr("direct.batch.load_batch", poisoned({1, 2, 4}))
     train.train(config, cache=cache, run=tmp_path / "skips")
     lines = [json.loads(line) for line in (tmp_path / "skips/metrics.jsonl").open()]
     assert [line["skipped"] for line in lines] == [False, True, True, False, True, False]
     assert lines[1]["grad_norm"] is None and lines[3]["loss"] is not None
-    monkeypatch.setattr(train, "load_batch", poisoned({2, 3, 4}))
+    monkeypatch.setattr("direct.batch.load_batch", poisoned({2, 3, 4}))
     with pytest.raises(train.Diverged) as caught:
         train.train(config, cache=cache, run=tmp_path / "diverges")
     assert caught.value.step == 5 and "non-finite" in caught.value.reason
