@@ -107,7 +107,11 @@ def velocity(model: Model) -> Callable[..., Tensor]:
 
 def identity(model: Model) -> str:
     """12 hex digits that name the pipeline's weights: what is cached from them is found by it."""
-    source = Path(model.pipeline if model.peer else located(model.pipeline)[0])
+    if model.peer:
+        from .peers import named  # which loads through this module
+
+        return digest(named(model.peer).repository)
+    source = Path(located(model.pipeline)[0])
     if not source.is_dir():
         return digest(model.pipeline)
     if (source / MANIFEST).exists():  # checked against the files whenever they are loaded

@@ -65,11 +65,15 @@ PEERS = {
 }  # fmt: skip
 
 
-def videos(config: Config, run: Path, progress: Progress | None = None) -> None:
-    """The clips of a peer's cell where its rater finds them; those that are there are not made."""
-    name = config.model.peer
+def named(name: str) -> Peer:
     if name not in PEERS:
         raise UserError(f"model.pipeline=peer:{name} names no peer; {nearest(name, PEERS)}")
+    return PEERS[name]
+
+
+def videos(config: Config, run: Path, progress: Progress | None = None) -> None:
+    """The clips of a peer's cell where its rater finds them; those that are there are not made."""
+    peer = named(config.model.peer)
     if config.evaluate.judge not in evaluate.RATERS:
         raise UserError(
             f"evaluate.judge={config.evaluate.judge} is for the tiny profile's clips; "
@@ -78,8 +82,7 @@ def videos(config: Config, run: Path, progress: Progress | None = None) -> None:
     prompts, folder = evaluate.prompts_of(config), Path(run) / config.evaluate.judge
     if missing(prompts, folder):
         texts = captions.prompts(config, [prompt.caption for prompt in prompts])
-        peer, seed = PEERS[name], config.evaluate.seed
-        write(load(peer), peer, prompts, folder, seed, texts, progress)
+        write(load(peer), peer, prompts, folder, config.evaluate.seed, texts, progress)
 
 
 def load(peer: Peer, source: str | None = None) -> Any:
