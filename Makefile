@@ -42,4 +42,4 @@ setup: .venv/.dev
 	touch .venv/.runtime $@
 
 clean:
-	rm -rf build *.egg-info direct/_C.abi3.so
+	rm -rf build *.egg-info direct/_C.abi3.so .venv/.runtime .venv/.dev

@@ -40,15 +40,24 @@ class Build(build_ext):
     """Runs the compilers directly: torch's own helper refuses CUDA code beside a CPU-only torch."""
 
     def build_extension(self, extension):
+        output = Path(self.get_ext_fullpath(extension.name))
+        archs = os.environ.get("DIRECT_CUDA_ARCHS", "80;90;100;120").replace(",", ";").split(";")
+        archs = [arch for arch in map(str.strip, archs) if arch]
         try:
-            self._build(Path(self.get_ext_fullpath(extension.name)))
+            if archs and (cuda := nvcc()):
+                try:
+                    return self._build(output, cuda, archs)
+                except subprocess.CalledProcessError as problem:
+                    print(f"direct: no CUDA kernels ({problem})", flush=True)
+            self._build(output)
         except (Missing, subprocess.CalledProcessError) as problem:
             print(
                 f"direct: no compiled kernels ({problem}); the loss will run in plain torch",
                 flush=True,
             )
+            Path("direct", output.name).unlink(missing_ok=True)  # an older one would stay in use
 
-    def _build(self, output: Path):
+    def _build(self, output: Path, cuda=None, archs=()):
         if os.environ.get("DIRECT_NO_EXTENSION") == "1":
             raise Missing("DIRECT_NO_EXTENSION=1")
         compiler = (
@@ -67,9 +76,6 @@ class Build(build_ext):
         work = Path(self.build_temp)
         work.mkdir(parents=True, exist_ok=True)
         output.parent.mkdir(parents=True, exist_ok=True)
-        archs = os.environ.get("DIRECT_CUDA_ARCHS", "80;90;100;120").replace(",", ";").split(";")
-        archs = [arch for arch in map(str.strip, archs) if arch]
-        cuda = nvcc() if archs else None
         jobs = cpu_jobs(compiler.split(), work, torch_folder, bool(cuda))
         linker = compiler.split()
         if cuda:

@@ -65,6 +65,9 @@ def _tested(claim: Claim, table: Table | None) -> Finding:
     if missing or any(not lines[row].values for row in needed):
         reason = f"{missing} of its cells have no result" if missing else "a row of it diverged"
         return Finding(claim, NOT_RUN, why=reason)
+    asked = {(row, metric) for contrast in claim.contrasts for _, row, metric in contrast.terms}
+    if unknown := sorted({metric for row, metric in asked if metric not in lines[row].values}):
+        return Finding(claim, NOT_RUN, why=f"this judge gives no {', '.join(unknown)}")
     estimates = tuple(_estimate(contrast, lines, table) for contrast in claim.contrasts)
     pairs = [_p_values(d, c.margin) for d, c in zip(estimates, claim.contrasts, strict=True)]
     p_for = max(p for p, _ in pairs)

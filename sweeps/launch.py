@@ -23,6 +23,7 @@ from direct.files import write_text
 
 from . import storage
 from .cell import read_result
+from .listing import failures, told
 from .options import Workers
 from .schema import Ablation, Cell
 
@@ -83,10 +84,12 @@ def slurm(table: Ablation, planned: list[Cell], options: argparse.Namespace, roo
                         f"it out of --storage {storage.shown(workers.storage)}")
     with study.planner(root):
         pool.plan(table, planned, root, workers)
-    left = {cell.id for cell in planned if not read_result(root / cell.id)}
+    failed = failures(planned, root)
+    left = {cell.id for cell in planned if not read_result(root / cell.id)} - set(failed)
     if not left:
-        print("every cell has a result; render them with: report")
-        return 0
+        print("every other cell has a result" if failed else "every cell has a result", end="; ")
+        print("render them with: report")
+        return told(failed)
     path = Path(os.path.abspath(root)) / f"{options.sweep}.sbatch"
     if re.search(r"[\s'\"\\]", str(path)):
         raise UserError(f"--out: sbatch cannot take blanks or quotes in {str(path)!r}; use another")
@@ -94,7 +97,7 @@ def slurm(table: Ablation, planned: list[Cell], options: argparse.Namespace, roo
     write_text(path, script(options, workers, tasks, root))
     print(f"{len(left)} cells wait; start {tasks} worker{'s' if tasks > 1 else ''} with: "
           f"sbatch --time=24:00:00 {shlex.quote(str(path))}")
-    return 0
+    return told(failed)
 
 
 def script(options: argparse.Namespace, workers: Workers, tasks: int, root: Path) -> str:

@@ -35,6 +35,13 @@ def failures(planned: list[Cell], root: Path) -> dict[str, str]:
     return found
 
 
+def told(failed: dict[str, str]) -> int:
+    """Says which cells failed and why; the exit status."""
+    for cell, reason in failed.items():
+        print(plain(f"failed: {cell}: {reason} (--retry-failed runs it again)"))
+    return 1 if failed else 0
+
+
 def state_line(table: Ablation, planned: list[Cell], root: Path) -> str:
     states = [state(cell, root).split(":")[0] for cell in planned]
     counts = ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states))
@@ -49,12 +56,17 @@ def listing(table: Ablation, planned: list[Cell], root: Path, workers: Workers) 
         cost = words(estimator.seconds(cell.config))
         seed = str(cell.config.seed) if cell.config.train.steps else "any"
         lines.append(f"{cell.id:<14}{cell.row:<30}{seed:<6}{cost:<14}{state(cell, root)}")
+    return "\n".join([*lines, summary(planned, root, workers), *_hard_negatives(planned[0].config)])
+
+
+def summary(planned: list[Cell], root: Path, workers: Workers) -> str:
+    """How many cells there are to do, and for how long."""
+    estimator = Estimator(root, {cell.id: cell.config for cell in planned})
     left = [cell.id for cell in planned if not read_result(root / cell.id)]
     known = "recorded timings" if estimator.recorded else _default_words(planned[0].config)
-    lines.append(f"{len(left)} of {len(planned)} cells to do, about "
-                 f"{words(estimator.remaining(left, workers.count))} with {workers}, "
-                 f"by {known}, shared preparation apart")
-    return "\n".join(lines + _hard_negatives(planned[0].config))
+    return (f"{len(left)} of {len(planned)} cells to do, about "
+            f"{words(estimator.remaining(left, workers.count))} with {workers}, "
+            f"by {known}, shared preparation apart")
 
 
 def _default_words(config: Config) -> str:

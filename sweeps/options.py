@@ -47,7 +47,17 @@ def options_of(arguments: Sequence[str] | None, description: str | None = None
         help="one setting, as loss.lambda_anc=0.3; may be given several times")
     add("--paper-rows", action="store_true", help="leave out the reference rows of our own")
     add("--extra", action="store_true", help="all: also the rows beyond the paper (sweep beyond)")
-    return parser.parse_args(arguments)
+    return _compatible(parser.parse_args(arguments))
+
+
+def _compatible(options: argparse.Namespace) -> argparse.Namespace:
+    if options.join and options.retry_failed:
+        raise UserError("--join helps with cells that wait; --retry-failed is the planner's: it "
+                        "makes failed ones wait again")
+    if options.launcher and options.sweep == "search":
+        raise UserError("search plans each round from the scores of the one before, so that there "
+                        "is no array of workers to write; run it without --launcher")
+    return options
 
 
 def base_of(options: argparse.Namespace) -> Config:

@@ -59,9 +59,9 @@ def drain(table: Ablation, cells: list[Cell], root: Path, cache: Path, workers: 
             if pool.reap() or time.monotonic() - planned > REPLAN_SECONDS:
                 _replan(study, table, left, root, workers)
                 planned = time.monotonic()
-            if not workers.join or queue.waiting(study):
+            if queue.waiting(study):
                 pool.start(min(workers.count, len(left)))
-            elif not pool.processes:
+            elif workers.join and not pool.processes:
                 break
             pool.listen()
             display.update(_line(estimator, cells, left, workers.count))
@@ -88,7 +88,11 @@ def plan(table: Ablation, cells: list[Cell], root: Path, workers: Workers,
 def _join(table: Ablation, root: Path, workers: Workers) -> Any:
     if not workers.storage and not storage.journal(root).exists():
         raise UserError(f"no sweep is planned in {root}; run it once without --join")
-    return storage.open_study(root, table.name, workers.storage)
+    study = storage.open_study(root, table.name, workers.storage)
+    if not study.get_trials(deepcopy=False):
+        raise UserError(f"sweep {table.name} is not planned in {root}, so there is nothing to join "
+                        "(all is one queue of its own); join the one that runs, by its name")
+    return study
 
 
 def _replan(study: Any, table: Ablation, left: list[Cell], root: Path, workers: Workers) -> None:

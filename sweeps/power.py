@@ -39,8 +39,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if metric != "PC" or value is None or value.differences is None:
             continue
         points = METRICS[metric].scale * value.differences
+        if min(points.shape) < 2:
+            raise UserError(f"{points.shape[0]} seeds and {points.shape[1]} prompts have results; "
+                            "variance components need 2 of each")
         parts = components(points)
-        print(f"\n{metric}, {label} minus {ablation.baseline}, {points.shape[0]} seeds x "
+        print(f"\n{metric}, {label} minus {ablation.partner(label)}, {points.shape[0]} seeds x "
               f"{points.shape[1]} prompts: variances in points^2: seed {parts.seed:.3f}, "
               f"prompt {parts.prompt:.3f}, rest {parts.rest:.3f}")
         print("seeds" + "".join(f"{f'{P} prompts':>14}" for P in PROMPTS))

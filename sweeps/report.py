@@ -17,12 +17,14 @@ from .tables import Table, render
 
 
 def report(tables: dict[str, Table], shown: list[str], folder: Path,
-           more: Sequence[Section] = ()) -> list[Path]:
-    """Writes the tables named in `shown`, the claims about all, and the page that holds it all.
+           more: Sequence[Section] = (), whole: bool = True) -> list[Path]:
+    """Writes the tables named in `shown` and, if `whole`, the claims about all and the page of all.
 
     `more`: what is not a table of scores, in its place behind them.
     """
     paths = [path for name in shown for path in render(tables[name], folder)]
+    if not whole:
+        return paths
     found = claims.findings(tables)
     judge = next(iter(tables.values())).judge
     shown_tables = [tables[name] for name in shown]

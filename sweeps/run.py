@@ -30,9 +30,9 @@ from . import gallery, launch
 from .ablations import ABLATIONS
 from .cell import STAGES, commit, read_json, read_result, timed
 from .estimate import Estimator, words
-from .listing import failures, listing, state_line
+from .listing import failures, listing, state_line, summary, told
 from .options import Workers, base_of, names, options_of, planned_cells, rows_of, workers_of
-from .progress import Display, plain
+from .progress import Display
 from .results import folder
 from .schema import Ablation, Cell, union
 
@@ -100,29 +100,33 @@ def _all(base: Config, options: argparse.Namespace, out: Path, root: Path) -> in
     tables = [rows_of(table, options) for table in ABLATIONS.values()
               if options.extra or not table.extra]
     planned = {table.name: planned_cells(table, base, options) for table in tables}
+    once = list({cell.id: cell for cells in planned.values() for cell in cells}.values())
     if options.dry_run:
         print("\n\n".join(listing(t, planned[t.name], root, workers) for t in tables))
+        print(f"\nin all, cells that tables share counted once: {summary(once, root, workers)}")
         return 0
     everything = union(tables)
-    once = list({cell.id: cell for cells in planned.values() for cell in cells}.values())
     if options.launcher:
         return launch.slurm(everything, once, options, root, workers)
-    failed = work(everything, once, out, base, workers)
+    timed_cells = [cell for cell in once if cell.config.measure.kind == "cost"]
+    failed = work(everything, [c for c in once if c not in timed_cells], out, base, workers)
+    failed |= work(everything, timed_cells, out, base, workers)  # beside no other cell
     if _elsewhere(once, failed, root):
-        return 0
+        return told(failed)
     try:
         _report(gallery.ABLATION, planned_cells(gallery.ABLATION, base, options), out, base.profile)
     except UserError as error:  # a model of Table 1 diverged: the report goes without clips
         print(error)
     _report_all(base, options, out, root, set(planned))
-    return _told(failed)
+    return told(failed)
 
 
 def _report_all(base: Config, options: argparse.Namespace, out: Path, root: Path,
                 also: Collection[str] = ()) -> int:
-    """The tables that were written before, are complete or in `also`; the claims; the page of all.
+    """The tables that are complete or in `also`; the claims; the page of all.
 
-    Tables share cells, and a shared cell alone makes no table.
+    Tables share cells, and shared cells alone make no table. A table that was written before and is
+    not complete here stays as it is: it came with this repository, or its results are elsewhere.
     """
     from . import search_report
     from .report import report
@@ -133,14 +137,20 @@ def _report_all(base: Config, options: argparse.Namespace, out: Path, root: Path
     planned = {name: planned_cells(table, base, options) for name, table in ABLATIONS.items()}
     built = {name: build(rows_of(ABLATIONS[name], options), cells, results)
              for name, cells in planned.items()}
-    shown = [name for name, table in built.items()
-             if name in also or (target / f"{table.ablation.file}.md").exists()
-             or not any(line.missing for line in table.lines)]
+    shown = [name for name, cells in planned.items() if name in also
+             or {cell.id for cell in cells} <= {*results, *failures(cells, root)}]
+    kept = [name for name, table in built.items() if name not in shown
+            and (target / f"{table.ablation.file}.md").exists()]
     if not shown:
         print(f"no sweep below {root} is complete; run one first, as: lambda_hard")
         return 0
-    for path in report(built, shown, target, search_report.again(base, options, out)):
+    whole = bool(also) or not kept
+    for path in report(built, shown, target, search_report.again(base, options, out), whole):
         print(path)
+    if kept:
+        rest = "" if whole else ", and so do claims.md and index.html, which are about all tables"
+        print(f"not complete here: {', '.join(kept)}; what {target} has of them stays as it "
+              f"is{rest} (a report of its own: --out)")
     return 0
 
 
@@ -150,9 +160,9 @@ def _report_all(base: Config, options: argparse.Namespace, out: Path, root: Path
 def _run(table: Ablation, planned: list[Cell], out: Path, base: Config, workers: Workers) -> int:
     failed = work(table, planned, out, base, workers)
     if _elsewhere(planned, failed, folder(base.profile, out)):
-        return 0
+        return told(failed)
     _report(table, planned, out, base.profile)
-    return _told(failed)
+    return told(failed)
 
 
 def _elsewhere(planned: list[Cell], failed: dict[str, str], root: Path) -> int:
@@ -161,12 +171,6 @@ def _elsewhere(planned: list[Cell], failed: dict[str, str], root: Path) -> int:
     if held:
         print(f"{held} of {len(planned)} cells are in the hands of other workers")
     return held
-
-
-def _told(failed: dict[str, str]) -> int:
-    for cell, reason in failed.items():
-        print(plain(f"failed: {cell}: {reason} (--retry-failed runs it again)"))
-    return 1 if failed else 0
 
 
 def work(table: Ablation, planned: list[Cell], out: Path, base: Config, workers: Workers
@@ -184,7 +188,7 @@ def work(table: Ablation, planned: list[Cell], out: Path, base: Config, workers:
         from . import pool, study
 
         with nullcontext() if workers.join else study.planner(root), Display() as display:
-            display.say(listing(table, planned, root, workers).splitlines()[-1])
+            display.say(summary(planned, root, workers))
             trajectory.want((cell.config for cell in planned), cache)
             prepared = 0.0 if workers.join else prepare(left, cache, root, workers.count, display)
             before = _stage_seconds(left, root)

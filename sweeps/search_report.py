@@ -18,7 +18,7 @@ from direct.files import write_text
 
 from . import search, stats
 from .layout import ABSENT, Block, Entry, escape_markdown
-from .listing import listing
+from .listing import listing, told
 from .options import Workers, seeds_of, workers_of
 from .plots import SERIES, as_svg
 from .render import formula_safe, latex_document, markdown_block
@@ -70,9 +70,7 @@ def main(base: Config, options: argparse.Namespace, out: Path, work: Work) -> in
         return 0
     for path in write(found, base, seeds, read_all(root), out / "reports" / base.profile):
         print(path)
-    for cell, reason in failed.items():
-        print(f"failed: {cell}: {reason} (--retry-failed runs it again)")
-    return 1 if failed else 0
+    return told(failed)
 
 
 def again(base: Config, options: argparse.Namespace, out: Path) -> list[Section]:

@@ -145,7 +145,10 @@ def _port_is_a_number(url: str) -> bool:
 
 def shown(url: str) -> str:
     """`url` for people and logs: without its password, and without options, which may hold one."""
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:  # of a bracket that nothing closes: where its password begins is not known
+        return "(an address that cannot be read)"
     user, at, host = parts.netloc.rpartition("@")
     scheme = f"{parts.scheme}://" if parts.scheme else ""
     return f"{scheme}{user.partition(':')[0]}{at}{host}{parts.path}"

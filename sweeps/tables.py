@@ -110,7 +110,7 @@ def build(ablation: Ablation, cells: list[Cell], results: dict[str, dict[str, An
     scores = {line.row.label: _scores(line, ablation, wide) for line in lines}
     baseline = scores.get(ablation.baseline, {})
     pools = {metric: _pool(own, [by.get(metric) for by in scores.values()])
-             for metric, own in baseline.items()}
+             for metric, own in baseline.items() if not _along_training(ablation)}
     values = {
         label: {metric: _value(own, scores[ablation.partner(label)].get(metric), pools.get(metric))
                 for metric, own in by_metric.items()}
@@ -167,6 +167,13 @@ def paired(a: Scores, b: Scores) -> Array | None:
         return None
     return (a.matrix[[a.seeds.index(seed) for seed in shared]]
             - b.matrix[[b.seeds.index(seed) for seed in shared]])
+
+
+def _along_training(ablation: Ablation) -> bool:
+    """Whether rows are points of one training run: a seed moves them together, or not at all alike,
+    and their residual says nothing about the difference of two runs at one point. No pool then.
+    """
+    return any(row.curve for row in ablation.rows)
 
 
 def _pool(baseline: Scores, rows: list[Scores | None]) -> Pool | None:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from test_tables import BASE, build, line, results_of
 
-from sweeps import beyond, layout, render, tables
+from sweeps import beyond, layout, render, stats, tables
 from sweeps.ablations import ABLATIONS
 from sweeps.schema import cells
 
@@ -73,6 +73,25 @@ def test_differences_are_to_the_rows_own_partner():
     text = render.markdown(found)
     assert "| DiReCT, third | SFT, third |" in text and "Steps: fifth 30, third 50" in text
     assert text.startswith("# Figure 6: ") and "the paper prints none" in text
+
+
+def test_points_along_one_run_lend_each_other_no_variance():
+    """A seed moves a run at a fifth of its steps otherwise than at its end: the row x seed residual
+    is not the noise of two runs' difference at one point, whose own seeds are what counts.
+    """
+    drift = {seed: 0.2 * seed for seed in (0, 1, 2)}  # of the early points of both runs alike
+
+    def along(cell, scores):
+        return {name: values + drift[cell.config.seed] * ("fifth" in cell.row)
+                for name, values in scores.items()}
+
+    declared = ABLATIONS["dynamics"]
+    plain, drifting = build(declared), build(declared, change=along)
+    for label in ("DiReCT, fifth", "DiReCT, end"):
+        one, other = (line(found, label).values["PC"].difference for found in (plain, drifting))
+        assert one.half == pytest.approx(other.half, rel=1e-6)
+        assert one.half == pytest.approx(
+            stats.estimate(line(plain, label).values["PC"].differences).half)
 
 
 def test_table_s5_shows_what_the_exclusion_changes():

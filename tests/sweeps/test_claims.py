@@ -39,6 +39,16 @@ def test_every_row_and_metric_of_a_claim_is_in_its_table():
     assert len({claim.name for claim in CLAIMS}) == len(CLAIMS)
 
 
+def test_a_judge_without_the_metric_leaves_the_claim_open():
+    """VideoPhy gives SA, PC and AVG alone; the other claims of Table 1 are then not run."""
+    alone = ("SA", "PC", "AVG")
+    found = {"lambda_hard": tables.build(S3, cells(S3, BASE, (0, 1, 2)), results_of(
+        S3, change=lambda cell, scores: {name: scores[name] for name in alone}))}
+    assert verdict(more("0.1", "0.005", "PC"), found).verdict == REPRODUCED
+    open_ = verdict(more("0.1", "0.005", "PC", "Total"), found)
+    assert open_.verdict == NOT_RUN and open_.why == "this judge gives no Total"
+
+
 def test_the_published_numbers_themselves_bear_the_claims_out():
     """Except where the paper contradicts itself, which the claims' notes say."""
     unlike = set()

@@ -13,6 +13,7 @@ import pytest
 from direct import preempt
 from direct.config import profile
 from direct.errors import UserError
+from direct.files import write_json
 from direct.settings import override
 from sweeps import launch, leases, run, storage
 from sweeps.ablations import ABLATIONS
@@ -103,6 +104,37 @@ def test_a_password_is_not_written_into_a_script(tmp_path):
     with pytest.raises(UserError, match=r"~/\.pgpass") as error:
         launch.slurm(ABLATIONS["lambda_hard"], [], found, tmp_path, workers)
     assert "secret" not in str(error.value) and not list(tmp_path.rglob("*.sbatch"))
+
+
+def test_failed_cells_do_not_wait_for_workers(tmp_path, capsys):
+    """One of five has failed: four wait. All have: nothing is submitted, and the status says so."""
+    arguments = [*PLAN, "--out", str(tmp_path)]
+    folders = [tmp_path / "runs/tiny" / cell.id for cell in
+               cells(ABLATIONS["lambda_hard"], BASE, (0,))]
+    write_json(folders[0] / "failure.json", {"reason": "no clip could be read"})
+    assert run.main(arguments) == 1
+    said = capsys.readouterr().out
+    assert f"{len(folders) - 1} cells wait" in said and "no clip could be read" in said
+    script = tmp_path / "runs/tiny/lambda_hard.sbatch"
+    script.unlink()
+    for folder in folders:
+        write_json(folder / "failure.json", {"reason": "no clip could be read"})
+    assert run.main(arguments) == 1 and not script.exists()
+    assert run.main([*arguments, "--retry-failed"]) == 0 and script.exists()
+
+
+def test_a_search_has_no_array(tmp_path):
+    with pytest.raises(UserError, match="run it without --launcher"):
+        run.main(["search", "--launcher", "slurm", "--out", str(tmp_path)])
+
+
+def test_joining_another_sweep_than_the_planned_one_is_refused(tmp_path):
+    """`all` is a queue of its own: who joins a table of it would wait for nothing, and say done."""
+    assert run.main([*PLAN, "--out", str(tmp_path)]) == 0
+    with pytest.raises(UserError, match="clusters is not planned"):
+        run.main(["clusters", "--prompts", "4", "--join", "--out", str(tmp_path)])
+    with pytest.raises(UserError, match="is the planner's"):
+        run.main(["lambda_hard", "--join", "--retry-failed", "--out", str(tmp_path)])
 
 
 def test_a_path_that_sbatch_cannot_take_is_refused(tmp_path):

@@ -125,6 +125,35 @@ def test_rendering_imports_no_torch(finished):
     assert "table_s3.md" in done.stdout and "table_1" not in done.stdout
 
 
+def test_a_report_leaves_tables_that_have_no_results_here(finished, tmp_path):
+    """A clone holds tables of results that are elsewhere: they, and the page of all, stay."""
+    import shutil
+
+    out, target = tmp_path / "here", tmp_path / "here/reports/tiny"
+    shutil.copytree(finished[0], out)
+    for name in ("table_1.md", "table_1.csv", "claims.md", "index.html", "table_s3.md"):
+        (target / name).write_text("of another machine\n")
+    assert run.main(["report", *SMALL, "--out", str(out)]) == 0
+    stayed = {p.name for p in target.iterdir() if p.read_bytes() == b"of another machine\n"}
+    assert stayed == {"table_1.md", "table_1.csv", "claims.md", "index.html"}
+    assert tables(out)["table_s3.md"] == tables(finished[0])["table_s3.md"]
+
+
+def test_a_planner_that_waits_for_a_helper_starts_no_workers_for_nothing(tmp_path):
+    """The last cell is a helper's: workers that find no cell end, and none takes their place."""
+    log = tmp_path / "workers"
+    arguments = ["--out", str(tmp_path), "--seeds", "0", "--prompts", "4"]
+    planner = subprocess.Popen([*FAKE, *arguments, "--workers", "1"], stdout=subprocess.DEVNULL,
+                               env=environment(FAKE_SECONDS="1.5", FAKE_WORKERS=str(log)))
+    while not (tmp_path / "cache/tiny/executed.log").exists():
+        assert planner.poll() is None
+        time.sleep(0.05)
+    helper = subprocess.Popen([*FAKE, *arguments, "--workers", "1", "--join"],
+                              env=environment(FAKE_SECONDS="12"), stdout=subprocess.DEVNULL)
+    assert planner.wait(120) == 0 and helper.wait(120) == 0
+    assert len(log.read_text().split()) <= 2
+
+
 def test_killed_at_any_moment_it_goes_on_and_the_table_is_the_same(finished, tmp_path):
     """kill -9 of the planner, of a worker, of both; every cell is published once."""
     rng = random.Random(0)

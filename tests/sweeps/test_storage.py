@@ -159,6 +159,7 @@ def test_a_server_that_accepts_and_says_nothing_is_given_up(tmp_path, monkeypatc
 
 @pytest.mark.parametrize("url", [
     "sqlite:///a.db", "mysql://u@h/d", "postgresql:", "postgresql://u:secret@h:port/d", "study.db",
+    "postgresql://u:secret@[h/d",
 ])
 def test_what_is_no_postgresql_url_is_refused(url):
     with pytest.raises(UserError, match="write postgresql://user@host/database") as error:
