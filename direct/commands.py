@@ -22,6 +22,8 @@ from .files import canonical_json
 from .progress import show_progress
 from .settings import override, with_values
 
+LLM = "Qwen/Qwen2.5-7B-Instruct@a09a35458c702b33eeacc393d103063234e8bc28"  # App. E's
+
 
 def prepare() -> int:
     parser = argparse.ArgumentParser(
@@ -35,7 +37,7 @@ def prepare() -> int:
     step = _step(steps, "encode", _encode)
     step.add_argument("--workers", type=int, help="processes (default: one per GPU)")
     step = _step(steps, "perturb", _perturb)
-    step.add_argument("--llm", default="Qwen/Qwen2.5-7B-Instruct", help="folder or hub id")
+    step.add_argument("--llm", default=LLM, help="folder or hub id, at a commit")
     step.add_argument("--server", help="address of an OpenAI-compatible server, as http://host/v1")
     step = _step(steps, "render", _render)
     step.add_argument("--workers", type=int, help="processes (default: one per GPU)")
@@ -67,7 +69,7 @@ def _curate(arguments: argparse.Namespace) -> None:
 
     _, cache = _place(arguments)
     out = curated.home(cache)
-    report = wisa.curate(arguments.wisa, out, arguments.workers, progress=show_progress)
+    report = wisa.curate(arguments.wisa, out, _workers(arguments.workers), progress=show_progress)
     print(canonical_json(report, indent=1))
 
 
@@ -92,17 +94,19 @@ def _perturb(arguments: argparse.Namespace) -> None:
 
     config, cache = _place(arguments)
     clips = source.training(config, cache)
+    llm: str = arguments.llm
     if arguments.server:
-        ask = language.server(arguments.server, arguments.llm)
+        llm = llm.partition("@")[0]  # a server has its own copy
+        ask = language.server(arguments.server, llm)
     else:
-        ask = language.local(arguments.llm)
+        ask = language.local(llm)
     report = perturb.perturb(
         [(clip.id, clip.prompt) for clip in clips],
         curated.perturbed(config, cache),
         config.micro,
         ask,
         lambda prompts: encode.pool_once(config, prompts),
-        model=arguments.llm,
+        model=llm,
         fits=lambda text: encode.fits(config, text),
         progress=show_progress,
     )

@@ -12,7 +12,7 @@ from typing import Literal
 
 from .errors import UserError, nearest
 from .files import digest
-from .settings import validate
+from .settings import AXES, validate
 
 # Pipelines on the hub, each at a commit: what a name means must not move.
 WAN_1_3B = "Wan-AI/Wan2.1-T2V-1.3B-Diffusers@0fad780a534b6463e45facd96134c9f345acfa5b"
@@ -80,7 +80,7 @@ class Micro:
     candidates: int = 10  # perturbed prompts per clip
     min_cosine: float = 0.87  # to the clip's prompt, in the frozen text encoder's space
     keep: int = 3
-    axes: tuple[str, ...] = ("kinematics", "forces", "material", "interaction", "magnitude")
+    axes: tuple[str, ...] = AXES
     content: str = ""  # names the curated clips' kept prompts; `source.pinned` sets it
 
 
@@ -196,7 +196,9 @@ def wan21_t2v_14b() -> Config:
 
 
 def ltx_video() -> Config:
-    """Ours: another family, at LTXPipeline's own rate, guidance and text length.
+    """Ours: another family, at LTXPipeline's own rate and guidance.
+
+    Twice its text length of 128 tokens, which WISA's captions come near to on average.
 
     Its scheduler's shift grows with the tokens: exp(0.95 + 1.1 (3630 - 1024) / 3072) for this size.
     """
@@ -206,7 +208,7 @@ def ltx_video() -> Config:
         base,
         profile="ltx-video",
         model=Model(
-            pipeline=LTX, frames=81, height=480, width=704, fps=25, text_length=128,
+            pipeline=LTX, frames=81, height=480, width=704, fps=25, text_length=256,
         ),
         train=replace(base.train, shift=6.57),
         sample=sampling,

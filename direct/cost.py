@@ -99,8 +99,10 @@ def _start(config: Config) -> tuple[Any, Any]:
         return running, None
     if config.train.lora_rank:
         return running, lora.reference(running.model)
-    base = random_transformer(config).to(models.device())
-    return running, engine.frozen(base, running.dtype)
+    base = engine.frozen(random_transformer(config).to(models.device()), running.dtype)
+    if config.train.compile:
+        base.compile()
+    return running, base
 
 
 # Memory -------------------------------------------------------------------------------------------

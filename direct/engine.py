@@ -219,7 +219,9 @@ def put(
         for name, parameter in _trained(model):
             parameter.copy_(weights[name])
             if moments:
-                optimizer.state[parameter] = {"step": torch.tensor(float(updates))} | {
+                # Fused AdamW wants the count where the parameter is.
+                step = torch.tensor(float(updates), device=parameter.device)
+                optimizer.state[parameter] = {"step": step} | {
                     moment: torch.empty_like(parameter).copy_(moments[f"{name}.{moment}"])
                     for moment in MOMENTS
                 }

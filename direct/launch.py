@@ -43,6 +43,15 @@ def main() -> int:
     return _train(config, cache, options.run, options.out)
 
 
+def _progress(stage: str, done: int, total: int) -> None:
+    """Shows it, and stops where asked to: what is prepared is kept. Training looks for itself."""
+    from . import preempt, ranks
+
+    show_progress(stage, done, total)
+    if stage != "train" and ranks.size() == 1:  # one of several would leave the others waiting
+        preempt.check()
+
+
 def _train(config: Config, cache: Path, run: Path | None, out: Path) -> int:
     from . import preempt, ranks, train
     from .data import source
@@ -54,7 +63,7 @@ def _train(config: Config, cache: Path, run: Path | None, out: Path) -> int:
         ranks.start()
     try:
         ranks.on_first(lambda: _claim(config, run))
-        progress = None if ranks.rank() else show_progress
+        progress = None if ranks.rank() else _progress
         final = train.train(config, cache=cache, run=run, progress=progress)
     except preempt.Preempted as stopped:
         print(stopped, file=sys.stderr)

@@ -117,6 +117,13 @@ def identity(model: Model) -> str:
     if (source / MANIFEST).exists():  # checked against the files whenever they are loaded
         lines = (source / MANIFEST).read_text().splitlines()
         return digest([line for line in lines if not line.endswith(" README.md")])
+    files = (path for path in source.rglob("*") if path.is_file())
+    return _named(source, tuple(sorted((path, path.stat().st_mtime_ns) for path in files)))
+
+
+@lru_cache(maxsize=4)
+def _named(source: Path, stamps: tuple[Any, ...]) -> str:
+    """Hashed once a process for the same files: a pipeline may be tens of gigabytes."""
     return folder_digest(source)[:12]
 
 
@@ -192,7 +199,8 @@ def decode_latents(pipeline: Any, latents: Tensor) -> np.ndarray:
     """Normalised latents [N, C, T', H', W'] to uint8 videos [N, T, H, W, 3]."""
     mean, std = _latent_scale(pipeline)
     family, videos = _family_of(pipeline), []
-    size = _video_batch(256 * latents[0, 0].numel())  # Wan's strides, 4 x 8 x 8
+    temporal, spatial = family.strides(pipeline.vae.config)
+    size = _video_batch(temporal * spatial**2 * latents[0, 0].numel())
     for chosen, valid in batches(len(latents), size):
         scaled = (
             latents[torch.from_numpy(chosen)].to(pipeline.vae.device, torch.float32) * std + mean

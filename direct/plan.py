@@ -292,10 +292,21 @@ def main() -> int:
     if options.gpu not in GPUS:
         raise UserError(f"--gpu {options.gpu} is not known; {nearest(options.gpu, GPUS)}")
     config = override(profile(options.profile), *options.set)
-    gpus = options.gpus or (4 if config.train.engine == "deepspeed" else 1)
-    if gpus < 1 or config.train.batch % gpus:
-        raise UserError(f"--gpus {gpus} does not divide train.batch={config.train.batch}")
-    text, fits = report(config, options.gpu, gpus, options.share or paper_share(), options.cells)
+    several = config.train.engine == "deepspeed"
+    gpus = (4 if several else 1) if options.gpus is None else options.gpus
+    share = paper_share() if options.share is None else options.share
+    if gpus < 1 or config.train.batch % (gpus * (config.train.micro_batch or 1)):
+        raise UserError(
+            f"--gpus {gpus} with train.micro_batch={config.train.micro_batch} does not divide "
+            f"train.batch={config.train.batch}"
+        )
+    if gpus > 1 and not several:
+        raise UserError(f"--gpus {gpus} needs train.engine=deepspeed; the torch engine is for one")
+    if not 0 < share <= 1:
+        raise UserError(f"--share {share:g} is no share of the GPU's peak; use above 0, up to 1")
+    if options.cells < 1:
+        raise UserError(f"--cells {options.cells} is no number of cells; use 1 or more")
+    text, fits = report(config, options.gpu, gpus, share, options.cells)
     print(text)
     return 0 if fits else 1
 

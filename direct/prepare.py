@@ -18,13 +18,12 @@ from torch import Tensor
 
 from . import draws
 from .config import Config
-from .data import curated, source
+from .data import curated, encode, source
 from .data.cache import cached_json
 from .data.encode import Indices, Lookup, clip_latents, pool_once, pooled, text_identity, texts
 from .data.source import Sample
 from .files import digest
-from .negatives import macro, micro
-from .negatives.render import hard_negatives
+from .negatives import macro, micro, render
 from .progress import Progress, tell
 
 
@@ -70,7 +69,10 @@ def shared(
     if config.loss.lambda_hard:
         found = kept_prompts(config, cache, samples, progress)
         kept = [[entry["prompt"] for entry in entries] for entries in found]
-    hard = hard_negatives(config, cache, drawn_prompts(config, kept), workers, progress)
+    drawn = drawn_prompts(config, kept)
+    hard = render.hard_negatives(config, cache, drawn, workers, progress)
+    encode.release()  # what made it is not needed to train
+    render.release()
     return Shared(samples, latents, text, pools, kept, hard)
 
 

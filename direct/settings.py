@@ -13,6 +13,7 @@ from .errors import UserError, nearest
 
 if TYPE_CHECKING:
     from .config import Config
+AXES = ("kinematics", "forces", "material", "interaction", "magnitude")  # of MiNS (Eq. 4)
 
 
 def override(config: Config, *assignments: str) -> Config:
@@ -139,7 +140,17 @@ def validate(config: Config) -> Config:
         )
     if not 0 <= train.prompt_dropout < 1:
         raise UserError(f"train.prompt_dropout={train.prompt_dropout} must be in [0, 1)")
-    for name in ("train.learning_rate", "train.shift", "sample.shift", "hard_sample.shift"):
+    for name in ("train.beta1", "train.beta2"):
+        if not 0 <= settings(config)[name] < 1:
+            raise UserError(f"{name}={settings(config)[name]} must be in [0, 1)")
+    if train.weight_decay < 0:
+        raise UserError(f"train.weight_decay={train.weight_decay} is negative; use 0 or more")
+    if unknown := sorted(set(config.micro.axes) - set(AXES)):
+        raise UserError(f"micro.axes: {unknown[0]!r} is no axis; {nearest(unknown[0], AXES)}")
+    if not config.micro.axes:
+        raise UserError(f"micro.axes is empty; name some of {', '.join(AXES)}")
+    for name in ("train.epsilon", "train.clip", "train.learning_rate", "train.shift",
+                 "sample.shift", "hard_sample.shift"):  # fmt: skip
         if not settings(config)[name] > 0:
             raise UserError(f"{name}={settings(config)[name]} must be positive")
     if not loss.threshold > 0:

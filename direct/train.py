@@ -37,9 +37,10 @@ from . import (
     trajectory,
 )
 from .batch import Batch, load_passes
-from .config import Config, Evaluate, Macro, Micro, Sample, identity
+from .config import Config, Evaluate, Macro, Measure, Micro, Sample, identity
 from .data.cache import lock
 from .engine import Engine
+from .errors import UserError
 from .files import canonical_json, digest, write_folder
 from .progress import Progress
 
@@ -116,6 +117,8 @@ def train(config: Config, *, cache: Path, run: Path, progress: Progress | None =
     `preempt.Preempted` on a checkpoint where a stop was asked for. With LoRA, `run/lora` is the
     adapter as `load_lora_weights` reads it, and `run/transformer` has it merged.
     """
+    if config.measure.kind != "scores":
+        raise UserError(f"measure.kind={config.measure.kind} is a cell of a sweep, not a training")
     run = Path(run)
     final = run / "transformer"
     if config.train.steps == 0:
@@ -140,6 +143,7 @@ def sft_config(config: Config) -> Config:
         loss=replace(config.loss, lambda_rand=0.0, lambda_hard=0.0, negative_noise="sampled"),
         train=replace(config.train, init="base", steps=config.train.steps // 2),
         macro=Macro(), micro=Micro(), sample=Sample(), hard_sample=Sample(), evaluate=Evaluate(),
+        measure=Measure(),
     )  # fmt: skip
 
 
@@ -193,12 +197,21 @@ def _train(config: Config, cache: Path, run: Path, progress: Progress | None) ->
 
 def initial_model(config: Config, cache: Path, progress: Progress | None) -> nn.Module:
     """The fp32 weights that training starts from; those to be trained require gradients."""
-    name = config.model.pipeline
+    start = _start(config, cache)
+    if start != config.model.pipeline:
+        train(sft_config(config), cache=cache, run=Path(start).parent, progress=progress)
+    return _loaded(config, start)
+
+
+def _start(config: Config, cache: Path) -> str:
+    """Whose weights training starts from: the base pipeline's, or those of the shared SFT run."""
     if config.train.init == "sft" and config.train.steps // 2:
-        sft = sft_config(config)
-        run = cache / "runs" / identity(sft)
-        name = str(train(sft, cache=cache, run=run, progress=progress))
-    model = models.load_transformer(name).requires_grad_(True)
+        return str(cache / "runs" / identity(sft_config(config)) / "transformer")
+    return config.model.pipeline
+
+
+def _loaded(config: Config, start: str) -> nn.Module:
+    model = models.load_transformer(start).requires_grad_(True)
     if config.train.lora_rank:
         lora.add(model, config)
     return model
@@ -254,11 +267,12 @@ def _export(config: Config, cache: Path, run: Path, running: Any) -> None:
         trained = engine.masters(model, running.optimizer)
         running.release()
         if ranks.rank() == 0:
-            model = initial_model(config, cache, None).cpu()
+            model = _loaded(config, _start(config, cache)).cpu()  # alone: no collective call
             model.load_state_dict(trained, strict=False)
 
     def write() -> None:
         if config.train.lora_rank:
+            shutil.rmtree(run / "lora", ignore_errors=True)  # of a run that ended before the rest
             write_folder(run / "lora", lambda temporary: lora.save_adapter(model, temporary))
             lora.merge(model)
         write_folder(run / "transformer", lambda temporary: _save(model, temporary))

@@ -58,6 +58,11 @@ def clips(config: Config, cache: Path) -> list[Sample]:
 
     So a subset is a fair one, and a part of each larger one.
     """
+    if config.model.frames > wisa.FRAMES:
+        raise UserError(
+            f"model.frames={config.model.frames} is above the {wisa.FRAMES} frames that a clip is "
+            f"curated to; use {wisa.FRAMES} or fewer"
+        )
     chosen = _chosen(config, cache)
     _check("data", config.data.content, _content(chosen), home(cache))
     root = Path(_read(home(cache) / "report.json")["folder"])

@@ -59,6 +59,11 @@ def evaluation(config: Config) -> list[Sample]:
     """The prompts that are generated and judged, in their fixed order."""
     if config.data.source == "cache":
         return _benchmark(config)
+    if config.evaluate.judge != "world":
+        raise UserError(
+            f"evaluate.judge={config.evaluate.judge} judges clips of its own benchmark's prompts; "
+            "those of the procedural world are judged by evaluate.judge=world"
+        )
     return _samples(config.evaluate.split, config.evaluate.prompts, config.data.seed)
 
 

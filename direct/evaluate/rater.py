@@ -68,7 +68,7 @@ def rate(judge: ModuleType, prompts: Sequence[Prompt], folder: Path) -> list[dic
     judge.request(prompts, folder)
     answers = judge.answers(prompts, folder)
     if len(answers) < len(prompts) and os.environ.get(COMMAND):
-        _run(shlex.split(os.environ[COMMAND]), folder)
+        _run(_command(), folder)
         answers = judge.answers(prompts, folder)
     gaps = [prompt.id for prompt in prompts if prompt.name not in answers]
     if gaps:
@@ -85,6 +85,13 @@ def rate(judge: ModuleType, prompts: Sequence[Prompt], folder: Path) -> list[dic
         }
         for prompt in prompts
     ]
+
+
+def _command() -> list[str]:
+    try:
+        return shlex.split(os.environ[COMMAND])
+    except ValueError as error:
+        raise UserError(f"{COMMAND}={os.environ[COMMAND]}: {error}; mend its quotes") from None
 
 
 def _run(command: list[str], folder: Path) -> None:

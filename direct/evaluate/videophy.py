@@ -41,8 +41,11 @@ THRESHOLD = 0.5
 def prompts(path: Path | None = None) -> list[Prompt]:
     """The 344 test prompts, or those of a CSV with the columns caption and states_of_matter."""
     path = Path(path or Path(__file__).with_name("videophy_test.csv"))
-    with open(path, newline="", encoding="utf-8") as handle:
-        rows = list(csv.DictReader(handle))
+    try:
+        with open(path, newline="", encoding="utf-8") as handle:
+            rows = list(csv.DictReader(handle))
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} cannot be read ({error}); give a CSV of prompts") from None
     if not rows or not {"caption", "states_of_matter"} <= set(rows[0]):
         raise UserError(f"{path} needs the columns caption and states_of_matter and a row or more")
     return [

@@ -14,6 +14,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -27,17 +28,20 @@ KEY = "DIRECT_LLM_KEY"  # sent as a bearer token where it is set
 WAITS = (1.0, 4.0, 16.0)  # seconds before each new attempt to reach the server
 
 
-def local(model: str, revision: str | None = None, batch: int = 16) -> Ask:
+def local(model: str, batch: int = 16) -> Ask:
     """A causal language model of transformers: its chat template, left padding, `batch` at a time.
 
+    model: a folder, or a hub id, at a commit where it says owner/name@commit.
     Deterministic for the same instructions, seed and batch on the same machine.
     """
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
+    name, _, commit = (model, "", "") if Path(model).is_dir() else model.partition("@")
+    revision = commit or None
     try:
-        tokenizer = AutoTokenizer.from_pretrained(model, revision=revision, padding_side="left")
+        tokenizer = AutoTokenizer.from_pretrained(name, revision=revision, padding_side="left")
         network = AutoModelForCausalLM.from_pretrained(
-            model, revision=revision, dtype="auto", use_safetensors=True
+            name, revision=revision, dtype="auto", use_safetensors=True
         ).eval()
     except (OSError, ValueError) as error:
         raise UserError(f"language model {model} cannot be loaded: {error}") from None
@@ -76,6 +80,9 @@ def server(url: str, model: str, parallel: int = 16, seconds: float = 120.0) -> 
 
     A server that does not answer is tried again after 1, 4 and 16 s, then a `UserError`.
     """
+
+    if not url.startswith(("http://", "https://")):
+        raise UserError(f"--server {url} is no address; write it as http://host:8000/v1")
 
     def one(text: str, seed: int) -> Answer:
         body = {"model": model, "messages": [{"role": "user", "content": text}], "seed": seed,

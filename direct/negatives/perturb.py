@@ -131,7 +131,11 @@ def perturb(
     lines = [done[key] for key in prompts]
     report = statistics(lines, settings.min_cosine)
     write_json(Path(out) / "retention.json", report)
-    kept = [{"id": line["id"], "prompt": line["prompt"], "kept": _kept(line)} for line in lines]
+    others = [line for key, line in done.items() if key not in set(prompts)]  # of a larger profile
+    kept = [
+        {"id": line["id"], "prompt": line["prompt"], "kept": _kept(line)}
+        for line in (*others, *lines)  # of one id the last counts
+    ]
     write_text(Path(out) / "kept.jsonl", "".join(canonical_json(line) + "\n" for line in kept))
     return report
 

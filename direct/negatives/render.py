@@ -68,9 +68,14 @@ def _render(config: Config, cache: Path, prompts: list[str]) -> list[Tensor | st
     return made
 
 
+def release() -> None:
+    """Frees the base model: training has its own."""
+    _base.cache_clear()
+
+
 def hard_store(config: Config, cache: Path) -> Store:
     model = config.model
-    shape = [model.frames, model.height, model.width]
+    shape = [model.frames, model.height, model.width, model.fps]  # LTX is told the rate
     return Store(
         cache / "hard" / digest([text_identity(config), shape, asdict(config.hard_sample)])
     )

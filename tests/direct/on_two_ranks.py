@@ -104,6 +104,7 @@ def main(pipeline: Path, out: Path) -> None:
     told["left"] = [path.name for path in (out / "full").rglob("*step*")]
     lora = config(pipeline, train__lora_rank=2, train__steps=2)
     train.train(lora, run=out / "lora", **settings)
+    train.train(config(pipeline, train__init="sft"), run=out / "sft", **settings)
     (out / f"rank-{ranks.rank()}.json").write_text(json.dumps(told))
     ranks.stop()
 

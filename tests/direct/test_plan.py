@@ -119,6 +119,18 @@ def test_one_gpu_finishes_an_ablation_within_a_day(monkeypatch, capsys):
     assert 0 < hours < 24 and "data.clips 500 (paper: 11299)" in said
 
 
+@pytest.mark.parametrize(("arguments", "said"), [
+    (["--gpus", "0"], "--gpus 0 "), (["--gpus", "3"], "does not divide train.batch=8"),
+    (["--gpus", "8", "--set", "train.micro_batch=4"], "does not divide train.batch=8"),
+    (["--profile", "wan2.1-1gpu", "--gpus", "8"], "the torch engine is for one"),
+    (["--share", "-1"], "--share -1 is no share"), (["--share", "0"], "--share 0 is no share"),
+    (["--cells", "-3"], "--cells -3 is no number"),
+])  # fmt: skip
+def test_what_training_would_refuse_is_not_planned(monkeypatch, arguments, said):
+    with pytest.raises(UserError, match=said):
+        run(monkeypatch, *arguments)
+
+
 def test_a_folder_is_read_and_anything_else_is_one_sentence(monkeypatch, pipeline_folder):
     model = f"model.pipeline={pipeline_folder}"
     config = override(profile("tiny"), model, "model.frames=5")

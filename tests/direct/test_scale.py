@@ -119,6 +119,16 @@ def test_lora_trains_the_adapter_and_its_reference_is_the_base(out, pipeline_fol
         torch.testing.assert_close(fused[name], merged[name], rtol=1e-5, atol=1e-6)
 
 
+def test_two_ranks_go_on_from_their_sft_run(out):
+    """Rank 0 alone exports: what it starts from is read there, not trained again by all ranks."""
+    (first,) = (out / "cache" / "runs").iterdir()
+    assert [len(lines(run)) for run in (first, out / "sft")] == [2, 2]
+    before, after = (
+        models.load_transformer(run / "transformer").state_dict() for run in (first, out / "sft")
+    )
+    assert any(not torch.equal(before[name], after[name]) for name in before)
+
+
 def test_live_metrics_are_tensorboards(out):
     events = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
     board = events.EventAccumulator(str(out / "resumed" / "tensorboard"))

@@ -15,6 +15,7 @@ from safetensors.torch import load_file
 from direct import flow, generate, models, noise, prepare, train
 from direct.batch import load_batch
 from direct.config import identity
+from direct.errors import UserError
 
 
 class Killed(BaseException):
@@ -196,6 +197,29 @@ def test_reference_runs_only_where_it_is_anchored_to(small, tmp_path, monkeypatc
     train.train(small(loss__lambda_anc=0.2, **values), cache=tmp_path / "c", run=tmp_path / "b")
     assert len(loaded) - alone == alone + 1
     assert json.loads((tmp_path / "a/metrics.jsonl").read_text())["d_anc"] is None
+
+
+def test_an_adapter_whose_merged_weights_were_not_written_is_exported_again(
+        small, tmp_path, monkeypatch):
+    """A kill, or a full disk, between the two folders of a LoRA run."""
+    config, places = small(train__lora_rank=2), {"cache": tmp_path / "c", "run": tmp_path / "run"}
+    save = train._save
+    monkeypatch.setattr(train, "_save", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        train.train(config, **places)
+    assert (tmp_path / "run/lora").is_dir() and not (tmp_path / "run/transformer").exists()
+    monkeypatch.setattr(train, "_save", save)
+    assert train.train(config, **places).is_dir()
+
+
+def test_a_measuring_cell_is_no_training(small, tmp_path):
+    """And the SFT run that it may start from is that of the scores' cells, half of their steps."""
+    config = small(measure__kind="alignment", measure__steps=10, train__init="sft")
+    with pytest.raises(UserError, match=r"measure\.kind=alignment"):
+        train.train(config, cache=tmp_path / "c", run=tmp_path / "run")
+    scores = small(train__init="sft")
+    assert train.sft_config(config) == train.sft_config(scores)
+    assert prepare.steps(train.sft_config(config)) == range(3)
 
 
 def test_nan_skips_the_step_and_three_in_a_row_diverge(small, tmp_path, monkeypatch):

@@ -305,6 +305,25 @@ def test_a_cell_is_judged_outside(small, tmp_path, monkeypatch, command):
     assert evaluate.judge(config, cache=tmp_path / "cache", run=run) == records
 
 
+def test_an_outside_judge_of_the_worlds_prompts_is_refused_before_a_clip_is_made(tmp_path):
+    from direct.config import profile
+    from direct.settings import override
+
+    config = override(profile("tiny"), "evaluate.judge=videophy", "train.steps=0")
+    with pytest.raises(UserError, match="judged by evaluate"):
+        evaluate.judge(config, cache=tmp_path / "cache", run=tmp_path / "run")
+    assert not list(tmp_path.rglob("*.mp4")) and not list(tmp_path.rglob("*.safetensors"))
+
+
+def test_prompts_that_cannot_be_read_and_a_command_with_open_quotes_are_named(
+        tmp_path, monkeypatch):
+    with pytest.raises(UserError, match=r"nope\.csv cannot be read"):
+        videophy.prompts(tmp_path / "nope.csv")
+    monkeypatch.setenv(rater.COMMAND, 'judge "here')
+    with pytest.raises(UserError, match="mend its quotes"):
+        rater._command()
+
+
 def test_the_papers_profile_takes_the_benchmarks_prompts(monkeypatch):
     from direct.config import profile
     from direct.settings import override

@@ -168,6 +168,16 @@ def test_a_run_cut_short_goes_on_and_equals_an_uninterrupted_one(tmp_path):
         assert whole.read_bytes() == cut.read_bytes()
 
 
+def test_a_smaller_profile_leaves_what_a_larger_one_has_kept(tmp_path):
+    """Both have one folder. A caption that has changed since counts as it is now."""
+    run(tmp_path, Script())
+    before = {line["id"]: line for line in read(tmp_path / "kept.jsonl")}
+    run(tmp_path, Script(), [("clip3", "a ball number 3 rises"), PROMPTS[5]])
+    after = {line["id"]: line for line in read(tmp_path / "kept.jsonl")}
+    assert after.pop("clip3")["prompt"] == "a ball number 3 rises"
+    assert after == {name: line for name, line in before.items() if name != "clip3"}
+
+
 def test_other_settings_need_another_folder(tmp_path):
     run(tmp_path, Script(), PROMPTS[:1])
     with pytest.raises(UserError, match="another folder"):
