@@ -34,6 +34,7 @@ VAE_PLAN = [(5, 8, 1000), (17, 4, 5500)]  # (frames, clips per process, steps)
 VAE_RATE = 5e-3
 DECODER_PLAN = [(17, 4, 9000)]
 DECODER_RATE = 2e-3
+POLISHES = [(6000, 1.5e-3), (3000, 1e-3)]  # (steps, rate): then the decoder by both processes
 DECODER_MARGIN = 2  # px around objects, where halos would be
 TRANSFORMER: dict[str, Any] = {"steps": 7_500, "batch": 32, "rate": 2.5e-3, "shift": 2.0}
 
@@ -51,13 +52,18 @@ def run(work: Path, out: Path) -> None:
         process.join()
         if process.exitcode:
             raise SystemExit(process.exitcode)
-    assemble(work, out)
+    decoders = ["decoder", *(f"polish-{k + 1}" for k in range(len(POLISHES)))]
+    for k, polish in enumerate(POLISHES):
+        before, after = work / decoders[k], work / decoders[k + 1]
+        train = functools.partial(polish_decoder, before, after, *polish, SEED + 2 + k)
+        stage(after, train, processes=2)
+    assemble(work, work / decoders[-1], out)
     write_manifest(out)
     losses = {
         name: round(json.loads((work / name / "loss.json").read_text()), 4)
-        for name in ("vae", "decoder", "model")
+        for name in ("vae", *decoders, "model")
     }
-    card.write(out, settings() | {"losses": losses}, judged(out))
+    card.write(out, settings() | {"losses": losses}, judged(out.absolute()))  # never "tiny" itself
     write_manifest(out)
 
 
@@ -79,6 +85,7 @@ def settings() -> dict[str, Any]:
         "vae_rate": VAE_RATE,
         "decoder": DECODER_PLAN,
         "decoder_rate": DECODER_RATE,
+        "polishes": POLISHES,
         "decoder_margin": DECODER_MARGIN,
         "transformer": TRANSFORMER,
     }
@@ -140,10 +147,20 @@ def load_corpus(work: Path) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, l
 
 def train_decoder(work: Path) -> None:
     """The decoder further, on whole clips; the encoder, and so every latent, stays."""
-    model = AutoencoderKLWan.from_pretrained(work / "vae")
+    model = decoder_alone(work / "vae")
+    vae.train(model, DECODER_PLAN, DECODER_RATE, SEED + 1, work / "decoder", DECODER_MARGIN)
+
+
+def polish_decoder(before: Path, out: Path, steps: int, rate: float, seed: int) -> None:
+    vae.train(decoder_alone(before), [(17, 4, steps)], rate, seed, out, DECODER_MARGIN)
+
+
+def decoder_alone(folder: Path) -> AutoencoderKLWan:
+    """A saved VAE of which only the decoder trains."""
+    model = AutoencoderKLWan.from_pretrained(folder)
     model.encoder.requires_grad_(False)
     model.quant_conv.requires_grad_(False)
-    vae.train(model, DECODER_PLAN, DECODER_RATE, SEED + 1, work / "decoder", DECODER_MARGIN)
+    return model
 
 
 def train_transformer(work: Path) -> None:
@@ -160,13 +177,13 @@ def train_transformer(work: Path) -> None:
     )
 
 
-def assemble(work: Path, out: Path) -> None:
-    """Writes the folder that `WanPipeline.from_pretrained` loads."""
+def assemble(work: Path, decoder: Path, out: Path) -> None:
+    """Writes the folder that `WanPipeline.from_pretrained` loads. decoder: the VAE's last stage."""
     from diffusers import WanTransformer3DModel
     from transformers import UMT5EncoderModel
 
     _, mean, std, _ = load_corpus(work)
-    model = AutoencoderKLWan.from_pretrained(work / "decoder")
+    model = AutoencoderKLWan.from_pretrained(decoder)
     model.register_to_config(latents_mean=mean.tolist(), latents_std=std.tolist())
     model.half()  # on disk; `direct.models.load` computes in float32
     dit = WanTransformer3DModel.from_pretrained(work / "model" / "transformer")
