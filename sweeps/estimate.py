@@ -101,8 +101,11 @@ def _units(config: Config) -> dict[str, int]:
 
 def words(seconds: float) -> str:
     """`3.2 s`, `4 min 10 s`, `2 h 5 min`."""
+    if round(seconds, 1) < 10:
+        return f"{seconds:.1f} s"
+    seconds = round(seconds)  # before it is split: no 47 min 60 s
     if seconds < 60:
-        return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
+        return f"{seconds} s"
     if seconds < 3600:
-        return f"{seconds // 60:.0f} min {seconds % 60:.0f} s"
+        return f"{seconds // 60} min {seconds % 60} s"
     return f"{seconds // 3600:,.0f} h {seconds % 3600 // 60:.0f} min"

@@ -295,3 +295,5 @@ def test_shares_of_a_run_add_up():
 def test_terminal_control_is_not_obeyed():
     assert "\x1b" not in plain("\x1b[2J\u202ehidden") and pool.MARK not in plain("\x1e{}")
     assert [words(x) for x in (3.21, 59, 250, 7500)] == ["3.2 s", "59 s", "4 min 10 s", "2 h 5 min"]
+    assert [words(x) for x in (9.97, 59.7, 2879.6, 3599.8)] == [
+        "10 s", "1 min 0 s", "48 min 0 s", "1 h 0 min"]
