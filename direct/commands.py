@@ -76,12 +76,13 @@ def _curate(arguments: argparse.Namespace) -> None:
 def _encode(arguments: argparse.Namespace) -> None:
     from . import prepare
     from .data import encode, source
+    from .evaluate import captions
 
     config, cache = _place(arguments)
     workers = _workers(arguments.workers)
     samples = source.training(config, cache)
     wanted = ["", *(item.prompt for item in samples), config.sample.negative_prompt,
-              *(item.prompt for item in source.evaluation(config))]  # fmt: skip
+              *captions.of_evaluation(config)]  # fmt: skip
     encode.texts(config, cache, wanted, show_progress, workers)
     encode.clip_latents(config, cache, samples, show_progress, workers)
     if config.loss.lambda_rand and config.macro.sampling == "partition":

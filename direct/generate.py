@@ -101,7 +101,7 @@ def generate(config: Config, *, cache: Path, run: Path, progress: Progress | Non
     from .evaluate import captions  # the room that calls this one
 
     torch.set_num_threads(config.threads)
-    prompts = captions.prompts(config, [item.prompt for item in source.evaluation(config)])
+    prompts = captions.of_evaluation(config)
     names = [item.id for item in source.evaluation(config)]
     text = texts(config, cache, [*prompts, config.sample.negative_prompt], progress)
     transformer = _transformer(config, Path(run))

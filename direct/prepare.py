@@ -46,7 +46,9 @@ def prepare(
     if config.measure.kind == "cost" or config.model.peer:
         return  # reads stand-ins of its own; encodes its prompts itself
     if config.measure.kind == "scores":
-        evaluated = [item.prompt for item in source.evaluation(config)]
+        from .evaluate import captions  # a room that reads what is prepared here
+
+        evaluated = captions.of_evaluation(config)
         texts(config, cache, [*evaluated, config.sample.negative_prompt], progress)
     if config.train.steps:
         shared(config, cache, workers, progress)

@@ -126,7 +126,7 @@ def validate(config: Config) -> Config:
         raise UserError(f"model.pipeline={config.model.pipeline} is judged as it is; train.steps=0")
     if train.steps < 0:
         raise UserError(f"train.steps={train.steps} is negative; 0 is the base itself")
-    for name in ("train.micro_batch", "train.lora_rank"):
+    for name in ("train.micro_batch", "train.lora_rank", "train.learning_rate"):
         if settings(config)[name] < 0:
             raise UserError(f"{name}={settings(config)[name]} is negative; use 0 or more")
     if train.micro_batch and train.batch % train.micro_batch:
@@ -149,7 +149,7 @@ def validate(config: Config) -> Config:
         raise UserError(f"micro.axes: {unknown[0]!r} is no axis; {nearest(unknown[0], AXES)}")
     if not config.micro.axes:
         raise UserError(f"micro.axes is empty; name some of {', '.join(AXES)}")
-    for name in ("train.epsilon", "train.clip", "train.learning_rate", "train.shift",
+    for name in ("train.epsilon", "train.clip", "train.shift",
                  "sample.shift", "hard_sample.shift"):  # fmt: skip
         if not settings(config)[name] > 0:
             raise UserError(f"{name}={settings(config)[name]} must be positive")

@@ -251,8 +251,9 @@ def _resume(
 
 
 def _live(config: Config, run: Path, start: int) -> Callable[..., None]:
-    """Where live metrics go: TensorBoard, at scale and on one rank; an ablation's cell has none."""
-    if config.train.engine != "deepspeed" or ranks.rank():
+    """Where live metrics go: TensorBoard, on one rank; a cell of the small world has none."""
+    small = config.data.source == "world" and config.train.engine != "deepspeed"
+    if small or ranks.rank():
         return lambda step, measured: None
     return board.open_board(run / "tensorboard", start, config.train.batch, config.train.clip)
 

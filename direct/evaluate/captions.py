@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..config import Config
+from ..data import source
 from ..errors import UserError
 from ..files import digest
 
@@ -26,6 +27,11 @@ def prompts(config: Config, captions: Sequence[str]) -> list[str]:
     if config.evaluate.content and config.evaluate.content != digest(longer):
         raise UserError(f"{FILE} has changed since this cell was named; put the file back")
     return [longer_of(longer, caption) for caption in captions]
+
+
+def of_evaluation(config: Config) -> list[str]:
+    """What the clips that are judged are generated from, in the prompts' order."""
+    return prompts(config, [item.prompt for item in source.evaluation(config)])
 
 
 def content(config: Config) -> str:

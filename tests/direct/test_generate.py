@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 import torch
 
-from direct import flow, generate, models, train
+from direct import flow, generate, models, prepare, train
 from direct.config import Sample
+from direct.data import encode, source
 from direct.data.cache import Store
 from direct.errors import UserError
 from direct.files import load_arrays
@@ -95,6 +98,23 @@ def test_variants_share_noise_and_zero_shot_is_the_base(small, tmp_path, pipelin
     train.train(still, cache=tmp_path / "cache", run=tmp_path / "still")
     same = generate.generate(still, cache=tmp_path / "cache", run=tmp_path / "still")
     assert torch.equal(load_arrays(same)["latents"], made)  # nothing learnt: nothing differs
+
+
+def test_up_sampled_captions_are_prepared_and_the_short_ones_are_not_generated_from(
+        small, tmp_path, monkeypatch):
+    longer, short = {}, small(train__steps=0)
+    for item in source.evaluation(short):
+        longer[item.prompt] = f"{item.prompt} slowly"
+    (tmp_path / "longer.json").write_text(json.dumps(longer))
+    monkeypatch.setenv("DIRECT_CAPTIONS", str(tmp_path / "longer.json"))
+    config, cache = small(train__steps=0, evaluate__captions="upsampled"), tmp_path / "cache"
+    prepare.prepare(config, cache)
+    with monkeypatch.context() as patch:
+        patch.setattr(encode, "_part", lambda *_: pytest.fail("the encoder is loaded again"))
+        path = generate.generate(config, cache=cache, run=tmp_path / "longer")
+    other = generate.generate(small(train__steps=0), cache=cache, run=tmp_path / "short")
+    a, b = (load_arrays(p)["latents"] for p in (path, other))
+    assert a.shape == b.shape and not torch.equal(a, b)
 
 
 def test_killed_generation_goes_on_and_equals_an_uninterrupted_one(small, tmp_path, monkeypatch):

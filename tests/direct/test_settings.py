@@ -58,7 +58,7 @@ def test_a_setting_is_of_its_type_and_the_only_one_changed(assignment, name, val
     ("evaluate.prompts=0", "evaluate.prompts=0 must be at least 1"),
     ("train.steps=-1", "train.steps=-1 is negative"),
     ("train.micro_batch=3", "micro_batch=3 does not divide train.batch=8"),
-    ("train.learning_rate=0", "learning_rate=0.0 must be positive"),
+    ("train.learning_rate=-1", "learning_rate=-1.0 is negative"),
     ("sample.shift=-1", "sample.shift=-1.0 must be positive"),
     ("train.clip=0", "clip=0.0 must be positive"),
     ("train.beta1=1.5", "beta1=1.5 must be in"),
