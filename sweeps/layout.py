@@ -145,7 +145,10 @@ def notes(table: Table) -> list[str]:
     if max(seeds, default=0) > 1:
         found.append("The variance over seeds is pooled over the table's trained rows, never below "
                      "the contrast's own, and critical values are Cochran and Cox's: in simulation "
-                     "the intervals and Holm's test hold what they promise (docs/coverage.md).")
+                     "the intervals and Holm's test hold what they promise (docs/coverage.md)."
+                     if any(table.pools.values()) else
+                     "The variance over seeds is each contrast's own, nothing is pooled; critical "
+                     "values are Cochran and Cox's.")
     found = beyond.words(table) + measured.notes(table) + found
     if _shows_negatives(table):
         found.append("The negatives: Σ p_k² is the share of uniform draws that leaving out the own "

@@ -90,6 +90,7 @@ def test_points_along_one_run_lend_each_other_no_variance():
     for label in ("DiReCT, fifth", "DiReCT, end"):
         one, other = (line(found, label).values["PC"].difference for found in (plain, drifting))
         assert one.half == pytest.approx(other.half, rel=1e-6)
+        assert "nothing is pooled" in " ".join(layout.notes(plain))
         assert one.half == pytest.approx(
             stats.estimate(line(plain, label).values["PC"].differences).half)
 
