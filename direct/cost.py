@@ -95,14 +95,9 @@ def _start(config: Config) -> tuple[Any, Any]:
     if config.train.lora_rank:
         lora.add(model, config)
     running = engine.start(model, config)
-    if not config.loss.lambda_anc:
-        return running, None
-    if config.train.lora_rank:
-        return running, lora.reference(running.model)
-    base = engine.frozen(random_transformer(config).to(models.device()), running.dtype)
-    if config.train.compile:
-        base.compile()
-    return running, base
+    return running, train.frozen_reference(
+        config, running, lambda: random_transformer(config).to(models.device())
+    )
 
 
 # Memory -------------------------------------------------------------------------------------------

@@ -81,7 +81,7 @@ def videos(config: Config, run: Path, progress: Progress | None = None) -> None:
         )
     prompts, folder = evaluate.prompts_of(config), Path(run) / config.evaluate.judge
     if missing(prompts, folder):
-        texts = captions.prompts(config, [prompt.caption for prompt in prompts])
+        texts = captions.of_evaluation(config)
         write(load(peer), peer, prompts, folder, config.evaluate.seed, texts, progress)
 
 

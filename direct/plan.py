@@ -18,6 +18,7 @@ from typing import Any
 
 from .config import Config, profile
 from .errors import UserError, nearest
+from .hub import PACKAGED
 from .settings import override, settings
 
 GB = 1e9
@@ -262,7 +263,7 @@ def _architecture(name: str) -> tuple[dict[str, Any], dict[str, Any]]:
     """The transformer's configuration, and the VAE's strides."""
     if (hub_id := name.partition("@")[0]) in KNOWN:  # at any commit
         return KNOWN[hub_id], STRIDES
-    folder = Path(__file__).parent / "weights" / "tiny" if name == "tiny" else Path(name)
+    folder = PACKAGED if name == "tiny" else Path(name)
     try:
         arch = json.loads((folder / "transformer" / "config.json").read_text())
         strides = json.loads((folder / "vae" / "config.json").read_text())

@@ -13,6 +13,7 @@ from .errors import UserError, nearest
 
 if TYPE_CHECKING:
     from .config import Config
+
 AXES = ("kinematics", "forces", "material", "interaction", "magnitude")  # of MiNS (Eq. 4)
 
 
@@ -92,14 +93,15 @@ def _parse(text: str, kind: Any, assignment: str) -> Any:
 
 def validate(config: Config) -> Config:
     """`config`, if it can be run; else a `UserError` that names the setting and the fix."""
-    loss, train = config.loss, config.train
-    for name, value in settings(config).items():
+    loss, train, flat = config.loss, config.train, settings(config)
+    for name, value in flat.items():
         open_ended = name == "loss.threshold"  # inf: no sample is masked
         if isinstance(value, float) and not (math.isfinite(value) or (open_ended and value > 0)):
             raise UserError(f"{name}={value} is not a finite number; give one")
-    for name in ("lambda_rand", "lambda_hard", "lambda_anc"):
-        if getattr(loss, name) < 0:
-            raise UserError(f"loss.{name}={getattr(loss, name)} is negative; use 0 or more")
+    for name in ("loss.lambda_rand", "loss.lambda_hard", "loss.lambda_anc", "train.micro_batch",
+                 "train.lora_rank", "train.learning_rate", "train.weight_decay"):  # fmt: skip
+        if flat[name] < 0:
+            raise UserError(f"{name}={flat[name]} is negative; use 0 or more")
     curvature = 1 - loss.lambda_rand - loss.lambda_hard + loss.lambda_anc
     if not curvature > 0:
         raise UserError(
@@ -120,15 +122,12 @@ def validate(config: Config) -> Config:
                  "micro.candidates", "sample.steps", "hard_sample.steps", "evaluate.prompts",
                  "model.frames", "model.height", "model.width", "model.fps", "macro.restarts",
                  "threads", "measure.steps", "measure.iterations"):
-        if settings(config)[name] < 1:
-            raise UserError(f"{name}={settings(config)[name]} must be at least 1")
+        if flat[name] < 1:
+            raise UserError(f"{name}={flat[name]} must be at least 1")
     if train.steps and config.model.peer:
         raise UserError(f"model.pipeline={config.model.pipeline} is judged as it is; train.steps=0")
     if train.steps < 0:
         raise UserError(f"train.steps={train.steps} is negative; 0 is the base itself")
-    for name in ("train.micro_batch", "train.lora_rank", "train.learning_rate"):
-        if settings(config)[name] < 0:
-            raise UserError(f"{name}={settings(config)[name]} is negative; use 0 or more")
     if train.micro_batch and train.batch % train.micro_batch:
         raise UserError(
             f"train.micro_batch={train.micro_batch} does not divide train.batch={train.batch}"
@@ -138,21 +137,17 @@ def validate(config: Config) -> Config:
             "train.init=sft with train.lora_rank: an adapter's reference is what it starts from, "
             "which must be the base; use train.init=base or train.lora_rank=0"
         )
-    if not 0 <= train.prompt_dropout < 1:
-        raise UserError(f"train.prompt_dropout={train.prompt_dropout} must be in [0, 1)")
-    for name in ("train.beta1", "train.beta2"):
-        if not 0 <= settings(config)[name] < 1:
-            raise UserError(f"{name}={settings(config)[name]} must be in [0, 1)")
-    if train.weight_decay < 0:
-        raise UserError(f"train.weight_decay={train.weight_decay} is negative; use 0 or more")
+    for name in ("train.prompt_dropout", "train.beta1", "train.beta2"):
+        if not 0 <= flat[name] < 1:
+            raise UserError(f"{name}={flat[name]} must be in [0, 1)")
     if unknown := sorted(set(config.micro.axes) - set(AXES)):
         raise UserError(f"micro.axes: {unknown[0]!r} is no axis; {nearest(unknown[0], AXES)}")
     if not config.micro.axes:
         raise UserError(f"micro.axes is empty; name some of {', '.join(AXES)}")
     for name in ("train.epsilon", "train.clip", "train.shift",
                  "sample.shift", "hard_sample.shift"):  # fmt: skip
-        if not settings(config)[name] > 0:
-            raise UserError(f"{name}={settings(config)[name]} must be positive")
+        if not flat[name] > 0:
+            raise UserError(f"{name}={flat[name]} must be positive")
     if not loss.threshold > 0:
         raise UserError(f"loss.threshold={loss.threshold} must be positive; inf turns the mask off")
     if not -1 <= config.micro.min_cosine <= 1:

@@ -224,13 +224,18 @@ def _data(config: Config, cache: Path, progress: Progress | None) -> prepare.Sha
         return prepare.shared(config, cache, progress=progress)
 
 
-def frozen_reference(config: Config, running: Any) -> Any:
-    """The frozen base that the anchor holds on to (Eq. 5), in the precision of the trained one."""
+def frozen_reference(
+    config: Config, running: Any, load: Callable[[], nn.Module] | None = None
+) -> Any:
+    """The frozen base that the anchor holds on to (Eq. 5), in the precision of the trained one.
+
+    load: makes the base, where it is not the pipeline's own.
+    """
     if not config.loss.lambda_anc:
         return None
     if config.train.lora_rank:
         return lora.reference(running.model)
-    base = models.load_transformer(config.model.pipeline)
+    base = load() if load else models.load_transformer(config.model.pipeline)
     base = engine.frozen(base, running.dtype)
     if config.train.compile:
         base.compile()

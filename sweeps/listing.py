@@ -56,13 +56,13 @@ def listing(table: Ablation, planned: list[Cell], root: Path, workers: Workers) 
         cost = words(estimator.seconds(cell.config))
         seed = str(cell.config.seed) if cell.config.train.steps else "any"
         lines.append(f"{cell.id:<14}{cell.row:<30}{seed:<6}{cost:<14}{state(cell, root)}")
-    return "\n".join([*lines, summary(planned, root, workers), *_hard_negatives(planned[0].config)])
+    lines.append(summary(planned, estimator, workers))
+    return "\n".join(lines + _hard_negatives(planned[0].config))
 
 
-def summary(planned: list[Cell], root: Path, workers: Workers) -> str:
+def summary(planned: list[Cell], estimator: Estimator, workers: Workers) -> str:
     """How many cells there are to do, and for how long."""
-    estimator = Estimator(root, {cell.id: cell.config for cell in planned})
-    left = [cell.id for cell in planned if not read_result(root / cell.id)]
+    left = [cell.id for cell in planned if not read_result(estimator.root / cell.id)]
     known = "recorded timings" if estimator.recorded else _default_words(planned[0].config)
     return (f"{len(left)} of {len(planned)} cells to do, about "
             f"{words(estimator.remaining(left, workers.count))} with {workers}, "

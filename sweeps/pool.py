@@ -59,8 +59,9 @@ def drain(table: Ablation, cells: list[Cell], root: Path, cache: Path, workers: 
             if pool.reap() or time.monotonic() - planned > REPLAN_SECONDS:
                 _replan(study, table, left, root, workers)
                 planned = time.monotonic()
-            if queue.waiting(study):
-                pool.start(min(workers.count, len(left)))
+            wanted = min(workers.count, len(left))
+            if len(pool.processes) < wanted and queue.waiting(study):
+                pool.start(wanted)
             elif workers.join and not pool.processes:
                 break
             pool.listen()

@@ -103,14 +103,17 @@ def _all(base: Config, options: argparse.Namespace, out: Path, root: Path) -> in
     once = list({cell.id: cell for cells in planned.values() for cell in cells}.values())
     if options.dry_run:
         print("\n\n".join(listing(t, planned[t.name], root, workers) for t in tables))
-        print(f"\nin all, cells that tables share counted once: {summary(once, root, workers)}")
+        estimator = Estimator(root, {cell.id: cell.config for cell in once})
+        print("\nin all, cells that tables share counted once: "
+              + summary(once, estimator, workers))
         return 0
     everything = union(tables)
     if options.launcher:
         return launch.slurm(everything, once, options, root, workers)
-    timed_cells = [cell for cell in once if cell.config.measure.kind == "cost"]
-    failed = work(everything, [c for c in once if c not in timed_cells], out, base, workers)
-    failed |= work(everything, timed_cells, out, base, workers)  # beside no other cell
+    together = [cell for cell in once if cell.config.measure.kind != "cost"]
+    alone = [cell for cell in once if cell.config.measure.kind == "cost"]  # timed by the clock
+    failed = work(everything, together, out, base, workers)
+    failed |= work(everything, alone, out, base, workers)
     if _elsewhere(once, failed, root):
         return told(failed)
     try:
@@ -159,9 +162,8 @@ def _report_all(base: Config, options: argparse.Namespace, out: Path, root: Path
 
 def _run(table: Ablation, planned: list[Cell], out: Path, base: Config, workers: Workers) -> int:
     failed = work(table, planned, out, base, workers)
-    if _elsewhere(planned, failed, folder(base.profile, out)):
-        return told(failed)
-    _report(table, planned, out, base.profile)
+    if not _elsewhere(planned, failed, folder(base.profile, out)):
+        _report(table, planned, out, base.profile)
     return told(failed)
 
 
@@ -188,11 +190,11 @@ def work(table: Ablation, planned: list[Cell], out: Path, base: Config, workers:
         from . import pool, study
 
         with nullcontext() if workers.join else study.planner(root), Display() as display:
-            display.say(summary(planned, root, workers))
+            estimator = Estimator(root, {cell.id: cell.config for cell in planned})
+            display.say(summary(planned, estimator, workers))
             trajectory.want((cell.config for cell in planned), cache)
             prepared = 0.0 if workers.join else prepare(left, cache, root, workers.count, display)
             before = _stage_seconds(left, root)
-            estimator = Estimator(root, {cell.id: cell.config for cell in planned})
             failed |= pool.drain(table, todo, root, cache, workers, display, estimator)
         after = _stage_seconds(left, root)
         spent = {stage: after[stage] - before[stage] for stage in STAGES}

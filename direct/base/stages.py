@@ -44,8 +44,11 @@ def run(work: Path, out: Path) -> None:
     work.mkdir(parents=True, exist_ok=True)
     stage(work / "vae", functools.partial(train_vae, work / "vae"), processes=2)
     stage(work / "latents", functools.partial(encode_corpus, work), processes=2)
+    first = functools.partial(
+        train_decoder, work / "vae", work / "decoder", DECODER_PLAN, DECODER_RATE, SEED + 1
+    )
     both = [
-        in_background(work / "decoder", functools.partial(train_decoder, work)),
+        in_background(work / "decoder", first),
         in_background(work / "model", functools.partial(train_transformer, work)),
     ]
     for process in both:
@@ -53,10 +56,10 @@ def run(work: Path, out: Path) -> None:
         if process.exitcode:
             raise SystemExit(process.exitcode)
     decoders = ["decoder", *(f"polish-{k + 1}" for k in range(len(POLISHES)))]
-    for k, polish in enumerate(POLISHES):
-        before, after = work / decoders[k], work / decoders[k + 1]
-        train = functools.partial(polish_decoder, before, after, *polish, SEED + 2 + k)
-        stage(after, train, processes=2)
+    for k, (steps, rate) in enumerate(POLISHES):
+        before, after, plan = work / decoders[k], work / decoders[k + 1], [(17, 4, steps)]
+        again = functools.partial(train_decoder, before, after, plan, rate, SEED + 2 + k)
+        stage(after, again, processes=2)
     assemble(work, work / decoders[-1], out)
     write_manifest(out)
     losses = {
@@ -145,22 +148,14 @@ def load_corpus(work: Path) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, l
     return (latents - mean.view(view)) / std.view(view), mean, std, captions
 
 
-def train_decoder(work: Path) -> None:
+def train_decoder(
+    before: Path, out: Path, plan: list[tuple[int, int, int]], rate: float, seed: int
+) -> None:
     """The decoder further, on whole clips; the encoder, and so every latent, stays."""
-    model = decoder_alone(work / "vae")
-    vae.train(model, DECODER_PLAN, DECODER_RATE, SEED + 1, work / "decoder", DECODER_MARGIN)
-
-
-def polish_decoder(before: Path, out: Path, steps: int, rate: float, seed: int) -> None:
-    vae.train(decoder_alone(before), [(17, 4, steps)], rate, seed, out, DECODER_MARGIN)
-
-
-def decoder_alone(folder: Path) -> AutoencoderKLWan:
-    """A saved VAE of which only the decoder trains."""
-    model = AutoencoderKLWan.from_pretrained(folder)
+    model = AutoencoderKLWan.from_pretrained(before)
     model.encoder.requires_grad_(False)
     model.quant_conv.requires_grad_(False)
-    return model
+    vae.train(model, plan, rate, seed, out, DECODER_MARGIN)
 
 
 def train_transformer(work: Path) -> None:

@@ -131,7 +131,8 @@ def perturb(
     lines = [done[key] for key in prompts]
     report = statistics(lines, settings.min_cosine)
     write_json(Path(out) / "retention.json", report)
-    others = [line for key, line in done.items() if key not in set(prompts)]  # of a larger profile
+    own = set(prompts)
+    others = [line for key, line in done.items() if key not in own]  # of a larger profile
     kept = [
         {"id": line["id"], "prompt": line["prompt"], "kept": _kept(line)}
         for line in (*others, *lines)  # of one id the last counts
