@@ -3,21 +3,26 @@
 // Bytes per element with all four terms in bf16: 8 inputs read and the gradient written, 18; 14 where
 // the negatives' noises are drawn or replaced by their mean, 12 where eps is drawn too.
 //
-// Layout: a chunk of 16384 elements is one task. Inside it, blocks of 64 elements pass through the
-// first-level cache: residuals e_k as floats, then sums and gradient from those. The loops are written
-// for the compiler's vectoriser, 16 lanes at a time, without contraction: the same bits for any number
-// of threads and for every instruction set. Each lane adds 4 products in single precision, then goes
-// on in double, so the sums are exact to the rounding of their float32 output.
+// Layout: a chunk of 16384 elements is one task. A line is 32 elements, in bf16 a cache line of every
+// tensor, and 16 lanes take two elements each: those with even and those with odd numbers, since a word of
+// memory holds one of each and either takes one instruction to widen. The vectors are the compiler's
+// (GCC's and Clang's vector extension), one to four for the 16 lanes, and nothing is contracted: the same
+// bits for any number of threads and for every instruction set. Each lane adds the 8 products of a block
+// of 128 elements in single precision, then goes on in double, so the sums are exact to the rounding of
+// their float32 output.
+//
+// The mask hardly ever leaves anything out, and the sums tell: where a lane's squares add up to at most
+// threshold^2, no |e| in it is above. So a chunk is summed without the mask, and again with it where they
+// add up to more, or to nan.
 //
 // Large tensors begin on pages, so the same element of all eight lies at one place of its page, and the
-// lines that the processor fetches ahead push each other out. Hence small blocks, and each term asks for
-// its own inputs a few blocks ahead (docs/log.md). The gradient of a large problem is written past the
-// caches, which saves reading its lines first. Tried and lost: all terms in one loop, without residuals in
-// between; GCC 12 then takes half-width vectors, and a block of given noises that lies in the second-level
-// cache takes 0.94 instead of 0.46 ns an element.
+// lines that the processor fetches ahead push each other out. Hence each tensor's lines are asked for
+// some time ahead (docs/log.md). The gradient of a large problem is written past the caches, which
+// saves reading its lines first.
 
 #include "cpu_kernels.h"
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #if defined(__x86_64__)
@@ -31,23 +36,71 @@ using direct::Stream;
 using direct::SUMS;
 using direct::TERMS;
 
-constexpr int BLOCK = 64;
+#if defined(__AVX512F__)
+#define WIDTH 64  // bytes of a vector
+#elif defined(__AVX2__)
+#define WIDTH 32
+#else
+#define WIDTH 16
+#endif
+typedef float Floats __attribute__((vector_size(WIDTH)));
+typedef uint32_t Words __attribute__((vector_size(WIDTH)));
+
+constexpr int LANES = 16;
+constexpr int VECTOR = WIDTH / 4;  // lanes of one vector
+constexpr int LINE = 2 * LANES;
+constexpr int BLOCK = 128;
 constexpr int DRAW = 256;   // normals are drawn so many at a time: 64 take a fifth longer each
 constexpr int AHEAD = 512;  // elements between what is asked for and what is worked on
-constexpr int LANES = 16;
 
-// e = m (v - (alpha_dot x + sigma_dot eps)); `eps` is of the inputs' type, or drawn floats.
-template <class T, class E>
-HD void residual(const T* v, const T* x, const E* eps, const Problem& p, int count, float* e) {
-  const float alpha = p.alpha_dot, sigma = p.sigma_dot, threshold = p.threshold;
-  for (int i = 0; i < count; ++i)
-    e[i] = masked(widen(v[i]) - (alpha * widen(x[i]) + sigma * widen(eps[i])), threshold);
+// What the lanes from `lane` on take of a line: of bf16 the elements with even and with odd numbers, of
+// floats the line's first and second half; any split will do that is the same for all tensors.
+struct Pair {
+  Floats even, odd;
+};
+
+template <class Vector, class T>
+HD Vector vector_at(const T* at) {
+  Vector vector;
+  __builtin_memcpy(&vector, at, sizeof(vector));
+  return vector;
 }
 
-// The same for a target u = scale * x: a negative with its noise's mean (0), or the anchor.
-template <class T>
-HD void residual(const T* v, const T* x, float scale, float threshold, int count, float* e) {
-  for (int i = 0; i < count; ++i) e[i] = masked(widen(v[i]) - scale * widen(x[i]), threshold);
+HD Pair load(const uint16_t* line, int lane) {
+  const Words words = vector_at<Words>(line + 2 * lane);
+  return {Floats(words << 16), Floats(words & 0xffff0000u)};
+}
+
+HD Pair load(const float* line, int lane) {
+  return {vector_at<Floats>(line + lane), vector_at<Floats>(line + LANES + lane)};
+}
+
+// Each float's bf16, to nearest even, in the upper half of its word; nan stays nan. As `to_bf16`.
+HD Words rounded(Floats value) {
+  const Words bits = Words(value), even = bits + 0x7fffu + ((bits >> 16) & 1u);
+  return value == value ? even : Words{} + 0x7fc00000u;
+}
+
+// One vector to memory; past the caches only where `out` is aligned to it.
+HD void store_vector(Words vector, bool past_caches, void* out) {
+#if defined(__AVX512F__)
+  if (past_caches) return _mm512_stream_si512(static_cast<__m512i*>(out), __m512i(vector));
+#elif defined(__AVX2__)
+  if (past_caches) return _mm256_stream_si256(static_cast<__m256i*>(out), __m256i(vector));
+#elif defined(__x86_64__)
+  if (past_caches) return _mm_stream_si128(static_cast<__m128i*>(out), __m128i(vector));
+#endif
+  (void)past_caches;
+  __builtin_memcpy(out, &vector, sizeof(vector));
+}
+
+HD void store(Pair g, bool past_caches, uint16_t* line, int lane) {
+  store_vector((rounded(g.even) >> 16) | (rounded(g.odd) & 0xffff0000u), past_caches, line + 2 * lane);
+}
+
+HD void store(Pair g, bool past_caches, float* line, int lane) {
+  store_vector(Words(g.even), past_caches, line + lane);
+  store_vector(Words(g.odd), past_caches, line + LANES + lane);
 }
 
 // 64 counter blocks, 256 normals: word by word, so that every loop fills whole vectors.
@@ -78,13 +131,27 @@ void draw(Key key, uint32_t term, int64_t first, int64_t count, float* out) {
   }
 }
 
-// The next DRAW normals, or those up to `end`, of every term that draws them.
+// A line of drawn floats in the order in which `load` takes a line of tensors: unlike those, floats of
+// bf16's elements.
+HD void in_order_of(const uint16_t*, const float* line, float* out) {
+  for (int j = 0; j < LANES; ++j) out[j] = line[2 * j], out[LANES + j] = line[2 * j + 1];
+}
+HD void in_order_of(const float*, const float* line, float* out) { std::memcpy(out, line, LINE * sizeof(float)); }
+
+// The next DRAW normals, or those up to `end` and then zeros, of every term that draws them.
+template <class T>
 void draw_terms(const Problem& p, Key key, int64_t first, int64_t end, float (*drawn)[DRAW]) {
-  for (int k = 0; k < TERMS - 1; ++k)
-    if (p.noise[k] == Source::DRAWN) draw(key, uint32_t(k), first, end - first < DRAW ? end - first : DRAW, drawn[k]);
+  const int64_t count = end - first < DRAW ? end - first : DRAW;
+  alignas(64) float normals[DRAW];
+  for (int k = 0; k < TERMS - 1; ++k) {
+    if (p.noise[k] != Source::DRAWN) continue;
+    draw(key, uint32_t(k), first, count, normals);
+    std::fill(normals + count, normals + DRAW, 0.0f);
+    for (int i = 0; i < DRAW; i += LINE) in_order_of(static_cast<const T*>(nullptr), normals + i, drawn[k] + i);
+  }
 }
 
-// A block of a tensor whose elements do not lie side by side, copied.
+// `count` elements of a tensor, wherever they lie, copied; zeros up to a whole block.
 template <class T>
 void gather(const Stream& stream, int64_t b, int64_t first, int count, T* out) {
   int64_t index[direct::MAX_DIMS], rest = first;
@@ -94,7 +161,8 @@ void gather(const Stream& stream, int64_t b, int64_t first, int count, T* out) {
     rest /= stream.size[d];
     at += index[d] * stream.stride[d];
   }
-  for (int i = 0; i < count; ++i) {
+  if (stream.dims == 0) std::memcpy(out, at + first, size_t(count) * sizeof(T));
+  for (int i = 0; stream.dims && i < count; ++i) {
     out[i] = *at;
     for (int d = stream.dims - 1; d >= 0; --d) {
       at += stream.stride[d];
@@ -103,108 +171,129 @@ void gather(const Stream& stream, int64_t b, int64_t first, int count, T* out) {
       index[d] = 0;
     }
   }
+  std::fill(out + count, out + BLOCK, T(0));
 }
 
-// Sample b's elements from `first` on: in place, or gathered into `scratch`. In place it also asks for the
-// block that lies AHEAD; past the end that asks for nothing that hurts.
+// The block that starts at `first` in every tensor that is there: in place where it lies whole and side
+// by side, else gathered into `scratch`.
 template <class T>
-HD const T* block_of(const Stream& stream, int64_t b, int64_t first, int count, T* scratch) {
-  if (stream.dims == 0) {
-    const T* at = static_cast<const T*>(stream.data) + b * stream.batch_stride + first;
-    for (size_t i = 0; i < BLOCK; i += 64 / sizeof(T)) __builtin_prefetch(at + AHEAD + i);
-    return at;
-  }
-  gather(stream, b, first, count, scratch);
-  return scratch;
-}
-
-// The masked residuals of every term that is there; those of an absent term stay zero.
-template <class T>
-void residuals(const Problem& p, const float (*drawn)[DRAW], int64_t b, int64_t first, int count, float (*e)[BLOCK]) {
-  alignas(64) T scratch_v[BLOCK], scratch_x[BLOCK], scratch_eps[BLOCK];
-  const T* v = block_of(p.in[direct::V], b, first, count, scratch_v);
-  for (int k = 0; k < TERMS - 1; ++k) {
-    if (p.noise[k] == Source::ABSENT) continue;
-    const T* x = block_of(p.in[direct::X + 2 * k], b, first, count, scratch_x);
-    if (p.noise[k] == Source::GIVEN) {
-      residual(v, x, block_of(p.in[direct::EPS + 2 * k], b, first, count, scratch_eps), p, count, e[k]);
-    } else if (p.noise[k] == Source::DRAWN) {
-      residual(v, x, drawn[k] + first % DRAW, p, count, e[k]);
-    } else {
-      residual(v, x, p.alpha_dot, p.threshold, count, e[k]);
-    }
-  }
-  if (p.noise[ANC] != Source::ABSENT) {
-    const T* v_ref = block_of(p.in[direct::V_REF], b, first, count, scratch_x);
-    residual(v, v_ref, 1.0f, p.threshold, count, e[ANC]);
+void blocks_of(const Problem& p, int64_t b, int64_t first, int count, T (*scratch)[BLOCK], const T** at) {
+  for (int i = 0; i < direct::INPUTS; ++i) {
+    const Stream& stream = p.in[i];
+    if (!(p.present >> i & 1)) continue;
+    at[i] = static_cast<const T*>(stream.data) + b * stream.batch_stride + first;
+    if (stream.dims == 0 && count == BLOCK) continue;
+    gather(stream, b, first, count, scratch[i]);
+    at[i] = scratch[i];
   }
 }
 
-// Adds a block's products to the sums, lane by lane.
-void accumulate(const float (*e)[BLOCK], double (*sums)[LANES]) {
-  float lane[SUMS][LANES] = {};
-  for (int i = 0; i < BLOCK; i += LANES)
-    for (int j = 0; j < LANES; ++j) {
-      const float fm = e[FM][i + j], rand = e[RAND][i + j], hard = e[HARD][i + j], anc = e[ANC][i + j];
-      lane[0][j] += fm * fm;
-      lane[1][j] += rand * rand;
-      lane[2][j] += hard * hard;
-      lane[3][j] += anc * anc;
-      lane[4][j] += fm * rand;
-      lane[5][j] += fm * hard;
-    }
-  for (int s = 0; s < SUMS; ++s)
-    for (int j = 0; j < LANES; ++j) sums[s][j] += double(lane[s][j]);
-}
-
-// Writes 64-byte lines past the caches; `out` is aligned to one.
-void write_past_caches(const void* block, size_t bytes, void* out) {
-#if defined(__AVX512F__)
-  for (size_t i = 0; i < bytes / 64; ++i)
-    _mm512_stream_si512(static_cast<__m512i*>(out) + i, static_cast<const __m512i*>(block)[i]);
-#elif defined(__AVX2__)
-  for (size_t i = 0; i < bytes / 32; ++i)
-    _mm256_stream_si256(static_cast<__m256i*>(out) + i, static_cast<const __m256i*>(block)[i]);
-#elif defined(__x86_64__)
-  for (size_t i = 0; i < bytes / 16; ++i)
-    _mm_stream_si128(static_cast<__m128i*>(out) + i, static_cast<const __m128i*>(block)[i]);
-#else
-  std::memcpy(out, block, bytes);
-#endif
-}
-
+// Loads, and asks for the line that lies AHEAD; past the end that asks for nothing that hurts.
 template <class T>
-void write_gradient(const float (*e)[BLOCK], const float* scale, int count, bool past_caches, T* out) {
-  alignas(64) T block[BLOCK];
-  for (int i = 0; i < BLOCK; ++i) {
-    const float g = scale[FM] * e[FM][i] + scale[RAND] * e[RAND][i];
-    narrow(g + (scale[HARD] * e[HARD][i] + scale[ANC] * e[ANC][i]), &block[i]);
+HD Pair fetch(const T* line, int lane) {
+  for (size_t i = 0; i < LINE && lane == 0; i += 64 / sizeof(T)) __builtin_prefetch(line + AHEAD + i);
+  return load(line, lane);
+}
+
+// alpha_dot x + sigma_dot eps; PLAIN, where they are -1 and 1, has the same bits.
+template <bool PLAIN>
+HD Floats target(const Problem& p, Floats x, Floats eps) {
+  return PLAIN ? eps - x : p.alpha_dot * x + p.sigma_dot * eps;
+}
+
+template <bool MASKED>
+HD Floats kept(Floats e, float threshold) {
+  const Floats magnitude = Floats(Words(e) & 0x7fffffffu);
+  return !MASKED ? e : magnitude <= threshold ? e : Floats{};
+}
+
+// m (v - u) of term K, for the lanes from `lane` on of the line at element i; zero for an absent term.
+template <int K, bool PLAIN, bool MASKED, class T>
+HD Pair residual(const Problem& p, const T* const* at, const float (*drawn)[DRAW], int i, int lane, Pair v) {
+  const Source source = PLAIN ? Source::GIVEN : p.noise[K];
+  Pair u = {}, eps = {};
+  if (source == Source::ABSENT) return u;
+  if (K == ANC) {
+    u = fetch(at[direct::V_REF] + i, lane);
+  } else {
+    const Pair x = fetch(at[direct::X + 2 * K] + i, lane);
+    if (source == Source::GIVEN) eps = fetch(at[direct::EPS + 2 * K] + i, lane);
+    if (source == Source::DRAWN) eps = load(drawn[K] + i, lane);
+    u = {target<PLAIN>(p, x.even, eps.even), target<PLAIN>(p, x.odd, eps.odd)};
   }
-  if (past_caches && count == BLOCK && reinterpret_cast<uintptr_t>(out) % 64 == 0)
-    write_past_caches(block, sizeof(block), out);
-  else
-    std::memcpy(out, block, size_t(count) * sizeof(T));
+  return {kept<MASKED>(v.even - u.even, p.threshold), kept<MASKED>(v.odd - u.odd, p.threshold)};
 }
 
-template <class T>
-void loss(const Problem& p, int64_t b, int64_t chunk, bool stream_gradient, double* sums) {
-  alignas(64) float e[TERMS][BLOCK] = {}, drawn[TERMS - 1][DRAW];
+// Adds a vector's products to the sums.
+HD void accumulate(Floats fm, Floats rand, Floats hard, Floats anc, Floats* sums) {
+  sums[0] += fm * fm;
+  sums[1] += rand * rand;
+  sums[2] += hard * hard;
+  sums[3] += anc * anc;
+  sums[4] += fm * rand;
+  sums[5] += fm * hard;
+}
+
+HD Floats combined(const Floats* scale, Floats fm, Floats rand, Floats hard, Floats anc) {
+  return (scale[FM] * fm + scale[RAND] * rand) + (scale[HARD] * hard + scale[ANC] * anc);
+}
+
+// A block's sums, lane by lane, and, where `gradient` is wanted, its gradient.
+template <bool PLAIN, bool MASKED, class T>
+HD void block(const Problem& p, const T* const* at, const float (*drawn)[DRAW], const Floats* scale, bool past_caches,
+              int lane, T* gradient, Floats* sums) {
+  for (int i = 0; i < BLOCK; i += LINE) {
+    const Pair v = fetch(at[direct::V] + i, lane);
+    const Pair fm = residual<FM, PLAIN, MASKED>(p, at, drawn, i, lane, v);
+    const Pair rand = residual<RAND, PLAIN, MASKED>(p, at, drawn, i, lane, v);
+    const Pair hard = residual<HARD, PLAIN, MASKED>(p, at, drawn, i, lane, v);
+    const Pair anc = residual<ANC, PLAIN, MASKED>(p, at, drawn, i, lane, v);
+    accumulate(fm.even, rand.even, hard.even, anc.even, sums);
+    accumulate(fm.odd, rand.odd, hard.odd, anc.odd, sums);
+    if (!gradient) continue;
+    const Floats even = combined(scale, fm.even, rand.even, hard.even, anc.even);
+    const Floats odd = combined(scale, fm.odd, rand.odd, hard.odd, anc.odd);
+    store({even, odd}, past_caches, gradient + i, lane);
+  }
+}
+
+// What the sum of a lane's squares stays below where no |e| is above the threshold; it is rounded. A
+// threshold whose square is no ordinary float has none: nothing is at most -1.
+float bound(float threshold) {
+  if (std::isinf(threshold)) return threshold;
+  const double square = double(threshold) * double(threshold) * (1 - 1e-5);
+  return square > 1e-30 && square < 1e38 ? float(square) : -1.0f;
+}
+
+// A chunk's sums, and its part of the gradient; whether no |e| in it can be above the threshold.
+template <bool PLAIN, bool MASKED, class T>
+bool chunk_of(const Problem& p, int64_t b, int64_t chunk, bool stream_gradient, double* sums) {
+  alignas(64) float drawn[TERMS - 1][DRAW];
+  alignas(64) T scratch[direct::INPUTS][BLOCK], last[BLOCK];
+  const T* at[direct::INPUTS] = {};
   double lanes[SUMS][LANES] = {};
-  float scale[TERMS];
-  for (int k = 0; k < TERMS; ++k) scale[k] = gradient_scale(p, b, k);
+  Floats scale[TERMS];
+  for (int k = 0; k < TERMS; ++k) scale[k] = Floats{} + gradient_scale(p, b, k);
   const Key key = key_of(p, b);
+  const float most = bound(p.threshold);
+  Words outside = {};
   T* gradient = static_cast<T*>(p.gradient) + b * p.elements;
+  const bool aligned = stream_gradient && reinterpret_cast<uintptr_t>(gradient) % 64 == 0;
   const int64_t end = (chunk + 1) * CHUNK < p.elements ? (chunk + 1) * CHUNK : p.elements;
   for (int64_t first = chunk * CHUNK; first < end; first += BLOCK) {
-    if (first % DRAW == 0) draw_terms(p, key, first, end, drawn);
+    if (first % DRAW == 0) draw_terms<T>(p, key, first, end, drawn);
     const int count = end - first < BLOCK ? int(end - first) : BLOCK;
-    if (count < BLOCK) std::memset(e, 0, sizeof(e));
-    if (count == BLOCK)
-      residuals<T>(p, drawn, b, first, BLOCK, e);
-    else
-      residuals<T>(p, drawn, b, first, count, e);
-    accumulate(e, lanes);
-    if (p.gradient) write_gradient(e, scale, count, stream_gradient, gradient + first);
+    blocks_of(p, b, first, count, scratch, at);
+    T* out = !p.gradient ? nullptr : count < BLOCK ? last : gradient + first;
+    const auto* noise = reinterpret_cast<const float(*)[DRAW]>(&drawn[0][first % DRAW]);
+    for (int lane = 0; lane < LANES; lane += VECTOR) {
+      Floats part[SUMS] = {};
+      block<PLAIN, MASKED>(p, at, noise, scale, aligned && out != last, lane, out, part);
+      outside |= Words(!((part[0] + part[1]) + (part[2] + part[3]) <= most));
+      for (int s = 0; s < SUMS; ++s)
+        for (int j = 0; j < VECTOR; ++j) lanes[s][lane + j] += double(part[s][j]);
+    }
+    if (out == last) std::memcpy(gradient + first, last, size_t(count) * sizeof(T));
   }
 #if defined(__x86_64__)
   _mm_sfence();
@@ -213,6 +302,23 @@ void loss(const Problem& p, int64_t b, int64_t chunk, bool stream_gradient, doub
     sums[s] = 0;
     for (int j = 0; j < LANES; ++j) sums[s] += lanes[s][j];
   }
+  bool inside = true;
+  for (int j = 0; j < VECTOR; ++j) inside &= outside[j] == 0;
+  return inside;
+}
+
+template <bool PLAIN, class T>
+void loss_of(const Problem& p, int64_t b, int64_t chunk, bool stream_gradient, double* sums) {
+  if (!chunk_of<PLAIN, false, T>(p, b, chunk, stream_gradient, sums))
+    chunk_of<PLAIN, true, T>(p, b, chunk, stream_gradient, sums);
+}
+
+// PLAIN: flow matching on a straight path, with all four terms and every noise given.
+template <class T>
+void loss(const Problem& p, int64_t b, int64_t chunk, bool stream_gradient, double* sums) {
+  bool plain = p.alpha_dot == -1.0f && p.sigma_dot == 1.0f;
+  for (int k = 0; k < TERMS; ++k) plain &= p.noise[k] == Source::GIVEN;
+  (plain ? loss_of<true, T> : loss_of<false, T>)(p, b, chunk, stream_gradient, sums);
 }
 
 template <class T>

@@ -1,5 +1,7 @@
 """The CPU kernels: the same bits for every instruction set; misuse of the operator is refused."""
 
+import math
+
 import pytest
 import torch
 
@@ -60,6 +62,63 @@ def test_noise_and_path_equal_the_definition(restore, dtype):
         torch.ops.direct.instruction_set(name)
         assert torch.equal(noise.normal(key, shape), eps)
         assert torch.equal(noise.interpolate(latents, key, t), path)
+
+
+@pytest.mark.parametrize("threshold", [50.0, 3.0, 1e-3])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_all_terms_given_have_the_same_bits_on_every_instruction_set(restore, dtype, threshold):
+    generator = torch.Generator().manual_seed(0)
+    given = [torch.randn(2, 16_500, generator=generator).to(dtype) for _ in range(8)]
+    found = []
+    for name in ("portable", "avx2", "avx512"):
+        if torch.ops.direct.instruction_set(name) == name:
+            found.append(masked(given, threshold, "cpp"))
+    for other in found[1:]:
+        assert all(torch.equal(a, b) for a, b in zip(found[0], other, strict=True))
+
+
+def masked(given, threshold, backend):
+    """Distances, alignment and gradient with all terms; given: v, x and eps of each, v_ref."""
+    v, x, eps, x_rand, eps_rand, x_hard, eps_hard, v_ref = given
+    v = v.detach().requires_grad_()
+    out = velocity_loss(
+        v, x, eps, rand_latents=x_rand, rand_noise=eps_rand, hard_latents=x_hard,
+        hard_noise=eps_hard, reference=v_ref, lambda_rand=0.25, lambda_hard=0.125, lambda_anc=0.5,
+        threshold=threshold, backend=backend,
+    )  # fmt: skip
+    out.loss.backward()
+    return out.distances, out.alignment, v.grad
+
+
+@pytest.mark.parametrize("position", [0, 1, 31, 127, 128, 16_383, 16_384, 16_500])
+@pytest.mark.parametrize("term", range(4))
+def test_one_element_above_the_threshold_is_left_out_wherever_it_lies(restore, position, term):
+    """The mask is applied where a lane's squares add up to more than the threshold's square."""
+    given = [torch.zeros(2, 16_501) for _ in range(8)]
+    given[1] += 2**-4  # every e but the anchor's; a lane's squares stay far below 4
+    given[1 + 2 * term][1, position] = 2.0 + 2**-20  # just above, of one term of one sample
+    for name in ("portable", "avx2", "avx512"):
+        torch.ops.direct.instruction_set(name)
+        distances, _, gradient = masked(given, 2.0, "cpp")
+        of_eager, _, eager = masked(given, 2.0, "eager")
+        assert torch.equal(distances, of_eager)
+        assert torch.equal(gradient, eager)
+        assert distances[1, term] == (distances[0, term] * (16_500 / 16_501))
+    given[1 + 2 * term][1, position] = 2.0  # at the threshold: it counts
+    assert masked(given, 2.0, "cpp")[0][1, term] > distances[0, term]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("threshold", [1e-30, 1e-16, 1.0, 1e18, 1e25, math.inf])
+def test_thresholds_whose_squares_are_no_floats(restore, dtype, threshold):
+    sizes = [0.0, 1e-25, 1e-15, 0.5, 1.0, 1.5, 1e17, 1e19, 1e26, 1e38, math.inf, math.nan]
+    given = [torch.zeros(2, 300, dtype=dtype) for _ in range(8)]
+    given[0][1, : len(sizes)] = torch.tensor(sizes)
+    expected = masked(given, threshold, "eager")
+    for name in ("portable", "avx2", "avx512"):
+        torch.ops.direct.instruction_set(name)
+        for ours, eager in zip(masked(given, threshold, "cpp"), expected, strict=True):
+            torch.testing.assert_close(ours, eager, equal_nan=True, rtol=1e-6, atol=0)
 
 
 def test_large_gradients_written_past_the_caches_are_whole():
