@@ -15,10 +15,10 @@
 // threshold^2, no |e| in it is above. So a chunk is summed without the mask, and again with it where they
 // add up to more, or to nan.
 //
-// Large tensors begin on pages, so the same element of all eight lies at one place of its page, and the
-// lines that the processor fetches ahead push each other out. Hence each tensor's lines are asked for
-// some time ahead (docs/log.md). The gradient of a large problem is written past the caches, which
-// saves reading its lines first.
+// Large tensors begin on pages, so the same element of all eight lies at one place of its page and they
+// share one set of the first-level cache, where lines fetched long before their use push each other out.
+// Hence a line is used whole at once, and asked for 4 lines before (docs/log.md). The gradient of a large
+// problem is written past the caches, which saves reading its lines first.
 
 #include "cpu_kernels.h"
 
@@ -51,7 +51,7 @@ constexpr int VECTOR = WIDTH / 4;  // lanes of one vector
 constexpr int LINE = 2 * LANES;
 constexpr int BLOCK = 128;
 constexpr int DRAW = 256;   // normals are drawn so many at a time: 64 take a fifth longer each
-constexpr int AHEAD = 512;  // elements between what is asked for and what is worked on
+constexpr int AHEAD = 128;  // elements between what is asked for and what is worked on
 
 // What the lanes from `lane` on take of a line: of bf16 the elements with even and with odd numbers, of
 // floats the line's first and second half; any split will do that is the same for all tensors.

@@ -125,7 +125,7 @@ def generate(config: Config, *, cache: Path, run: Path, progress: Progress | Non
         if progress:
             progress("generate", done, len(names))
     parts.refresh()
-    save_arrays(path, {"latents": torch.stack([parts[key] for key in keys])})
+    save_arrays(path, {"latents": parts.batch(keys)})
     parts.remove()
     return path
 

@@ -103,11 +103,11 @@ def clips(config: Config, folder: Path) -> Shared:
 
     return Shared(
         samples=[Sample(f"{i}", f"text {i}", "", _nothing, _nothing, None) for i in range(count)],
-        latents=lambda indices: torch.stack([store[f"x {i}"] for i in indices]),
+        latents=lambda indices: store.batch([f"x {i}" for i in indices]),
         text=text,
         pools=macro.exclusion(np.arange(count) % min(config.macro.clusters, count // 2)),
         hard_prompts=[[f"hard {i}"] for i in range(count)],
-        hard=lambda prompts: torch.stack([store[prompt] for prompt in prompts]),
+        hard=lambda prompts: store.batch(prompts),
     )
 
 

@@ -13,9 +13,9 @@ import json
 import os
 import shutil
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, NamedTuple
 
 import torch
 from torch import Tensor
@@ -32,6 +32,21 @@ from ..files import (
 )
 
 OPEN = 128  # shards held open at a time: a process may open about a thousand files
+DTYPES = {
+    "F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16,
+    "I64": torch.int64, "I32": torch.int32, "I16": torch.int16, "I8": torch.int8,
+    "U8": torch.uint8, "BOOL": torch.bool,
+}  # fmt: skip
+
+
+class Place(NamedTuple):
+    """Where a tensor's bytes lie, as its shard's header says."""
+
+    shard: Path
+    offset: int
+    size: int
+    dtype: torch.dtype
+    shape: tuple[int, ...]
 
 
 class Store:
@@ -40,49 +55,66 @@ class Store:
     A shard is a safetensors file whose metadata holds a CRC-32 of each tensor, and a `.sha256` file
     beside it. Opening a store hashes the shards that were touched since they were written or last
     hashed; reading a tensor for the first time checks its CRC.
+
+    Tensors are read, not mapped: a mapping is filled page by page, so a disk never sees more than
+    one request, and its first touch costs a third of a copy from memory (docs/log.md).
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = Path(folder)
-        self._shards: dict[str, Path] = {}
+        self._places: dict[str, Place] = {}
         self._checksums: dict[str, int] = {}  # CRC-32 of tensors that were not read yet
-        self._open: dict[Path, Any] = {}
+        self._open: dict[Path, BinaryIO] = {}
         self.refresh()
 
     def refresh(self) -> None:
         """Reads the folder again."""
-        from safetensors import safe_open
-
-        known = set(self._shards.values())
+        known = {place.shard for place in self._places.values()}
         for path in sorted(self.folder.glob("*.safetensors")):
-            if path in known or not _is_sound(path):
-                continue
-            with safe_open(path, "pt") as shard:
-                self._shards.update(dict.fromkeys(shard.keys(), path))
-                self._checksums.update(json.loads(shard.metadata()["json"]).get("crc32", {}))
+            if path not in known and _is_sound(path):
+                places, checksums = _header(path)
+                self._places.update(places)
+                self._checksums.update(checksums)
 
     def missing(self, keys: Iterable[str]) -> list[str]:
         """The keys that are not in the store, each once, in the order given."""
-        return [key for key in dict.fromkeys(keys) if key not in self._shards]
+        return [key for key in dict.fromkeys(keys) if key not in self._places]
 
     def __getitem__(self, key: str) -> Tensor:
-        tensor = self._opened(self._shards[key]).get_tensor(key)
-        expected = self._checksums.pop(key, None)
-        if expected is not None and _crc32(tensor) != expected:
-            path = self._shards[key]
-            set_aside(path)
-            self._open.pop(path)
-            self._shards = {k: p for k, p in self._shards.items() if p != path}
-            raise UserError(f"{path} is damaged at {key}; set aside, the next run makes it anew")
-        return tensor
+        return self.batch([key])[0]
 
-    def _opened(self, path: Path) -> Any:
-        from safetensors import safe_open
+    def batch(self, keys: Sequence[str]) -> Tensor:
+        """[len(keys), ...]: tensors of one shape and dtype. The disk is asked for all of them at
+        once; then each is read into its row."""
+        places = [self._places[key] for key in keys]
+        for place in places if hasattr(os, "posix_fadvise") else ():
+            file = self._opened(place.shard).fileno()
+            os.posix_fadvise(file, place.offset, place.size, os.POSIX_FADV_WILLNEED)
+        out = torch.empty(len(keys), *places[0].shape, dtype=places[0].dtype)
+        rows = out.view(len(keys), out[0].numel()).view(torch.uint8).numpy()
+        for key, place, row in zip(keys, places, rows, strict=True):
+            if (place.shape, place.dtype) != (places[0].shape, places[0].dtype):
+                raise ValueError(f"{key} is {place.shape} {place.dtype}, {keys[0]} {places[0][3:]}")
+            file = self._opened(place.shard)
+            file.seek(place.offset)
+            whole = file.readinto(row.data) == place.size
+            expected = self._checksums.pop(key, None)
+            if not whole or expected is not None and zlib.crc32(row.data) != expected:
+                self._give_up(key)
+        return out
 
+    def _give_up(self, key: str) -> None:
+        shard = self._places[key].shard
+        set_aside(shard)
+        self._open.pop(shard).close()
+        self._places = {k: place for k, place in self._places.items() if place.shard != shard}
+        raise UserError(f"{shard} is damaged at {key}; set aside, the next run makes it anew")
+
+    def _opened(self, path: Path) -> BinaryIO:
         if path not in self._open:
             if len(self._open) == OPEN:
-                del self._open[next(iter(self._open))]
-            self._open[path] = safe_open(path, "pt")
+                self._open.pop(next(iter(self._open))).close()
+            self._open[path] = open(path, "rb", buffering=0)  # noqa: SIM115, closed above
         return self._open[path]
 
     def write(self, tensors: dict[str, Tensor]) -> None:
@@ -97,8 +129,22 @@ class Store:
     def remove(self) -> None:
         """Deletes the store."""
         self._open.clear()
-        self._shards.clear()
+        self._places.clear()
         shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def _header(path: Path) -> tuple[dict[str, Place], dict[str, int]]:
+    """Where a shard's tensors lie, and their CRC-32s: the length of its JSON header, the header."""
+    with open(path, "rb") as file:
+        size = int.from_bytes(file.read(8), "little")
+        header = json.loads(file.read(size))
+    checksums = json.loads(header.pop("__metadata__")["json"]).get("crc32", {})
+    places = {}
+    for key, tensor in header.items():
+        begin, end = tensor["data_offsets"]
+        dtype, shape = DTYPES[tensor["dtype"]], tuple(tensor["shape"])
+        places[key] = Place(path, 8 + size + begin, end - begin, dtype, shape)
+    return places, checksums
 
 
 def write_shard(folder: Path, tensors: dict[str, Tensor]) -> None:

@@ -63,7 +63,7 @@ def clip_latents(
     keys = [clip_key(sample) for sample in samples]
     wanted = {key: index for index, key in enumerate(keys)}
     fill(store, wanted, partial(_encode, config, cache), SHARD, "latents", progress, workers)
-    return lambda indices: torch.stack([store[keys[i]].float() for i in indices])
+    return lambda indices: store.batch([keys[i] for i in indices]).float()
 
 
 def _encode(config: Config, cache: Path, indices: list[int]) -> list[Tensor | str]:

@@ -44,7 +44,7 @@ def hard_negatives(
         _, size = _sizes(config)
         shard = size * -(-SHARD // size)
         fill(store, wanted, partial(_render, config, cache), shard, "render", progress, workers)
-    return lambda chosen: torch.stack([store[text_key(prompt)].float() for prompt in chosen])
+    return lambda chosen: store.batch([text_key(prompt) for prompt in chosen]).float()
 
 
 def _render(config: Config, cache: Path, prompts: list[str]) -> list[Tensor | str]:

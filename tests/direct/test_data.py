@@ -184,6 +184,40 @@ def test_verify_hashes_everything_and_sets_the_damaged_aside(tmp_path):
     assert store.verify() == [bad] and Store(tmp_path).missing("ab") == ["a"]
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.int64, torch.bool])
+@pytest.mark.parametrize("shape", [(), (0,), (1,), (3, 5)])
+def test_a_batch_is_the_stacked_tensors(tmp_path, dtype, shape):
+    tensors = {str(n): torch.randn(shape).mul(9).to(dtype) for n in range(5)}
+    store = Store(tmp_path)
+    store.write({key: tensors[key] for key in "02"})
+    store.write({key: tensors[key] for key in "134"})
+    store.refresh()
+    for keys in ("3", "40", "21044"):
+        expected = torch.stack([tensors[key] for key in keys])
+        assert torch.equal(store.batch(keys), expected) and store.batch(keys).dtype == dtype
+    with pytest.raises(KeyError):
+        store.batch(["0", "9"])
+
+
+def test_a_batch_of_two_shapes_is_refused(tmp_path):
+    store = Store(tmp_path)
+    store.write({"a": torch.zeros(2, 3), "b": torch.zeros(3, 2)})
+    store.refresh()
+    with pytest.raises(ValueError, match=r"b is \(3, 2\).*a .*\(2, 3\)"):
+        store.batch(["a", "b"])
+
+
+def test_a_shard_that_shrinks_while_it_is_open_is_set_aside(tmp_path, capsys):
+    store = Store(tmp_path)
+    store.write({"a": torch.zeros(1000), "b": torch.zeros(1000)})
+    store.refresh()
+    (shard,) = tmp_path.glob("*.safetensors")
+    os.truncate(shard, shard.stat().st_size - 4)
+    with pytest.raises(UserError, match="is damaged at b; set aside"):
+        store.batch(["a", "b"])
+    assert store.missing("ab") == ["a", "b"] and not shard.exists()
+
+
 def test_more_shards_than_are_held_open(tmp_path, monkeypatch):
     monkeypatch.setattr(cache, "OPEN", 2)
     for n in range(5):
