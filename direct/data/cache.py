@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -84,24 +85,46 @@ class Store:
         return self.batch([key])[0]
 
     def batch(self, keys: Sequence[str]) -> Tensor:
-        """[len(keys), ...]: tensors of one shape and dtype. The disk is asked for all of them at
-        once; then each is read into its row."""
+        """[len(keys), ...]: tensors of one shape and dtype.
+
+        What lies in memory is copied; the disk is asked for all the rest before any of it is
+        waited for.
+        """
         places = [self._places[key] for key in keys]
-        for place in places if hasattr(os, "posix_fadvise") else ():
-            file = self._opened(place.shard).fileno()
-            os.posix_fadvise(file, place.offset, place.size, os.POSIX_FADV_WILLNEED)
-        out = torch.empty(len(keys), *places[0].shape, dtype=places[0].dtype)
-        rows = out.view(len(keys), out[0].numel()).view(torch.uint8).numpy()
-        for key, place, row in zip(keys, places, rows, strict=True):
+        for key, place in zip(keys, places, strict=True):
             if (place.shape, place.dtype) != (places[0].shape, places[0].dtype):
                 raise ValueError(f"{key} is {place.shape} {place.dtype}, {keys[0]} {places[0][3:]}")
-            file = self._opened(place.shard)
-            file.seek(place.offset)
-            whole = file.readinto(row.data) == place.size
+        out = torch.empty(len(keys), *places[0].shape, dtype=places[0].dtype)
+        rows = out.view(len(keys), out[0].numel()).view(torch.uint8).numpy()
+        read = [self._in_memory(place, row) for place, row in zip(places, rows, strict=True)]
+        for key, place, row, done in zip(keys, places, rows, read, strict=True):
+            whole = self._from_disk(place, row, done)
             expected = self._checksums.pop(key, None)
             if not whole or expected is not None and zlib.crc32(row.data) != expected:
                 self._give_up(key)
         return out
+
+    def _in_memory(self, place: Place, row: np.ndarray) -> int:
+        """Copies what needs no waiting and asks for the rest; how many bytes were copied."""
+        file, done = self._opened(place.shard).fileno(), 0
+        if hasattr(os, "RWF_NOWAIT"):  # Linux
+            with contextlib.suppress(OSError):  # none of it, or a file system that cannot tell
+                done = os.preadv(file, [row.data], place.offset, os.RWF_NOWAIT)
+            if done < place.size:
+                rest = place.offset + done, place.size - done
+                os.posix_fadvise(file, *rest, os.POSIX_FADV_WILLNEED)
+        return done
+
+    def _from_disk(self, place: Place, row: np.ndarray, done: int) -> bool:
+        """Waits for the rest of a row; whether it is whole."""
+        file = self._opened(place.shard)
+        while done < place.size:
+            file.seek(place.offset + done)
+            more = file.readinto(row.data[done:])
+            if not more:
+                return False
+            done += more
+        return True
 
     def _give_up(self, key: str) -> None:
         shard = self._places[key].shard
