@@ -14,8 +14,9 @@ import os
 import shutil
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from io import FileIO
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -65,7 +66,7 @@ class Store:
         self.folder = Path(folder)
         self._places: dict[str, Place] = {}
         self._checksums: dict[str, int] = {}  # CRC-32 of tensors that were not read yet
-        self._open: dict[Path, BinaryIO] = {}
+        self._open: dict[Path, FileIO] = {}
         self.refresh()
 
     def refresh(self) -> None:
@@ -100,7 +101,7 @@ class Store:
         for key, place, row, done in zip(keys, places, rows, read, strict=True):
             whole = self._from_disk(place, row, done)
             expected = self._checksums.pop(key, None)
-            if not whole or expected is not None and zlib.crc32(row.data) != expected:
+            if not whole or (expected is not None and zlib.crc32(row.data) != expected):
                 self._give_up(key)
         return out
 
@@ -133,11 +134,11 @@ class Store:
         self._places = {k: place for k, place in self._places.items() if place.shard != shard}
         raise UserError(f"{shard} is damaged at {key}; set aside, the next run makes it anew")
 
-    def _opened(self, path: Path) -> BinaryIO:
+    def _opened(self, path: Path) -> FileIO:
         if path not in self._open:
             if len(self._open) == OPEN:
                 self._open.pop(next(iter(self._open))).close()
-            self._open[path] = open(path, "rb", buffering=0)  # noqa: SIM115, closed above
+            self._open[path] = FileIO(path)
         return self._open[path]
 
     def write(self, tensors: dict[str, Tensor]) -> None:
