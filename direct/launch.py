@@ -45,10 +45,10 @@ def main() -> int:
 
 def _progress(stage: str, done: int, total: int) -> None:
     """Shows it, and stops where asked to: what is prepared is kept. Training looks for itself."""
-    from . import preempt, ranks
+    from . import preempt
 
     show_progress(stage, done, total)
-    if stage != "train" and ranks.size() == 1:  # one of several would leave the others waiting
+    if stage != "train":
         preempt.check()
 
 

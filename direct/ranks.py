@@ -18,6 +18,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from .errors import UserError
+from .preempt import Preempted
 
 T = TypeVar("T")
 PATIENCE = timedelta(hours=2)  # the longest that one rank may work while the others wait
@@ -99,7 +100,10 @@ def on_first(work: Callable[[], T]) -> T:
 
 @contextlib.contextmanager
 def together() -> Iterator[None]:
-    """A block without communication: where it fails on one rank, every rank raises."""
+    """A block without communication: where it fails on one rank, every rank raises.
+
+    One that was asked to stop stops all of them.
+    """
     error: Exception | None = None
     try:
         yield
@@ -107,9 +111,11 @@ def together() -> Iterator[None]:
         error = caught
     if size() > 1:
         said: list[Any] = [None] * size()
-        dist.all_gather_object(said, None if error is None else f"{error}")
-        for other, message in enumerate(said):
-            if message is not None and other != rank() and error is None:
-                raise UserError(f"rank {other}: {message}")
+        mine = None if error is None else (isinstance(error, Preempted), f"{error}")
+        dist.all_gather_object(said, mine)
+        for other, told in enumerate(said):
+            if told is not None and error is None:
+                stopped, message = told
+                raise Preempted(message) if stopped else UserError(f"rank {other}: {message}")
     if error is not None:
         raise error

@@ -54,6 +54,17 @@ def main(pipeline: Path, out: Path) -> None:
     told: dict[str, object] = {}
 
     plain = config(pipeline)
+
+    def preparing(stage: str, done: int, total: int) -> None:
+        os.kill(os.getpid(), signal.SIGUSR1)
+        preempt.check()
+
+    first = preparing if ranks.rank() == 0 else None  # as in `direct.launch`
+    try:
+        train.train(plain, run=out / "whole", progress=first, **settings)
+    except preempt.Preempted as stopped:
+        told["preparing"] = str(stopped)
+    preempt._request.clear()
     train.train(plain, run=out / "whole", **settings)
 
     often = config(pipeline, train__checkpoint_every=1)

@@ -75,6 +75,10 @@ def test_killed_and_stopped_it_goes_on_to_the_same_bytes(out):
         assert (out / "resumed" / name).read_bytes() == (out / "whole" / name).read_bytes()
 
 
+def test_asked_to_stop_while_one_rank_prepares_the_data_all_stop(out):
+    assert all("run again" in rank["preparing"] for rank in told(out))
+
+
 def test_sample_that_is_not_finite_on_one_rank_skips_the_step_on_all(out):
     assert [line["skipped"] for line in lines(out / "poisoned")] == [False, True, False, False]
     after = models.load_transformer(out / "poisoned" / "transformer")
