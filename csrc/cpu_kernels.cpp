@@ -209,7 +209,7 @@ HD Floats kept(Floats e, float threshold) {
 
 // m (v - u) of term K, for the lanes from `lane` on of the line at element i; zero for an absent term.
 template <int K, bool PLAIN, bool MASKED, class T>
-HD Pair residual(const Problem& p, const T* const* at, const float (*drawn)[DRAW], int i, int lane, Pair v) {
+HD Pair residual(const Problem& p, const T* const* at, const float* drawn, int i, int lane, Pair v) {
   const Source source = PLAIN ? Source::GIVEN : p.noise[K];
   Pair u = {}, eps = {};
   if (source == Source::ABSENT) return u;
@@ -218,7 +218,7 @@ HD Pair residual(const Problem& p, const T* const* at, const float (*drawn)[DRAW
   } else {
     const Pair x = fetch(at[direct::X + 2 * K] + i, lane);
     if (source == Source::GIVEN) eps = fetch(at[direct::EPS + 2 * K] + i, lane);
-    if (source == Source::DRAWN) eps = load(drawn[K] + i, lane);
+    if (source == Source::DRAWN) eps = load(drawn + K * DRAW + i, lane);
     u = {target<PLAIN>(p, x.even, eps.even), target<PLAIN>(p, x.odd, eps.odd)};
   }
   return {kept<MASKED>(v.even - u.even, p.threshold), kept<MASKED>(v.odd - u.odd, p.threshold)};
@@ -240,8 +240,8 @@ HD Floats combined(const Floats* scale, Floats fm, Floats rand, Floats hard, Flo
 
 // A block's sums, lane by lane, and, where `gradient` is wanted, its gradient.
 template <bool PLAIN, bool MASKED, class T>
-HD void block(const Problem& p, const T* const* at, const float (*drawn)[DRAW], const Floats* scale, bool past_caches,
-              int lane, T* gradient, Floats* sums) {
+HD void block(const Problem& p, const T* const* at, const float* drawn, const Floats* scale, bool past_caches, int lane,
+              T* gradient, Floats* sums) {
   for (int i = 0; i < BLOCK; i += LINE) {
     const Pair v = fetch(at[direct::V] + i, lane);
     const Pair fm = residual<FM, PLAIN, MASKED>(p, at, drawn, i, lane, v);
@@ -285,11 +285,11 @@ bool chunk_of(const Problem& p, int64_t b, int64_t chunk, bool stream_gradient, 
     const int count = end - first < BLOCK ? int(end - first) : BLOCK;
     blocks_of(p, b, first, count, scratch, at);
     T* out = !p.gradient ? nullptr : count < BLOCK ? last : gradient + first;
-    const auto* noise = reinterpret_cast<const float(*)[DRAW]>(&drawn[0][first % DRAW]);
+    const float* noise = drawn[0] + first % DRAW;  // term k's: k DRAW further
     for (int lane = 0; lane < LANES; lane += VECTOR) {
       Floats part[SUMS] = {};
       block<PLAIN, MASKED>(p, at, noise, scale, aligned && out != last, lane, out, part);
-      outside |= Words(!((part[0] + part[1]) + (part[2] + part[3]) <= most));
+      outside |= ~Words((part[0] + part[1]) + (part[2] + part[3]) <= most);
       for (int s = 0; s < SUMS; ++s)
         for (int j = 0; j < VECTOR; ++j) lanes[s][lane + j] += double(part[s][j]);
     }
