@@ -24,14 +24,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from . import engine, lora, models, ranks, train
+from . import engine, lora, models, published, ranks, train
 from .batch import load_passes
 from .config import Config
 from .errors import UserError
 from .files import write_json
 from .prepare import Shared
 from .progress import Progress
-from .standin import check_room, clips, known_pipeline, random_transformer
+from .standin import check_room, clips, random_transformer
 
 METHODS: dict[str, dict[str, Any]] = {
     "fm": {"lambda_rand": 0.0, "lambda_hard": 0.0, "lambda_anc": 0.0},
@@ -57,7 +57,7 @@ def measure(
         ranks.start()
     folder = Path(run) / "stand-ins"
     try:
-        config = known_pipeline(config, folder)
+        config = published.in_folder(config, folder)
         parameters = check_room(config)
         data = clips(config, folder)
         _two_steps(config, data)  # what is made once and kept belongs to no method

@@ -8,6 +8,7 @@ its hooks on what autograd keeps. Any family of `direct.families` can be asked.
 from __future__ import annotations
 
 import contextlib
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
@@ -18,31 +19,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from . import families, lora, models
-from .config import Config, Model
+from . import families, generate, lora, models, published
+from .config import Config
 from .errors import UserError
 from .hub import located
-
-# The published pipelines, at any commit, so that a plan needs no download: their transformer's
-# class, and what differs from its defaults. Their VAEs have the defaults of theirs.
-WAN, LTX = "WanTransformer3DModel", "LTXVideoTransformer3DModel"
-KNOWN: dict[str, tuple[str, dict[str, Any]]] = {
-    "Wan-AI/Wan2.1-T2V-1.3B-Diffusers": (
-        WAN,
-        {"num_attention_heads": 12, "ffn_dim": 8960, "num_layers": 30},
-    ),
-    "Wan-AI/Wan2.1-T2V-14B-Diffusers": (
-        WAN,
-        {"num_attention_heads": 40, "ffn_dim": 13824, "num_layers": 40},
-    ),
-    "Lightricks/LTX-Video": (LTX, {}),
-}
 
 
 @dataclass(frozen=True)
 class Counts:
-    """Of one clip, in bf16. FLOPs count a multiplication and an addition as two."""
+    """Of one clip, in model.dtype. FLOPs count a multiplication and an addition as two."""
 
+    item: int  # bytes of a value
     weights: int  # of the transformer
     trained: int  # of these, or of the adapter where train.lora_rank is set
     layers: int
@@ -64,34 +51,48 @@ class Counts:
         return self.linear + self.attention
 
 
-def count(config: Config) -> Counts:
-    """Counts for the configuration's pipeline, size of clip and adapter."""
-    return _count(config.model, config.train.lora_rank)
-
-
 @lru_cache(maxsize=8)
-def _count(model: Model, rank: int) -> Counts:
-    kind, arch = _architecture(model, "transformer")
-    family = families.of(kind.__name__)
-    vae, encode, decode = _vae(family, *_architecture(model, "vae"), model)
-    with _fake(torch.bfloat16):
-        transformer = kind.from_config(arch)
+def count(config: Config) -> Counts:
+    """Counts for the configuration's pipeline, size of clip and adapter.
+
+    What training would refuse of these is a `UserError`, and a pipeline that is not on this disk
+    nor among `published`.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        known = published.in_folder(config, Path(folder))
+        if not Path(located(known.model.pipeline)[0]).is_dir():
+            raise UserError(
+                f"model.pipeline={config.model.pipeline}: the plan knows "
+                f"{', '.join(published.PIPELINES)} and pipeline folders on this disk; download it "
+                "and give its folder"
+            )
+        return _count(known)
+
+
+def _count(config: Config) -> Counts:
+    model = config.model
+    dtype = getattr(torch, model.dtype)
+    (kind, arch), (_, vae) = (models.architecture(model, part) for part in ("transformer", "vae"))
+    family, velocity = families.of(kind.__name__), models.velocity(model)
+    with _fake(dtype):
+        transformer = kind.from_config(arch).train()
         weights = trained = sum(p.numel() for p in transformer.parameters())
-        if rank:
-            trained = _adapted(transformer, rank)
-        arch, (temporal, spatial) = transformer.config, family.strides(vae.config)
-        latent = (arch["in_channels"], (model.frames - 1) // temporal + 1,
-                  model.height // spatial, model.width // spatial)  # fmt: skip
+        if config.train.lora_rank:
+            trained = _adapted(transformer, config.train.lora_rank)
+        latent = generate.latent_shape(config, transformer, vae)
+        arch = transformer.config  # with its defaults
         text_dim = arch.get("text_dim") or arch["caption_channels"]
         x, text = torch.empty(1, *latent), torch.empty(1, model.text_length, text_dim)
-        velocity = family.velocity(model, vae.config)
-        inputs = (transformer.train(), x, torch.ones(1), text)
-        linear, attention, kept = _forward(velocity, inputs)
+        inputs = (transformer, x, torch.ones(1), text)
+        linear, attention, kept = forward(velocity, inputs)
         transformer.enable_gradient_checkpointing()
-        checkpointed = _forward(velocity, inputs)[2]
+        checkpointed = forward(velocity, inputs)[2]
     t, h, w = family.patch(arch)
     tokens = latent[1] * latent[2] * latent[3] // (t * h * w)
+    width = arch["num_attention_heads"] * arch["attention_head_dim"]
+    encode, decode = _vae(config, family)
     return Counts(
+        item=dtype.itemsize,
         weights=weights,
         trained=trained,
         layers=arch["num_layers"],
@@ -102,29 +103,11 @@ def _count(model: Model, rank: int) -> Counts:
         attention=attention,
         kept=sum(kept),
         checkpointed=sum(checkpointed),
-        hidden=2.0 * tokens * arch["num_attention_heads"] * arch["attention_head_dim"],
+        hidden=float(dtype.itemsize * tokens * width),
         widest=max(kept),
         encode=encode,
         decode=decode,
     )
-
-
-def _architecture(model: Model, part: str) -> tuple[Any, dict[str, Any]]:
-    """The class of the transformer or the VAE, and its configuration."""
-    import diffusers
-
-    hub_id = model.pipeline.partition("@")[0]
-    if hub_id in KNOWN:
-        name, changes = KNOWN[hub_id]
-        if part == "transformer":
-            return getattr(diffusers, name), changes
-        return getattr(diffusers, families.of(name).VAE), {}
-    if not Path(located(model.pipeline)[0]).is_dir():
-        raise UserError(
-            f"model.pipeline={model.pipeline}: the plan knows {', '.join(KNOWN)} and pipeline "
-            "folders on this disk; download it and give its folder"
-        )
-    return models.architecture(model, part)
 
 
 def _adapted(transformer: Any, rank: int) -> int:
@@ -151,10 +134,11 @@ def _fake(dtype: torch.dtype) -> Iterator[None]:
         torch.set_default_dtype(before)
 
 
-def _forward(velocity: Any, inputs: tuple[Any, ...]) -> tuple[float, float, list[int]]:
-    """FLOPs in matrix products, FLOPs in attention, bytes of every tensor kept for backward."""
-    from torch.utils.flop_counter import FlopCounterMode, sdpa_flop
+def forward(velocity: Any, inputs: tuple[Any, ...]) -> tuple[float, float, list[int]]:
+    """FLOPs in matrix products, FLOPs in attention, bytes of every tensor kept for backward.
 
+    inputs: what `velocity` takes, the transformer first; with data or without.
+    """
     transformer, *tensors = inputs
     own = {_storage(t) for t in (*transformer.parameters(), *transformer.buffers(), *tensors)}
     found: dict[int, tuple[int, Tensor]] = {}
@@ -164,11 +148,7 @@ def _forward(velocity: Any, inputs: tuple[Any, ...]) -> tuple[float, float, list
             found[storage] = tensor.untyped_storage().nbytes(), tensor
         return tensor
 
-    flash = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu  # not in torch's own list
-    counter = FlopCounterMode(
-        display=False, custom_mapping={flash: lambda q, k, v, *_, **__: sdpa_flop(q, k, v)}
-    )
-    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor), counter:
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor), _flops() as counter:
         velocity(*inputs)
     counts = counter.get_flop_counts()["Global"]
     attention = float(sum(n for name, n in counts.items() if "attention" in str(name)))
@@ -179,16 +159,24 @@ def _storage(tensor: Tensor) -> int:
     return tensor.untyped_storage()._cdata
 
 
-def _vae(
-    family: ModuleType, kind: Any, arch: dict[str, Any], model: Model
-) -> tuple[Any, float, float]:
-    """The VAE without data, and its FLOPs of encoding and of decoding one clip."""
-    from torch.utils.flop_counter import FlopCounterMode
+def _flops() -> Any:
+    """torch's counter, and attention on a CPU, which is not in its list."""
+    from torch.utils.flop_counter import FlopCounterMode, sdpa_flop
 
+    on_cpu = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
+    return FlopCounterMode(
+        display=False, custom_mapping={on_cpu: lambda q, k, v, *_, **__: sdpa_flop(q, k, v)}
+    )
+
+
+def _vae(config: Config, family: ModuleType) -> tuple[float, float]:
+    """FLOPs of encoding and of decoding one clip; the VAE is always fp32."""
+    kind, arch = models.architecture(config.model, "vae")
+    size = config.model.frames, config.model.height, config.model.width
     with _fake(torch.float32), torch.no_grad():
         vae = kind.from_config(arch)
-        with FlopCounterMode(display=False) as encode:
-            z = vae.encode(torch.empty(1, 3, model.frames, model.height, model.width))
-        with FlopCounterMode(display=False) as decode:
+        with _flops() as encode:
+            z = vae.encode(torch.empty(1, 3, *size))
+        with _flops() as decode:
             family.decode(vae, z.latent_dist.mode())
-    return vae, float(encode.get_total_flops()), float(decode.get_total_flops())
+    return float(encode.get_total_flops()), float(decode.get_total_flops())

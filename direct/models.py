@@ -88,7 +88,10 @@ def architecture(model: Model, part: str) -> tuple[Any, dict[str, Any]]:
     source, revision = located(model.pipeline)
     with one_sentence(source):
         kind = getattr(diffusers, getattr(_family(source, revision), part.upper()))
-        return kind, kind.load_config(source, subfolder=part, revision=revision)
+        found = kind.load_config(source, subfolder=part, revision=revision)
+    if found.get("_class_name") != kind.__name__:  # a folder's own config.json, where `part` lacks
+        raise UserError(f"model.pipeline={source} has no {part}; give a whole pipeline's folder")
+    return kind, found
 
 
 def vae_config(model: Model) -> dict[str, Any]:

@@ -78,15 +78,15 @@ def training_flops(clip: Counts, config: Config) -> float:
 
 def training_memory(clip: Counts, config: Config, gpus: int) -> dict[str, float]:
     """Bytes on one GPU, by what they are."""
-    train, p = config.train, clip.weights
+    train, p, item = config.train, clip.weights, clip.item
     micro = train.micro_batch or -(-train.batch // gpus)
     zero = train.engine == "deepspeed"
     parts = {
         # The engine "torch" holds fp32 weights, and autocast's copy of them.
-        "weights": (2.0 if zero else 6.0) * p,
+        "weights": (item if zero or item == 4 else 4.0 + item) * p,
         "optimizer": 16.0 * clip.trained / gpus if zero else 12.0 * clip.trained,
         "reference": 0.0 if train.lora_rank or not config.loss.lambda_anc
-        else (2.0 if zero else 4.0) * p,
+        else (item if zero else 4.0) * p,
         "buckets": BUCKETS if zero else 0.0,
     }  # fmt: skip
     # With checkpointing one block's tensors at a time are kept, once it is computed again.
@@ -108,11 +108,12 @@ def drawn(config: Config) -> float:
 
 def steps(config: Config, gpu: Gpu, gpus: int, share: float) -> Iterator[Step]:
     """Every step of one cell, in order."""
-    clip, speed, clips = count(config), gpu.peak * 1e12 * share, config.data.clips
-    latent, text = 2.0 * math.prod(clip.latent), 2.0 * CAPTION_TOKENS * clip.text_dim
-    vae = speed / 2  # in fp32
+    clip, clips = count(config), config.data.clips
+    speed = gpu.peak * 1e12 * share * 2 / clip.item
+    vae = gpu.peak * 1e12 * share / 2  # in fp32
+    latent, text = clip.item * math.prod(clip.latent), clip.item * CAPTION_TOKENS * clip.text_dim
     # Guidance makes two of a clip; of a block, some ten tensors as its input live at a time.
-    inference = 2.0 * clip.weights + 2 * (10 * clip.hidden + 2 * clip.widest)
+    inference = clip.item * clip.weights + 2 * (10 * clip.hidden + 2 * clip.widest)
 
     def rendering(settings: Any) -> float:
         return settings.steps * (2 if settings.guidance > 1 else 1) * clip.forward / speed

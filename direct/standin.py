@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,40 +16,11 @@ from .config import Config
 from .data.cache import Store
 from .data.source import Sample
 from .errors import UserError
-from .files import write_json
 from .negatives import macro
 from .prepare import Shared
 
 CLIPS = 32  # stand-ins; no fewer than two batches
 BYTES_PER_WEIGHT = 20  # fp32 weight, gradient and AdamW's two moments; the reference
-PIPELINES: dict[str, dict[str, dict[str, Any]]] = {  # known here: nothing is downloaded
-    "Wan-AI/Wan2.1-T2V-1.3B-Diffusers": {
-        "model_index.json": {"_class_name": "WanPipeline"},
-        "transformer/config.json": {
-            "_class_name": "WanTransformer3DModel", "patch_size": [1, 2, 2],
-            "num_attention_heads": 12, "attention_head_dim": 128, "in_channels": 16,
-            "out_channels": 16, "text_dim": 4096, "freq_dim": 256, "ffn_dim": 8960,
-            "num_layers": 30, "cross_attn_norm": True, "qk_norm": "rms_norm_across_heads",
-            "eps": 1e-6, "rope_max_seq_len": 1024,
-        },
-        "vae/config.json": {
-            "_class_name": "AutoencoderKLWan", "scale_factor_temporal": 4,
-            "scale_factor_spatial": 8,
-        },
-    }
-}  # fmt: skip
-
-
-
-def known_pipeline(config: Config, folder: Path) -> Config:
-    """`config` with its pipeline's architecture in a folder, where it is one of PIPELINES."""
-    hub_id = config.model.pipeline.partition("@")[0]
-    if hub_id not in PIPELINES:
-        return config
-    for name, content in PIPELINES[hub_id].items():
-        write_json(folder / "pipeline" / name, content)
-    model = replace(config.model, pipeline=str(folder / "pipeline"))
-    return replace(config, model=model)
 
 
 def random_transformer(config: Config) -> Any:

@@ -33,7 +33,7 @@ from ..files import (
     write_text,
 )
 
-OPEN = 128  # shards held open at a time: a process may open about a thousand files
+OPEN = 64  # of a store's shards at a time: some systems let a process open 256 files
 DTYPES = {
     "F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16,
     "I64": torch.int64, "I32": torch.int32, "I16": torch.int16, "I8": torch.int8,
@@ -88,8 +88,8 @@ class Store:
     def batch(self, keys: Sequence[str]) -> Tensor:
         """[len(keys), ...]: tensors of one shape and dtype.
 
-        What lies in memory is copied; the disk is asked for all the rest before any of it is
-        waited for.
+        What lies in memory is copied; on Linux the disk is asked for all the rest before any of it
+        is waited for.
         """
         places = [self._places[key] for key in keys]
         for key, place in zip(keys, places, strict=True):
@@ -99,7 +99,7 @@ class Store:
         rows = out.view(len(keys), out[0].numel()).view(torch.uint8).numpy()
         read = [self._in_memory(place, row) for place, row in zip(places, rows, strict=True)]
         for key, place, row, done in zip(keys, places, rows, read, strict=True):
-            whole = self._from_disk(place, row, done)
+            whole = self._rest(place, row, done)
             expected = self._checksums.pop(key, None)
             if not whole or (expected is not None and zlib.crc32(row.data) != expected):
                 self._give_up(key)
@@ -107,21 +107,20 @@ class Store:
 
     def _in_memory(self, place: Place, row: np.ndarray) -> int:
         """Copies what needs no waiting and asks for the rest; how many bytes were copied."""
-        file, done = self._opened(place.shard).fileno(), 0
-        if hasattr(os, "RWF_NOWAIT"):  # Linux
-            with contextlib.suppress(OSError):  # none of it, or a file system that cannot tell
-                done = os.preadv(file, [row.data], place.offset, os.RWF_NOWAIT)
-            if done < place.size:
-                rest = place.offset + done, place.size - done
-                os.posix_fadvise(file, *rest, os.POSIX_FADV_WILLNEED)
+        if not hasattr(os, "RWF_NOWAIT"):
+            return 0
+        file, done = self._opened(place.shard), 0
+        with contextlib.suppress(OSError):  # none of it, or a file system that cannot tell
+            done = os.preadv(file, [row.data], place.offset, os.RWF_NOWAIT)
+        if done < place.size:
+            rest = place.offset + done, place.size - done
+            os.posix_fadvise(file, *rest, os.POSIX_FADV_WILLNEED)
         return done
 
-    def _from_disk(self, place: Place, row: np.ndarray, done: int) -> bool:
-        """Waits for the rest of a row; whether it is whole."""
-        file = self._opened(place.shard)
+    def _rest(self, place: Place, row: np.ndarray, done: int) -> bool:
+        """Waits for what is left of a row; whether it is whole then."""
         while done < place.size:
-            file.seek(place.offset + done)
-            more = file.readinto(row.data[done:])
+            more = os.preadv(self._opened(place.shard), [row.data[done:]], place.offset + done)
             if not more:
                 return False
             done += more
@@ -130,16 +129,17 @@ class Store:
     def _give_up(self, key: str) -> None:
         shard = self._places[key].shard
         set_aside(shard)
-        self._open.pop(shard).close()
+        if file := self._open.pop(shard, None):
+            file.close()
         self._places = {k: place for k, place in self._places.items() if place.shard != shard}
         raise UserError(f"{shard} is damaged at {key}; set aside, the next run makes it anew")
 
-    def _opened(self, path: Path) -> FileIO:
+    def _opened(self, path: Path) -> int:
         if path not in self._open:
             if len(self._open) == OPEN:
                 self._open.pop(next(iter(self._open))).close()
             self._open[path] = FileIO(path)
-        return self._open[path]
+        return self._open[path].fileno()
 
     def write(self, tensors: dict[str, Tensor]) -> None:
         """Adds one shard, atomically."""
@@ -152,8 +152,10 @@ class Store:
 
     def remove(self) -> None:
         """Deletes the store."""
-        self._open.clear()
-        self._places.clear()
+        for file in self._open.values():
+            file.close()
+        for held in (self._open, self._places, self._checksums):
+            held.clear()
         shutil.rmtree(self.folder, ignore_errors=True)
 
 

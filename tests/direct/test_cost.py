@@ -7,7 +7,7 @@ import json
 import pytest
 import torch
 
-from direct import cost, standin, train
+from direct import cost, published, standin, train
 from direct.batch import load_passes
 from direct.config import profile
 from direct.engine import Engine
@@ -110,7 +110,7 @@ def test_end_to_end(config, tmp_path):
 
 def test_the_real_architecture_needs_no_download(tmp_path, monkeypatch):
     """1,418,996,800 parameters, as diffusers' own conversion of Wan 2.1 1.3B has."""
-    config = standin.known_pipeline(profile("wan2.1-t2v-1.3b"), tmp_path)
+    config = published.in_folder(profile("wan2.1-t2v-1.3b"), tmp_path)
     monkeypatch.setattr(standin, "device_bytes", lambda: 80 * 10**9)
     assert standin.check_room(config) == 1_418_996_800
     monkeypatch.setattr(standin, "device_bytes", lambda: 24 * 10**9)

@@ -184,14 +184,33 @@ def test_verify_hashes_everything_and_sets_the_damaged_aside(tmp_path):
     assert store.verify() == [bad] and Store(tmp_path).missing("ab") == ["a"]
 
 
+def _elsewhere(monkeypatch):
+    """As on a system that cannot say what is in memory."""
+    monkeypatch.delattr(os, "RWF_NOWAIT", raising=False)
+
+
+def _in_parts(monkeypatch):
+    """Reads that end early, the first ones with nothing at all."""
+    real = os.preadv
+
+    def read(file, buffers, offset, *flags):
+        if flags:
+            raise BlockingIOError
+        return real(file, [buffers[0][:3]], offset)
+
+    monkeypatch.setattr(os, "preadv", read)
+
+
+@pytest.mark.parametrize("system", [lambda _: None, _elsewhere, _in_parts])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.int64, torch.bool])
 @pytest.mark.parametrize("shape", [(), (0,), (1,), (3, 5)])
-def test_a_batch_is_the_stacked_tensors(tmp_path, dtype, shape):
+def test_a_batch_is_the_stacked_tensors(tmp_path, monkeypatch, dtype, shape, system):
     tensors = {str(n): torch.randn(shape).mul(9).to(dtype) for n in range(5)}
     store = Store(tmp_path)
     store.write({key: tensors[key] for key in "02"})
     store.write({key: tensors[key] for key in "134"})
     store.refresh()
+    system(monkeypatch)
     for keys in ("3", "40", "21044"):
         expected = torch.stack([tensors[key] for key in keys])
         assert torch.equal(store.batch(keys), expected) and store.batch(keys).dtype == dtype

@@ -50,7 +50,8 @@ def test_what_is_kept_is_what_a_real_pass_keeps(pipeline_folder, rank):
     """The same hooks around a pass with data, of a model with weights and a real adapter."""
     from direct import lora
 
-    values = {"model.pipeline": str(pipeline_folder), "model.frames": 5, "train.lora_rank": rank}
+    values = {"model.pipeline": str(pipeline_folder), "model.frames": 5, "train.lora_rank": rank,
+              "model.dtype": "bfloat16"}  # fmt: skip
     config = with_values(profile("tiny"), values)
     clip = counted.count(config)
     transformer = models.load_transformer(pipeline_folder, torch.bfloat16).train()
@@ -62,7 +63,7 @@ def test_what_is_kept_is_what_a_real_pass_keeps(pipeline_folder, rank):
     x = torch.randn(1, *clip.latent).bfloat16()
     text = torch.randn(1, config.model.text_length, clip.text_dim).bfloat16()
     inputs = (transformer, x, torch.ones(1), text)
-    linear, attention, kept = counted._forward(models.velocity(config.model), inputs)
+    linear, attention, kept = counted.forward(models.velocity(config.model), inputs)
     assert clip.attention == attention
     adapter = 2 * trained * clip.tokens if rank else 0  # left out: an adapter is small beside dim
     assert clip.linear <= linear <= clip.linear + 1.5 * adapter
@@ -126,17 +127,40 @@ def test_another_family_is_planned(monkeypatch, capsys):
     (["--profile", "wan2.1-1gpu", "--gpus", "8"], "the torch engine is for one"),
     (["--share", "-1"], "--share -1 is no share"), (["--share", "0"], "--share 0 is no share"),
     (["--cells", "-3"], "--cells -3 is no number"),
+    (["--set", "model.frames=80"], "model.frames=80 must be a multiple of 4, plus one"),
+    (["--set", "model.height=490"], "model.height=490 must be a multiple of 16"),
+    (["--profile", "ltx-video", "--set", "model.height=16"], "must be a multiple of 32"),
 ])  # fmt: skip
 def test_what_training_would_refuse_is_not_planned(monkeypatch, arguments, said):
     with pytest.raises(UserError, match=said):
         run(monkeypatch, *arguments)
 
 
+def test_fp32_is_twice_as_large_and_slow(pipeline_folder):
+    settings = {"model.pipeline": str(pipeline_folder), "model.frames": 5}
+    fp32 = with_values(profile("tiny"), settings)
+    bf16 = override(fp32, "model.dtype=bfloat16")
+    one, half = counted.count(fp32), counted.count(bf16)
+    assert (one.item, half.item) == (4, 2) and one.hidden == 2 * half.hidden
+    assert 1.2 * half.kept < one.kept < 2 * half.kept  # modulation is fp32 in both
+    weights = [plan.training_memory(c, x, 1)["weights"] for c, x in ((one, fp32), (half, bf16))]
+    assert weights == [4 * one.weights, 6 * one.weights]  # autocast's copy
+    gpu = plan.GPUS["h100-80g"]
+    slow, fast = (list(plan.steps(config, gpu, 1, 0.5))[-2].hours for config in (fp32, bf16))
+    assert slow == pytest.approx(2 * fast)
+
+
+def test_a_transformers_own_folder_is_no_pipeline(pipeline_folder):
+    config = override(profile("tiny"), f"model.pipeline={pipeline_folder}/transformer")
+    with pytest.raises(UserError, match="has no vae; give a whole pipeline's folder"):
+        counted.count(config)
+
+
 def test_a_folder_is_read_and_anything_else_is_one_sentence(monkeypatch, pipeline_folder):
     model = f"model.pipeline={pipeline_folder}"
     config = override(profile("tiny"), model, "model.frames=5")
     clip = counted.count(config)
-    assert clip.latent == (4, 2, 8, 8) and clip.tokens == 32 and clip.hidden == 2 * 32 * 24
+    assert clip.latent == (4, 2, 8, 8) and clip.tokens == 32 and clip.hidden == 4 * 32 * 24
     with pytest.raises(UserError, match="download it"):
         run(monkeypatch, "--set", f"model.pipeline=someone/else@{'0' * 40}")
     with pytest.raises(UserError, match="h100-80g"):
