@@ -266,7 +266,7 @@ def test_dry_run_lists_cells_states_and_costs(finished, capsys, tmp_path):
     assert "by recorded timings" in listing
     run.main(["lambda_hard", "--dry-run", "--out", str(tmp_path), "--profile", "wan2.1-t2v-1.3b"])
     listing = capsys.readouterr().out
-    assert "13 of 13 cells to do" in listing and "800 GPU-hours" in listing
+    assert "17 of 17 cells to do" in listing and "800 GPU-hours" in listing
     assert not list(tmp_path.iterdir()), "a dry run writes nothing"
 
 
