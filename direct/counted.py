@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from . import families, generate, lora, models, published
-from .config import Config
+from .config import Config, Model
 from .errors import UserError
 from .hub import located
 
@@ -72,16 +72,17 @@ def count(config: Config) -> Counts:
 def _count(config: Config) -> Counts:
     model = config.model
     dtype = getattr(torch, model.dtype)
-    (kind, arch), (_, vae) = (models.architecture(model, part) for part in ("transformer", "vae"))
+    kind, arch = models.architecture(model, "transformer")
+    vae_kind, vae_arch = models.architecture(model, "vae")
     family, velocity = families.of(kind.__name__), models.velocity(model)
     with _fake(dtype):
         transformer = kind.from_config(arch).train()
         weights = trained = sum(p.numel() for p in transformer.parameters())
         if config.train.lora_rank:
             trained = _adapted(transformer, config.train.lora_rank)
-        latent = generate.latent_shape(config, transformer, vae)
+        latent = generate.latent_shape(config, transformer, vae_arch)
         arch = transformer.config  # with its defaults
-        text_dim = arch.get("text_dim") or arch["caption_channels"]
+        text_dim = family.text_dim(arch)
         x, text = torch.empty(1, *latent), torch.empty(1, model.text_length, text_dim)
         inputs = (transformer, x, torch.ones(1), text)
         linear, attention, kept = forward(velocity, inputs)
@@ -90,7 +91,7 @@ def _count(config: Config) -> Counts:
     t, h, w = family.patch(arch)
     tokens = latent[1] * latent[2] * latent[3] // (t * h * w)
     width = arch["num_attention_heads"] * arch["attention_head_dim"]
-    encode, decode = _vae(config, family)
+    encode, decode = _vae(family, vae_kind, vae_arch, model)
     return Counts(
         item=dtype.itemsize,
         weights=weights,
@@ -169,10 +170,11 @@ def _flops() -> Any:
     )
 
 
-def _vae(config: Config, family: ModuleType) -> tuple[float, float]:
+def _vae(
+    family: ModuleType, kind: Any, arch: dict[str, Any], model: Model
+) -> tuple[float, float]:
     """FLOPs of encoding and of decoding one clip; the VAE is always fp32."""
-    kind, arch = models.architecture(config.model, "vae")
-    size = config.model.frames, config.model.height, config.model.width
+    size = model.frames, model.height, model.width
     with _fake(torch.float32), torch.no_grad():
         vae = kind.from_config(arch)
         with _flops() as encode:

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from . import generate, models
+from . import families, generate, models
 from .config import Config
 from .data.cache import Store
 from .data.source import Sample
@@ -55,7 +55,7 @@ def clips(config: Config, folder: Path) -> Shared:
     with torch.device("meta"):
         transformer = random_transformer(config)
     shape = generate.latent_shape(config, transformer, models.vae_config(config.model))
-    width = transformer.config.get("text_dim") or transformer.config["caption_channels"]
+    width = families.of(type(transformer).__name__).text_dim(transformer.config)
     length, dtype = config.model.text_length, getattr(torch, config.model.dtype)
     count = max(CLIPS, 2 * config.train.batch)
     store = Store(folder / "store")
@@ -77,7 +77,7 @@ def clips(config: Config, folder: Path) -> Shared:
         text=text,
         pools=macro.exclusion(np.arange(count) % min(config.macro.clusters, count // 2)),
         hard_prompts=[[f"hard {i}"] for i in range(count)],
-        hard=lambda prompts: store.batch(prompts),
+        hard=store.batch,
     )
 
 

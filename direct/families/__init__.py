@@ -5,6 +5,7 @@ A family is a module with these names; `direct.models` asks them on behalf of al
     PIPELINE, TRANSFORMER, VAE         the diffusers classes, by name
     strides(vae_config)                -> (temporal, spatial) pixels per latent
     patch(transformer_config)          -> (t, h, w) latents per token
+    text_dim(transformer_config)       -> D of the text states
     states(encoder, ids, mask)         -> text states [B, L, D]; the caller cuts padding off
     latent_scale(vae)                  -> mean, std [C]: latents are (z - mean) / std
     decode(vae, z)                     -> pixels [B, 3, T, H, W] in [-1, 1]

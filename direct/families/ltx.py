@@ -25,6 +25,10 @@ def patch(transformer_config: Any) -> tuple[int, int, int]:
     return transformer_config["patch_size_t"], side, side
 
 
+def text_dim(transformer_config: Any) -> int:
+    return transformer_config["caption_channels"]
+
+
 def states(encoder: Any, ids: Tensor, mask: Tensor) -> Tensor:
     """The pipeline's encoder attends to padding as well; the transformer is given the mask."""
     return encoder(ids)[0]

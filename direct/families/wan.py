@@ -22,6 +22,10 @@ def patch(transformer_config: Any) -> tuple[int, int, int]:
     return t, h, w
 
 
+def text_dim(transformer_config: Any) -> int:
+    return transformer_config["text_dim"]
+
+
 def states(encoder: Any, ids: Tensor, mask: Tensor) -> Tensor:
     return encoder(ids, mask).last_hidden_state
 
