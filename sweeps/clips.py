@@ -58,7 +58,8 @@ def picture(video: np.ndarray) -> tuple[str, tuple[int, int, int]]:
 
 def read_world(video: np.ndarray) -> tuple[tuple[Path, ...], tuple[Path, ...]]:
     """The world judge's tracks of a clip, and the best admissible law's paths."""
-    from direct.world.fit import admissible, best_fit
+    from direct.world.fit import best_fit
+    from direct.world.law import admissible
     from direct.world.track import read
 
     reading = read(video)

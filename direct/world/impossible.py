@@ -14,14 +14,18 @@ from itertools import product
 
 import numpy as np
 
+from .fit import best_fit
+from .law import admissible
 from .motion import FRAMES, GRAVITY, SIZE, TIMES, Array, parameters, path
 from .record import SCENES, Record
 from .render import Film, film
+from .track import Reading, Stage, Track
 
 CONTACT_SCENES = ("throw", "drop", "collide", "meet", "wall")
 FALLING = ("throw", "drop")
 GLIDING = ("glide", "slide")
 SEEN = 0.5  # px; an edit that moves everything by less shows nothing
+TOLD_APART = 1 / 8  # px, from every law's film that may start anywhere
 
 
 def teleport(record: Record, pixels: float, rng: np.random.Generator) -> Film | None:
@@ -70,14 +74,34 @@ def pass_through(record: Record, share: float, rng: np.random.Generator) -> Film
 def gain_energy(record: Record, share: float, rng: np.random.Generator) -> Film | None:
     """Has `share` more kinetic energy: from mid-film on ice, after the contact elsewhere.
 
-    Applies where something ends up at least half a pixel from where every law takes it.
+    Applies where something ends up at least half a pixel from where every law takes it from the
+    same start, and an eighth from where the nearest takes it from any start.
     """
     edited = _quicken(record, share)
     if edited is None:
         return None
     others = [replace(record, material=m, contact=c) for m, c in _responses(record.scene)]
     nearest = min(abs(edited.xy - film(other).xy).max() for other in [record, *others])
-    return edited if nearest > SEEN else None
+    if nearest <= SEEN or _from_any_start(record, edited) <= TOLD_APART:
+        return None
+    return edited
+
+
+def _from_any_start(record: Record, edited: Film) -> float:
+    """The largest departure, px, of a film from the nearest that a law allows, starts free."""
+    from_edge = np.minimum(edited.xy, SIZE - edited.xy).min(-1)  # [T, objects]
+    clear = from_edge > edited.radius
+    tracks = tuple(
+        Track("", edited.xy[:, k], np.pi * radius**2, radius / 2, clear[:, k], 0.0)
+        for k, radius in enumerate(edited.radius.T)
+    )
+    stage = Stage(SCENES[record.scene].setting, record.background, record.direction, np.empty(0))
+    reading = Reading(stage, tracks, 0.0, 0.0, 0.0)
+    fit = best_fit(reading, admissible(reading))
+    if fit is None:
+        return 0.0
+    missed = (edited.xy[:, fit.order] - fit.path)[clear[:, fit.order]]
+    return float(np.hypot(*missed.T).max())
 
 
 def _quicken(record: Record, share: float) -> Film | None:
