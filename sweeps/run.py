@@ -28,7 +28,7 @@ from direct.errors import UserError, command, nearest
 
 from . import gallery, launch
 from .ablations import ABLATIONS
-from .cell import STAGES, commit, read_json, read_result, timed
+from .cell import STAGES, commit, inputs, read_json, read_result, timed
 from .estimate import Estimator, words
 from .listing import failures, listing, state_line, summary, told
 from .options import Workers, base_of, names, options_of, planned_cells, rows_of, workers_of
@@ -189,6 +189,7 @@ def work(table: Ablation, planned: list[Cell], out: Path, base: Config, workers:
     if left := [cell for cell in todo if not read_result(root / cell.id)]:
         from . import pool, study
 
+        _stands_beside(planned, root)
         with nullcontext() if workers.join else study.planner(root), Display() as display:
             estimator = Estimator(root, {cell.id: cell.config for cell in planned})
             display.say(summary(planned, estimator, workers))
@@ -212,6 +213,20 @@ def _made_elsewhere(planned: list[Cell], root: Path) -> str | None:
     names = ", ".join(sorted({r["provenance"]["commit"] for r in others}))
     return (f"{len(others)} of {len(found)} finished cells were made at commit {names}, not at "
             f"{commit()}; they are kept (to make them anew: --out, or remove {root})")
+
+
+def _stands_beside(planned: list[Cell], root: Path) -> None:
+    """Refuses to add to results that other weights gave, or another world and judge."""
+    for cell in planned:
+        if not (result := read_result(root / cell.id)):
+            continue
+        for what, now in inputs(cell.config).items():
+            then = result["provenance"].get(what)
+            if then != now:
+                name = {"weights": "another base model", "data": "another world or judge"}[what]
+                raise UserError(
+                    f"{root / cell.id} was made with {name} ({what} {then}, now {now}); its scores "
+                    f"cannot stand beside new ones: give --out, or remove {root}")
 
 
 def prepare(left: list[Cell], cache: Path, root: Path, workers: int, display: Display) -> float:

@@ -2,6 +2,7 @@
 
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -86,6 +87,21 @@ def test_a_second_run_only_renders(finished):
     assert (out / "cache/tiny/executed.log").read_text() == log
 
 
+def test_results_of_another_base_model_are_not_added_to(finished, tmp_path):
+    """Rendering them is fine, and so is a folder of one's own; nothing is removed or written."""
+    out = tmp_path / "copy"
+    shutil.copytree(finished[0], out)
+    assert sweep(out, FAKE_WEIGHTS="w1").returncode == 0
+    victim = sorted((out / "runs/tiny").glob("*/result.json"))[0]
+    victim.unlink()
+    before = stamps(out)
+    refused = sweep(out, FAKE_WEIGHTS="w1")
+    assert refused.returncode == 2 and "Traceback" not in refused.stderr
+    assert "weights w0, now w1" in refused.stderr and "--out" in refused.stderr
+    assert stamps(out) == before
+    assert sweep(out).returncode == 0 and victim.exists()
+
+
 def test_all_runs_every_sweep_and_shared_cells_once(tmp_path):
     """Then export, import elsewhere and report there: the same tables, claims and page."""
     def command(name, *more, out=tmp_path):
@@ -127,8 +143,6 @@ def test_rendering_imports_no_torch(finished):
 
 def test_a_report_leaves_tables_that_have_no_results_here(finished, tmp_path):
     """A clone holds tables of results that are elsewhere: they, and the page of all, stay."""
-    import shutil
-
     out, target = tmp_path / "here", tmp_path / "here/reports/tiny"
     shutil.copytree(finished[0], out)
     for name in ("table_1.md", "table_1.csv", "claims.md", "index.html", "table_s3.md"):
