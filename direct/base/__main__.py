@@ -2,9 +2,9 @@
 
     python -m direct.base --out direct/weights/tiny
 
-Two processes, about two and a half hours on two cores. Stages: the VAE; the corpus encoded by it;
+Two processes, about three hours on two cores. Stages: the VAE; the corpus encoded by it;
 then side by side the VAE's decoder further on whole clips, and transformer and text encoder on the
-latents; then the decoder once more. What a finished stage wrote under --work is used again.
+latents; then the decoder thrice more. What a finished stage wrote under --work is used again.
 """
 
 from __future__ import annotations

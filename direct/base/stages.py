@@ -34,7 +34,8 @@ VAE_PLAN = [(5, 8, 1000), (17, 4, 5500)]  # (frames, clips per process, steps)
 VAE_RATE = 5e-3
 DECODER_PLAN = [(17, 4, 9000)]
 DECODER_RATE = 2e-3
-POLISHES = [(6000, 1.5e-3), (3000, 1e-3)]  # (steps, rate): then the decoder by both processes
+# (steps, rate): then the decoder by both processes
+POLISHES = [(6000, 1.5e-3), (3000, 1e-3), (8000, 1.5e-3)]
 DECODER_MARGIN = 2  # px around objects, where halos would be
 TRANSFORMER: dict[str, Any] = {"steps": 7_500, "batch": 32, "rate": 2.5e-3, "shift": 2.0}
 

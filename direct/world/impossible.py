@@ -75,7 +75,8 @@ def gain_energy(record: Record, share: float, rng: np.random.Generator) -> Film 
     """Has `share` more kinetic energy: from mid-film on ice, after the contact elsewhere.
 
     Applies where something ends up at least half a pixel from where every law takes it from the
-    same start, and an eighth from where the nearest takes it from any start.
+    same start, and an eighth from where the nearest takes it from any start. In `collide`, 20 %
+    hardly ever do: other speeds before a late impact show the same to a tenth of a pixel.
     """
     edited = _quicken(record, share)
     if edited is None:
