@@ -215,6 +215,9 @@ def _made_elsewhere(planned: list[Cell], root: Path) -> str | None:
             f"{commit()}; they are kept (to make them anew: --out, or remove {root})")
 
 
+INPUTS = {"weights": "base model", "data": "world or judge"}  # what `cell.inputs` names
+
+
 def _stands_beside(planned: list[Cell], root: Path) -> None:
     """Refuses to add to results that other weights gave, or another world and judge."""
     for cell in planned:
@@ -223,10 +226,10 @@ def _stands_beside(planned: list[Cell], root: Path) -> None:
         for what, now in inputs(cell.config).items():
             then = result["provenance"].get(what)
             if then != now:
-                name = {"weights": "another base model", "data": "another world or judge"}[what]
                 raise UserError(
-                    f"{root / cell.id} was made with {name} ({what} {then}, now {now}); its scores "
-                    f"cannot stand beside new ones: give --out, or remove {root}")
+                    f"{root / cell.id} was made with another {INPUTS[what]} ({what} {then}, now "
+                    f"{now}); its scores cannot stand beside new ones: give --out, or remove "
+                    f"{root}")
 
 
 def prepare(left: list[Cell], cache: Path, root: Path, workers: int, display: Display) -> float:
