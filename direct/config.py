@@ -121,7 +121,6 @@ class Evaluate:
     judge: Literal["world", "videophy", "worldmodelbench"] = "videophy"
     prompts: int = 344
     split: Literal["validation", "evaluation"] = "evaluation"
-    seed: int = 0  # of the initial noise, shared by every variant
     captions: Literal["short", "upsampled"] = "short"  # what is generated from; judged: the short
     content: str = ""  # names the up-sampled captions; `source.pinned` sets it
 
@@ -138,7 +137,9 @@ class Measure:
 @dataclass(frozen=True, kw_only=True)
 class Config:
     profile: str
-    seed: int = 0  # training seed: data order, timesteps, noise, negatives
+    # Of every draw in training (data order, timesteps, noise, negatives), and of the initial noise
+    # of the clips that are judged: shared by every variant.
+    seed: int = 0
     threads: int = 1  # per worker; part of the result, since sums depend on it
     model: Model = field(default_factory=Model)
     data: Data = field(default_factory=Data)

@@ -1,6 +1,6 @@
 """Euler sampling with classifier-free guidance, and the evaluation clips of one cell.
 
-The initial noise of a prompt is a pure function of (evaluate.seed, prompt id), so every variant
+The initial noise of a prompt is a pure function of (seed, prompt id), so every variant of a seed
 starts from the same noise and differences between variants are paired.
 """
 
@@ -112,7 +112,7 @@ def generate(config: Config, *, cache: Path, run: Path, progress: Progress | Non
     for chosen, valid in models.batches(len(names), size):
         done = int(chosen[0]) + valid
         if parts.missing([keys[i] for i in chosen]):
-            eps = initial_noise(config.evaluate.seed, [names[i] for i in chosen], shape, EVALUATION)
+            eps = initial_noise(config.seed, [names[i] for i in chosen], shape, EVALUATION)
             latents = sample(
                 transformer,
                 text([prompts[i] for i in chosen]),

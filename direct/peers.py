@@ -82,7 +82,7 @@ def videos(config: Config, run: Path, progress: Progress | None = None) -> None:
     prompts, folder = evaluate.prompts_of(config), Path(run) / config.evaluate.judge
     if missing(prompts, folder):
         texts = captions.of_evaluation(config)
-        write(load(peer), peer, prompts, folder, config.evaluate.seed, texts, progress)
+        write(load(peer), peer, prompts, folder, config.seed, texts, progress)
 
 
 def load(peer: Peer, source: str | None = None) -> Any:

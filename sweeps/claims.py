@@ -84,13 +84,11 @@ def _estimate(contrast: Contrast, lines: dict[str, Line], table: Table) -> Estim
     total = terms[0]
     for term in terms[1:]:
         total = _plus(total, term)
-    (_, first, metric), *others = contrast.terms
-    pool = table.pools.get(metric)
-    if pool is None or len(others) != 1 or others[0][2] != metric:
+    (_, _, metric), *others = contrast.terms
+    pool, trained = table.pools.get(metric), all(lines[row].trained for _, row, _ in contrast.terms)
+    if pool is None or not trained or len(others) != 1 or others[0][2] != metric:
         return stats.estimate(total.matrix)  # its own seeds alone
-    one = lines[first].seedless or lines[others[0][1]].seedless
-    seeds = (pool.of_row if one else pool.of_difference)(len(total.matrix))
-    scale = METRICS[metric].scale ** 2
+    scale, seeds = METRICS[metric].scale ** 2, pool.of_difference(len(total.matrix))
     return stats.estimate(total.matrix, [(scale * variance, df) for variance, df in seeds])
 
 
@@ -98,9 +96,7 @@ def _plus(a: Scores, b: Scores) -> Scores:
     matrix = paired(a, replace(b, matrix=-b.matrix))
     if matrix is None:
         raise ValueError(f"rows of seeds {a.seeds} and {b.seeds} share none")
-    seeds = a.seeds if b.seedless else b.seeds if a.seedless else tuple(
-        seed for seed in a.seeds if seed in b.seeds)
-    return Scores(matrix, seeds, a.seedless and b.seedless)
+    return Scores(matrix, tuple(seed for seed in a.seeds if seed in b.seeds), a.trained)
 
 
 def _p_values(d: Estimate, margin: float | None) -> tuple[float, float]:

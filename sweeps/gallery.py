@@ -69,7 +69,8 @@ LEGEND = ("White: what the judge tracks. Amber, dashed: the nearest motion that 
 _SHOWN = {row for figure in FIGURES for row in figure.rows}
 ABLATION = replace(
     ABLATIONS["sampling"], name="gallery", title="Clips of Table 1's models", contrasts=(),
-    rows=tuple(row for row in ABLATIONS["sampling"].rows if row.label in _SHOWN), seeds=(0,))
+    rows=tuple(row for row in ABLATIONS["sampling"].rows if row.label in _SHOWN),
+    seeds=(0,), prompts=ABLATIONS["sampling"].prompts)
 
 
 @dataclass(frozen=True)
@@ -132,7 +133,7 @@ def gather(cells: Sequence[Cell], root: Path, cache: Path, known: Gallery | None
     for figure in FIGURES:
         d = [a - b for a, b in zip(pc[DIRECT], pc[figure.against], strict=True)]
         taken = {index for _, _, index, _ in chosen}
-        for pick, index in zip(figure.picks, choose(figure, d, taken, config.evaluate.seed),
+        for pick, index in zip(figure.picks, choose(figure, d, taken, config.seed),
                                strict=True):
             chosen.append((figure, pick, index, d[index]))
     indices = [index for _, _, index, _ in chosen]

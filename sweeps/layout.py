@@ -163,9 +163,9 @@ def notes(table: Table) -> list[str]:
                      f"{_steps_words(table)}")
     if any(line.row.reference for line in table.lines):
         found.append("*: a reference row of ours, not in the paper's table.")
-    if any(line.seedless for line in table.lines):
-        found.append("The base model has no training seed: it is generated once, and paired with "
-                     "every seed.")
+    if any(line.cells and not line.trained for line in table.lines):
+        found.append("The base model is not trained: of a seed it has the initial noise of its "
+                     "clips, which the seed's other rows share. Differences from it pool nothing.")
     for line in table.lines:
         if line.diverged:
             found.append(f"†: {line.row.label} diverged in {len(line.diverged)} of "

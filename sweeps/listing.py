@@ -54,8 +54,8 @@ def listing(table: Ablation, planned: list[Cell], root: Path, workers: Workers) 
              f"{'cell':<14}{'row':<30}{'seed':<6}{'cost':<14}state"]
     for cell in planned:
         cost = words(estimator.seconds(cell.config))
-        seed = str(cell.config.seed) if cell.config.train.steps else "any"
-        lines.append(f"{cell.id:<14}{cell.row:<30}{seed:<6}{cost:<14}{state(cell, root)}")
+        lines.append(f"{cell.id:<14}{cell.row:<30}{cell.config.seed:<6}{cost:<14}"
+                     + state(cell, root))
     lines.append(summary(planned, estimator, workers))
     return "\n".join(lines + _hard_negatives(planned[0].config))
 

@@ -34,7 +34,7 @@ def options_of(arguments: Sequence[str] | None, description: str | None = None
     add("--profile", default="tiny", help="tiny (default) or wan2.1-t2v-1.3b")
     add("--dry-run", action="store_true", help="list the cells, their state and estimated cost")
     add("--seeds", help="training seeds, as 0,1,2 (default: the sweep's own)")
-    add("--prompts", help="evaluation prompts (default: the profile's)")
+    add("--prompts", help="evaluation prompts (default: the sweep's own, or the profile's)")
     add("--workers", help="processes (default: cores divided by threads per cell)")
     add("--gpus-per-cell", help="GPUs that each worker owns; its cells train on all of them")
     add("--storage", help="postgresql://user@host/database instead of a journal file; the password "
@@ -78,7 +78,10 @@ def rows_of(table: Ablation, options: argparse.Namespace) -> Ablation:
 
 
 def planned_cells(table: Ablation, base: Config, options: argparse.Namespace) -> list[Cell]:
-    """The cells that these options ask for."""
+    """The cells that these options ask for: of the table's own size, unless they give another."""
+    asked = [setting for setting in options.set if setting.startswith("evaluate.prompts=")]
+    if base.profile in table.prompts and not asked and options.prompts is None:
+        base = override(base, f"evaluate.prompts={table.prompts[base.profile]}")
     return cells(rows_of(table, options), base, seeds_of(options) or table.seeds)
 
 

@@ -22,7 +22,7 @@ from .schema import METRICS
 from .stats import components
 from .tables import build
 
-SEEDS, PROMPTS = (3, 4, 5, 6, 8), (96, 192, 288, 384)
+SEEDS, PROMPTS = (3, 4, 6, 8, 10), (96, 192, 288, 384, 512)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -33,9 +33,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     base = base_of(options)
     table = build(ablation, planned_cells(ablation, base, options),
                   read_all(folder(base.profile, Path(options.out))))
-    trained = sum(not line.seedless for line in table.lines)
+    lines = {line.row.label: line for line in table.lines}
     for label, metric in ablation.contrasts:
-        value = next(line for line in table.lines if line.row.label == label).values.get(metric)
+        partner = ablation.partner(label)
+        value = lines[label].values.get(metric)
         if metric != "PC" or value is None or value.differences is None:
             continue
         points = METRICS[metric].scale * value.differences
@@ -43,12 +44,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise UserError(f"{points.shape[0]} seeds and {points.shape[1]} prompts have results; "
                             "variance components need 2 of each")
         parts = components(points)
-        print(f"\n{metric}, {label} minus {ablation.partner(label)}, {points.shape[0]} seeds x "
+        # Two rows alone are a pool of the contrast's own: so are differences from the base.
+        pooled = lines[label].trained and lines[partner].trained
+        rows = sum(line.trained for line in table.lines) if pooled else 2
+        print(f"\n{metric}, {label} minus {partner}, {points.shape[0]} seeds x "
               f"{points.shape[1]} prompts: variances in points^2: seed {parts.seed:.3f}, "
               f"prompt {parts.prompt:.3f}, rest {parts.rest:.3f}")
         print("seeds" + "".join(f"{f'{P} prompts':>14}" for P in PROMPTS))
         for S in SEEDS:
-            sizes = [planned_detectable(parts, S, P, len(ablation.contrasts), rows=trained)
+            sizes = [planned_detectable(parts, S, P, len(ablation.contrasts), rows=rows)
                      for P in PROMPTS]
             print(f"{S:>5}" + "".join(f"{size:>14.2f}" for size in sizes))
     return 0

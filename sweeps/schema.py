@@ -91,6 +91,7 @@ class Ablation:
     metrics: tuple[str, ...] = ("SA", "PC", "AVG", "PCcap")
     axis: str | None = None  # the setting on the plot's logarithmic axis; None: labels
     seeds: tuple[int, ...] = (0, 1, 2)
+    prompts: dict[str, int] = field(default_factory=dict)  # by profile; else the profile's own
     extra: bool = False  # ours: run by name, and by `all` with --extra
     margin: float | None = None  # printed units: rows closer than this to the baseline are alike
     unit: str = "prompts"  # what a number is the mean over; a measuring table: of training
@@ -139,7 +140,7 @@ def union(tables: Sequence[Ablation]) -> Ablation:
 def cells(table: Ablation, base: Config, seeds: Sequence[int]) -> list[Cell]:
     """The table's cells, seed by seed, so that a part of the seeds is already a whole table.
 
-    Rows of one configuration share one cell; a zero-shot row has one cell whatever the seeds.
+    Rows of one configuration share one cell.
     """
     found: dict[tuple[str, str], Cell] = {}
     for seed in seeds:
@@ -163,9 +164,9 @@ def canonical(config: Config) -> Config:
     if config.measure.kind != "scores":
         return _measuring(config, default)
     config = replace(config, measure=default.measure)
-    if config.train.steps == 0:  # the base model: nothing is drawn, weighed or rendered
+    if config.train.steps == 0:  # the base model: nothing is weighed, and no negative is drawn
         train = replace(default.train, steps=0)
-        return replace(config, seed=0, train=train, loss=default.loss, macro=default.macro,
+        return replace(config, train=train, loss=default.loss, macro=default.macro,
                        micro=default.micro, hard_sample=default.hard_sample)
     if config.loss.lambda_rand == 0:
         config = replace(config, macro=default.macro)

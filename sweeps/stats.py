@@ -12,7 +12,8 @@ Seeds are random: the claim is about training again. With one seed it is about p
 - `MS_s` has 2 degrees of freedom there. A table has more rows, and the row x seed residual of their
   means has (R - 1)(S - 1): it stands in for `MS_s`, on the assumption that training again moves
   every row about alike. It is never taken below the contrast's own `MS_s`, so a row or baseline
-  that moves twice as much does not break the test either (docs/coverage.md simulates that).
+  that moves twice as much does not break the test either (docs/coverage.md simulates that). The
+  base is not trained: it is no part of the pool, and a difference from it has its own `MS_s`.
 - The critical value is Cochran and Cox's: the mean of the t quantiles of the parts, weighted with
   their shares of the variance. Satterthwaite's degrees of freedom, estimated from the same mean
   squares, are too many exactly where `MS_s` came out too small: with 3 seeds and without pooling
@@ -88,7 +89,7 @@ class Pool:
         return [(2 * self.rest / seeds, (self.rows - 1.0) * (self.seeds - 1.0))]
 
     def of_row(self, seeds: int) -> list[Part]:
-        """The same of one trained row, or of its difference from a row that has no seed."""
+        """The same of one trained row."""
         R, S = self.rows, self.seeds
         return [(self.common / R / seeds, S - 1.0),
                 ((R - 1) / R * self.rest / seeds, (R - 1.0) * (S - 1.0))]

@@ -33,7 +33,7 @@ class Scores:
 
     matrix: Array  # [S, P]
     seeds: tuple[int, ...]  # of the rows of `matrix`
-    seedless: bool  # the base model: one row that stands for every seed
+    trained: bool  # not the base model, which a seed gives its noise alone
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class Line:
     cells: tuple[Cell, ...]
     missing: int  # cells without a result
     diverged: tuple[str, ...]  # one reason per diverged cell
-    seedless: bool  # the base model: one cell, whatever the seeds
+    trained: bool  # not the base model, which a seed gives its noise alone
     negatives: dict[str, float] | None = None  # what Eq. 2 does to the draws (see `sweeps.cell`)
 
 
@@ -141,9 +141,9 @@ def _wide(scores: pd.DataFrame) -> dict[tuple[str, str], Array]:
 def _line(row: Row, cells: list[Cell], results: dict[str, dict[str, Any]]) -> Line:
     found = [results.get(cell.id) for cell in cells]
     diverged = tuple(r["reason"] for r in found if r and r["status"] == "diverged")
-    seedless = bool(cells) and cells[0].config.train.steps == 0
+    trained = bool(cells) and cells[0].config.train.steps > 0
     negatives = next((r["negatives"] for r in found if r and "negatives" in r), None)
-    return Line(row, {}, tuple(cells), found.count(None), diverged, seedless, negatives)
+    return Line(row, {}, tuple(cells), found.count(None), diverged, trained, negatives)
 
 
 def _scores(line: Line, ablation: Ablation, wide: dict[tuple[str, str], Array]
@@ -154,14 +154,12 @@ def _scores(line: Line, ablation: Ablation, wide: dict[tuple[str, str], Array]
     seeds = tuple(cell.config.seed for cell in done)
     found = {metric: [readings.column(wide, cell.id, line.row, metric) for cell in done]
              for metric in ablation.metrics}
-    return {metric: Scores(np.stack([c for c in columns if c is not None]), seeds, line.seedless)
+    return {metric: Scores(np.stack([c for c in columns if c is not None]), seeds, line.trained)
             for metric, columns in found.items() if columns[0] is not None}
 
 
 def paired(a: Scores, b: Scores) -> Array | None:
-    """`a - b` as `[S, P]` over the seeds they share; a row without a seed pairs with each."""
-    if a.seedless or b.seedless:
-        return a.matrix - b.matrix  # [1, P] broadcasts
+    """`a - b` as `[S, P]` over the seeds they share; `None` where they share none."""
     shared = [seed for seed in a.seeds if seed in b.seeds]
     if not shared:
         return None
@@ -178,18 +176,18 @@ def _along_training(ablation: Ablation) -> bool:
 
 def _pool(baseline: Scores, rows: list[Scores | None]) -> Pool | None:
     """The variance over seeds, of the trained rows that have every seed of the baseline."""
-    if baseline.seedless:
+    if not baseline.trained:
         return None
     means = {}  # rows of one configuration are one row
     for row in rows:
-        if row and not row.seedless and set(row.seeds) >= set(baseline.seeds):
+        if row and row.trained and set(row.seeds) >= set(baseline.seeds):
             m = row.matrix.mean(-1)[[row.seeds.index(seed) for seed in baseline.seeds]]
             means[m.tobytes()] = m
     return stats.pool(np.stack(list(means.values())))
 
 
 def _value(own: Scores, partner: Scores | None, pool: Pool | None) -> Value:
-    seeds = pool.of_row(len(own.seeds)) if pool and not own.seedless else None
+    seeds = pool.of_row(len(own.seeds)) if pool and own.trained else None
     mean = stats.estimate(own.matrix, seeds)
     d = None if partner is None or partner is own else paired(own, partner)
     if d is None or partner is None:
@@ -198,11 +196,10 @@ def _value(own: Scores, partner: Scores | None, pool: Pool | None) -> Value:
 
 
 def _difference(a: Scores, b: Scores, d: Array, pool: Pool | None) -> Estimate:
-    """`d` = `paired(a, b)` with the seeds' variance of the table."""
-    if pool is None:
+    """`d` = `paired(a, b)`: between trained rows with the seeds' variance of the table."""
+    if pool is None or not (a.trained and b.trained):
         return stats.estimate(d)
-    one = a.seedless or b.seedless
-    return stats.estimate(d, (pool.of_row if one else pool.of_difference)(len(d)))
+    return stats.estimate(d, pool.of_difference(len(d)))
 
 
 Values = dict[str, dict[str, Value]]  # by label, by metric

@@ -25,7 +25,7 @@ def sampler(transformer: Any, pipeline: Any, config: Config) -> Callable[[Sequen
         negative, _ = models.encode_prompts(pipeline, [config.sample.negative_prompt], length)
         shape = generate.latent_shape(config, transformer, pipeline.vae.config)
         noise = generate.initial_noise(
-            config.evaluate.seed, [clip.id for clip in clips], shape, generate.EVALUATION
+            config.seed, [clip.id for clip in clips], shape, generate.EVALUATION
         )
         latents = [
             generate.sample(

@@ -99,6 +99,10 @@ def test_variants_share_noise_and_zero_shot_is_the_base(small, tmp_path, pipelin
     same = generate.generate(still, cache=tmp_path / "cache", run=tmp_path / "still")
     assert torch.equal(load_arrays(same)["latents"], made)  # nothing learnt: nothing differs
 
+    other = small(train__steps=0, seed=1)
+    path = generate.generate(other, cache=tmp_path / "cache", run=tmp_path / "other")
+    assert not torch.equal(load_arrays(path)["latents"], made)  # a seed has noise of its own
+
 
 def test_up_sampled_captions_are_prepared_and_the_short_ones_are_not_generated_from(
         small, tmp_path, monkeypatch):

@@ -1,6 +1,7 @@
 from direct.config import profile
 from direct.settings import override, settings
 from sweeps.ablations import ABLATIONS
+from sweeps.options import base_of, options_of, planned_cells
 from sweeps.schema import METRICS, canonical, cells
 
 BASE = profile("tiny")
@@ -30,7 +31,8 @@ def test_lambda_hard_is_table_s3():
         for cell in rows[label]:
             loss = cell.config.loss
             assert (loss.lambda_hard, loss.lambda_rand, loss.lambda_anc) == (value, 0.005, 0.2)
-    assert len(rows["zero-shot"]) == 1 and rows["zero-shot"][0].config.train.steps == 0
+    base = [cell.config for cell in rows["zero-shot"]]
+    assert [(c.seed, c.train.steps) for c in base] == [(0, 0), (1, 0), (2, 0)]
 
 
 def test_table_s2_was_run_at_another_lambda_hard():
@@ -49,11 +51,11 @@ def test_cells_that_must_agree_are_one_cell():
 
 
 def test_only_what_cannot_matter_is_normalised():
-    """Learning rate and seed do not touch the base model; the sampler's settings do."""
+    """The learning rate does not touch the base model; the sampler's settings and the seed do."""
     untrained = override(BASE, "train.steps=0")
-    same = override(override(untrained, "train.learning_rate=0.5"), "seed=7")
+    same = override(untrained, "train.learning_rate=0.5")
     assert canonical(same) == canonical(untrained)
-    for setting in ("sample.guidance=1.5", "evaluate.prompts=7", "threads=2"):
+    for setting in ("sample.guidance=1.5", "evaluate.prompts=7", "threads=2", "seed=7"):
         assert canonical(override(untrained, setting)) != canonical(untrained)
     no_micro = override(BASE, "loss.lambda_hard=0")
     assert canonical(override(no_micro, "micro.keep=1")) == canonical(no_micro)
@@ -64,8 +66,24 @@ def test_only_what_cannot_matter_is_normalised():
 def test_an_added_seed_or_setting_adds_only_its_cells():
     table = ABLATIONS["lambda_hard"]
     few, more = ({c.id for c in cells(table, BASE, seeds)} for seeds in ((0, 1), (0, 1, 2)))
-    assert few < more and len(more - few) == len(table.rows) - 1  # zero-shot has no seed
+    assert few < more and len(more - few) == len(table.rows)
 
+
+def test_a_table_has_its_own_prompts_unless_others_are_asked_for():
+    table = ABLATIONS["sampling"]
+
+    def prompts(*options):
+        given = options_of(["sampling", *options])
+        return {c.config.evaluate.prompts for c in planned_cells(table, base_of(given), given)}
+
+    assert prompts() == {table.prompts["tiny"]} != {BASE.evaluate.prompts}
+    assert prompts("--prompts", "192") == {192}
+    assert prompts("--set", "evaluate.prompts=192") == {192}
+    assert prompts("--profile", "wan2.1-t2v-1.3b") == {344}, "VideoPhy has no more"
+    given = options_of(["all"])
+    ids = {name: {c.id for c in planned_cells(ABLATIONS[name], BASE, given)}
+           for name in ("sampling", "sota")}
+    assert ids["sota"] < ids["sampling"], "Table 2's rows are two of Table 1's"
 
 
 def test_a_point_along_training_is_a_shorter_cell_of_the_same_run():
@@ -93,7 +111,7 @@ def test_peers_have_cells_on_their_own_profile_alone():
     sota = ABLATIONS["sota"]
     assert set(by_row(sota)) == {"Wan 2.1-T2V (base)", "DiReCT (ours)"}
     paper_scale = by_row(sota, base=profile("wan2.1-t2v-1.3b"))
-    assert {"LTX", "Mochi", "CogVideoX-5B"} <= set(paper_scale) and len(paper_scale["LTX"]) == 1
+    assert {"LTX", "Mochi", "CogVideoX-5B"} <= set(paper_scale) and len(paper_scale["LTX"]) == 3
     assert paper_scale["LTX"][0].config.model.pipeline == "peer:ltx-video"
     one = by_row(ABLATIONS["sampling"])
     assert [c.id for c in by_row(sota)["DiReCT (ours)"]] == [

@@ -89,6 +89,15 @@ def test_differences_of_differences_use_their_own_seeds():
     assert found.verdict == UNRESOLVED
 
 
+def test_a_difference_from_the_base_pools_nothing():
+    found, results = verdict(more("0.1", "zero-shot", "PC")), results_of(S3)
+    a, b = (np.array([results[c.id]["scores"]["PC"] for c in cells(S3, BASE, (0, 1, 2))
+                      if c.row == row]) for row in ("0.1", "zero-shot"))
+    own = claims.stats.estimate(100 * (a - b))
+    assert found.estimates[0].low == pytest.approx(own.low)
+    assert found.estimates[0].high == pytest.approx(own.high)
+
+
 def test_one_seed_is_the_paired_t_test():
     found = verdict(more("0.02", "0.005", "PC"), built(seeds=(0,)))
     results = results_of(S3, (0,))
@@ -133,10 +142,10 @@ def test_chance_alone_rarely_decides_anything():
             values = dict(line.values)
             for metric in means:
                 matrix = prompt + 0.1 * rng.random((3, 1)) + 0.1 * rng.random((3, 12))
-                scores = tables.Scores(matrix, (0, 1, 2), False)
+                scores = tables.Scores(matrix, (0, 1, 2), True)
                 values[metric] = replace(values[metric], scores=scores)
                 means[metric].append(matrix.mean(-1))
-            lines.append(replace(line, values=values, seedless=False))
+            lines.append(replace(line, values=values, trained=True))
         pools = {metric: claims.stats.pool(np.array(m)) for metric, m in means.items()}
         found = claims.judge(family, {"lambda_hard": replace(start, lines=tuple(lines),
                                                              pools=pools)})

@@ -50,14 +50,14 @@ def test_a_sweep_leaves_its_table_in_every_format(finished):
     out, done = finished
     formats = ("md", "tex", "csv", "html", "svg", "json")
     assert set(tables(out)) == {f"table_s3.{x}" for x in formats}
-    assert "9 of 9 cells to do" in done.stdout and "this run took" in done.stdout
+    assert "10 of 10 cells to do" in done.stdout and "this run took" in done.stdout
     assert b"2 training seeds" in tables(out)["table_s3.md"]
 
 
 def test_the_results_are_one_long_frame(finished):
     frame = results.load("tiny", finished[0])
     assert list(frame.columns) == ["cell", "seed", "prompt", "metric", "value"]
-    assert len(frame) == 9 * 4 * 10  # cells, prompts, metrics
+    assert len(frame) == 10 * 4 * 10  # cells, prompts, metrics
     assert set(frame.seed) == {0, 1} and frame.value.between(0, 10).all()
 
 
@@ -190,7 +190,7 @@ def test_killed_at_any_moment_it_goes_on_and_the_table_is_the_same(finished, tmp
     assert last.returncode == 0, last.stdout + last.stderr
     assert tables(tmp_path) == tables(finished[0])
     runs = list((tmp_path / "runs/tiny").glob("*/result.json"))
-    assert len(runs) == 9
+    assert len(runs) == 10
     trials = storage.open_study(tmp_path / "runs/tiny", "lambda_hard").get_trials(deepcopy=False)
     complete = [t.user_attrs["cell"] for t in trials if t.state.name == "COMPLETE"]
     assert Counter(complete) == Counter(path.parent.name for path in runs)
@@ -276,11 +276,11 @@ def test_help_is_quick_and_imports_nothing_heavy():
 def test_dry_run_lists_cells_states_and_costs(finished, capsys, tmp_path):
     run.main(["lambda_hard", "--dry-run", *SMALL, "--out", str(finished[0])])
     listing = capsys.readouterr().out
-    assert listing.count("done") == 9 and "0 of 9 cells to do" in listing
+    assert listing.count("done") == 10 and "0 of 10 cells to do" in listing
     assert "by recorded timings" in listing
     run.main(["lambda_hard", "--dry-run", "--out", str(tmp_path), "--profile", "wan2.1-t2v-1.3b"])
     listing = capsys.readouterr().out
-    assert "17 of 17 cells to do" in listing and "800 GPU-hours" in listing
+    assert "20 of 20 cells to do" in listing and "800 GPU-hours" in listing
     assert not list(tmp_path.iterdir()), "a dry run writes nothing"
 
 
