@@ -104,6 +104,7 @@ GRID = [  # seed and prompt variance as multiples of the rest's
 ]
 SIZES = ((2, 96), (3, 192), (3, 96), (5, 96), (8, 48))  # seeds, prompts
 TABLES = ((3, 2), (5, 1))  # trained rows, metrics: 4 contrasts each
+ALONE = ((3, 96), (6, 96), (10, 96))  # seeds, prompts
 UNEQUAL = (0.5, 2.0)  # a row's standard deviation over seeds, in units of the other rows'
 
 
@@ -126,7 +127,22 @@ def simulation(repeats: int = 2000) -> str:
         "| seeds | prompts | rows | var seed | var prompt | coverage, row | coverage, difference | "
         "family-wise size |", "|---|---|---|---|---|---|---|---|",
     ]
-    return "\n".join(head + lines + _unequal(repeats))
+    return "\n".join(head + lines + _alone(repeats) + _unequal(repeats))
+
+
+def _alone(repeats: int) -> list[str]:
+    """Nothing to pool: a pool of two rows is their difference's own mean square."""
+    found, lines = [], []
+    for (S, P), parts in product(ALONE, GRID):
+        found.append(shares(S, P, parts, rows=2, metrics=4, repeats=repeats))
+        lines.append(f"| {S} | {P} | {parts.seed:g} | {parts.prompt:g} | {_row(found[-1])}")
+    return [
+        "\n## Differences whose seeds are not pooled\n",
+        "As those of Figure 6, and those from the base, which is not trained: 2 rows with 4 "
+        "metrics. " + _worst("Worst", found) + "\n",
+        "| seeds | prompts | var seed | var prompt | coverage, row | coverage, difference | "
+        "family-wise size |", "|---|---|---|---|---|---|---|", *lines,
+    ]
 
 
 def _unequal(repeats: int) -> list[str]:

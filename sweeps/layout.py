@@ -148,7 +148,7 @@ def notes(table: Table) -> list[str]:
                      "the intervals and Holm's test hold what they promise (docs/coverage.md)."
                      if any(table.pools.values()) else
                      "The variance over seeds is each contrast's own, nothing is pooled; critical "
-                     "values are Cochran and Cox's.")
+                     "values are Cochran and Cox's (docs/coverage.md).")
     found = beyond.words(table) + measured.notes(table) + found
     if _shows_negatives(table):
         found.append("The negatives: Σ p_k² is the share of uniform draws that leaving out the own "

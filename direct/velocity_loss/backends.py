@@ -17,8 +17,9 @@ BACKENDS = ("cuda", "cpp", "triton", "eager")  # in the order of "auto"
 def choose(backend: str, v: Tensor) -> str:
     """The backend that evaluates `v`: the named one if it can, or the first that can."""
     if backend == "auto":
-        names = [name for name in BACKENDS if name != "triton" or v.is_cuda]  # not its interpreter
-        return next(name for name in names if _obstacle(name, v) is None)
+        for name in BACKENDS:
+            if (name != "triton" or v.is_cuda) and _obstacle(name, v) is None:  # no interpreter
+                return name
     if backend not in BACKENDS:
         raise UserError(f"backend is {backend!r}; {nearest(str(backend), ('auto', *BACKENDS))}")
     obstacle = _obstacle(backend, v)

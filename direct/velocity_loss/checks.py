@@ -38,16 +38,19 @@ def _check_tensors(tensors: dict[str, Tensor | None]) -> None:
         )
     if tensors["latents"] is None:
         raise UserError("latents is None; give the clean latents x, shaped like v")
+    shape, dtype, device = v.shape, v.dtype, v.device  # asked once: microseconds count here
     for name, tensor in tensors.items():
         if tensor is None:
             continue
         if not isinstance(tensor, Tensor):
             raise UserError(f"{name} is {type(tensor).__name__}; give a tensor shaped like v")
-        for aspect in ("shape", "dtype", "device"):
-            have, want = getattr(tensor, aspect), getattr(v, aspect)
-            if have != want:
-                have, want = (list(a) if aspect == "shape" else a for a in (have, want))
-                raise UserError(f"{name} has {aspect} {have}; it must be {want}, as v has")
+        if tensor.shape != shape:
+            have, want = list(tensor.shape), list(shape)
+            raise UserError(f"{name} has shape {have}; it must be {want}, as v has")
+        if tensor.dtype != dtype:
+            raise UserError(f"{name} has dtype {tensor.dtype}; it must be {dtype}, as v has")
+        if tensor.device != device:
+            raise UserError(f"{name} has device {tensor.device}; it must be {device}, as v has")
 
 
 def _check_numbers(lambdas: dict[str, float], scalars: dict[str, float]) -> None:

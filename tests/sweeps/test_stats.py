@@ -96,6 +96,7 @@ def test_the_committed_simulation_holds_what_the_notes_say():
     lines = [re.findall(r"([\d.]+)%", line) for line in text.splitlines() if line.startswith("| ")]
     rows = np.array([line for line in lines if line], float)
     expected = len(coverage.SIZES) * len(coverage.TABLES) * len(coverage.GRID)
+    expected += len(coverage.ALONE) * len(coverage.GRID)
     assert len(rows) == expected + 4 * len(coverage.TABLES) * len(coverage.UNEQUAL)
     assert rows[:, :2].min() >= 92
     assert rows[:, 2].max() <= 6 + 1.0  # twice the Monte-Carlo error of 2000 tables
@@ -116,6 +117,13 @@ def test_without_pooling_the_same_simulation_fails():
             t = np.abs(d.mean((1, 2))) / (np.maximum(free, np.maximum(a, b)) / (3 * 48)) ** 0.5
             found |= t > scipy_stats.t.ppf(1 - 0.05 / 8, df)
     assert found.mean() > 0.08
+
+
+def test_a_pool_of_two_rows_is_their_difference_alone():
+    a, b = np.random.default_rng(4).random((2, 5, 7))  # S, P
+    found = stats.pool(np.stack([a.mean(-1), b.mean(-1)]))
+    pooled, own = (stats.estimate(a - b, seeds) for seeds in (found.of_difference(5), None))
+    assert pooled.half == pytest.approx(own.half) and pooled.p == pytest.approx(own.p)
 
 
 def test_the_pool_is_the_mean_over_pairs_of_rows():
