@@ -2,6 +2,7 @@
 
     runs/<profile>/<cell id>/
         config.json     the configuration; its hash is the folder's name
+        inputs.json     hashes of the base model and of the world that its files are made from
         lease.json      who works on it now (see `study`)
         timing.json     seconds per stage; kept apart, so that a result's bytes are reproducible
         result.json     scores per prompt, configuration, provenance, checksum: the source of truth
@@ -14,6 +15,7 @@ import dataclasses
 import json
 import math
 import platform
+import shutil
 import subprocess
 import time
 import typing
@@ -181,6 +183,21 @@ def read_config(run: Path) -> Config:
         raise UserError(f"{run / 'config.json'} is not the configuration that its folder names; "
                         "remove the folder and run again")
     return config
+
+
+def begin(run: Path) -> None:
+    """Notes what the run is made from. What an interrupted attempt left goes where that was made
+    from other weights, or another world: it would be taken for this one's, clip by clip.
+    """
+    now = inputs(read_config(run))
+    if (read_json(run / "inputs.json") or now) != now:
+        print(f"{run.name}: an interrupted attempt had another base model or world; made anew")
+        for path in run.iterdir():
+            if path.is_dir():
+                shutil.rmtree(path)
+            elif path.name not in ("config.json", "lease.json") and path.name[0] != ".":
+                path.unlink()
+    write_json(run / "inputs.json", now)
 
 
 def _build(kind: type[Any], value: Any) -> Any:

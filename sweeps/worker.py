@@ -14,6 +14,7 @@ import sys
 import threading
 import time
 import traceback
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from direct.files import write_json
 
 from . import leases
 from . import study as queue
-from .cell import read_config, read_json, read_result, run_cell
+from .cell import begin, read_config, read_json, read_result, run_cell
 from .launch import GPUS, on_several
 from .storage import VARIABLE, open_study, patient
 
@@ -55,6 +56,8 @@ def _work(study: Any, trial: Any, cache: Path, run: Path, token: str) -> None:
     An error of the cell is on the disk before it is told, or the planner would try again at once;
     one in telling ends the worker, and costs nothing: the planner reads folders.
     """
+    with suppress(UserError):  # a damaged folder: the attempt itself says so
+        begin(run)
     gpus = int(os.environ.get(GPUS, "1"))
     if gpus > 1:
         stopped = on_several(gpus, cache, run, token)

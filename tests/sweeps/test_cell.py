@@ -115,6 +115,29 @@ def test_a_full_disk_leaves_nothing_half_written(run, monkeypatch):
     assert [path.name for path in run.iterdir()] == []
 
 
+def test_what_another_base_model_left_is_made_anew(run, monkeypatch, capsys):
+    cell.write_config(run, CONFIG)
+    lease = run / "lease.json"
+    lease.write_text("{}")
+    cell.begin(run)
+
+    def left():
+        (run / "transformer").mkdir()
+        (run / "transformer/weights").write_text("trained")
+        (run / "samples.safetensors").write_text("clips")
+
+    left()
+    cell.begin(run)  # of the same base model: gone on with
+    assert (run / "transformer/weights").exists() and (run / "samples.safetensors").exists()
+    monkeypatch.setattr(cell, "inputs", lambda config: {"weights": "another"})
+    cell.begin(run)
+    assert {path.name for path in run.iterdir()} == {"config.json", "inputs.json", "lease.json"}
+    assert "another base model" in capsys.readouterr().out and cell.read_config(run) == CONFIG
+    left()
+    cell.begin(run)
+    assert (run / "transformer/weights").exists()
+
+
 def test_config_round_trip_and_a_foreign_one(tmp_path):
     for config in (CONFIG, override(CONFIG, "micro.axes=forces,material"),
                    profile("wan2.1-t2v-1.3b")):
