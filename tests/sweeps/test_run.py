@@ -280,7 +280,7 @@ def test_dry_run_lists_cells_states_and_costs(finished, capsys, tmp_path):
     assert "by recorded timings" in listing
     run.main(["lambda_hard", "--dry-run", "--out", str(tmp_path), "--profile", "wan2.1-t2v-1.3b"])
     listing = capsys.readouterr().out
-    assert "20 of 20 cells to do" in listing and "800 GPU-hours" in listing
+    assert "25 of 25 cells to do" in listing and "800 GPU-hours" in listing
     assert not list(tmp_path.iterdir()), "a dry run writes nothing"
 
 
