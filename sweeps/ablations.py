@@ -37,7 +37,7 @@ def _curve(name: str, values: dict[str, Any], against: str = "") -> tuple[Row, .
 
 # Where trained rows meet the base, which no seed of training moves with them: as many as leave all
 # tables within 90 minutes (docs/log.md).
-MANY_SEEDS, MANY_PROMPTS = tuple(range(10)), {"tiny": 512}
+MANY_SEEDS, MANY_PROMPTS = tuple(range(14)), {"tiny": 512}
 K_VALUES = (8, 16, 32, 64, 128)
 PARTS = {  # of the training steps; a fifth and a third: 3,000 and 5,000 of the paper's 15,000
     "fifth": Fraction(1, 5), "third": Fraction(1, 3), "two thirds": Fraction(2, 3),
