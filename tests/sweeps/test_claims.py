@@ -90,9 +90,12 @@ def test_differences_of_differences_use_their_own_seeds():
 
 
 def test_a_difference_from_the_base_pools_nothing():
-    found, results = verdict(more("0.1", "zero-shot", "PC")), results_of(S3)
-    a, b = (np.array([results[c.id]["scores"]["PC"] for c in cells(S3, BASE, (0, 1, 2))
-                      if c.row == row]) for row in ("0.1", "zero-shot"))
+    S1 = ABLATIONS["lambda_anc"]
+    planned, results = cells(S1, BASE, (0, 1, 2)), results_of(S1)
+    claim = Claim("x", "lambda_anc", "here", "text", more("0.1", "zero-shot", "PC"))
+    found, = claims.judge((claim,), {"lambda_anc": tables.build(S1, planned, results)})
+    a, b = (np.array([results[c.id]["scores"]["PC"] for c in planned if c.row == row])
+            for row in ("0.1", "zero-shot"))
     own = claims.stats.estimate(100 * (a - b))
     assert found.estimates[0].low == pytest.approx(own.low)
     assert found.estimates[0].high == pytest.approx(own.high)

@@ -67,7 +67,7 @@ def test_an_array_survives_its_time_limit(tmp_path, surroundings, capsys):
     begun = executed.read_text().split()
     assert len(begun) == 1 and not (root / begun[0] / "lease.json").exists()
     states = [t.state.name for t in storage.open_study(root, "lambda_hard").trials]
-    assert states.count("WAITING") == 5 and "RUNNING" not in states, "given back, waiting again"
+    assert states.count("WAITING") == 4 and "RUNNING" not in states, "given back, waiting again"
     tasks = [subprocess.Popen(["bash", str(path)], env=extra, text=True, stdout=subprocess.PIPE)
              for _ in range(2)]
     said = [task.communicate(timeout=300)[0] for task in tasks]

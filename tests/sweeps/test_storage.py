@@ -209,7 +209,7 @@ def test_a_sweep_on_postgresql_killed_half_way(server, tmp_path, monkeypatch):
     trials = storage.open_study(root, "lambda_hard", server.url).trials
     complete = Counter(t.user_attrs["cell"] for t in trials if t.state.name == "COMPLETE")
     assert complete == Counter(path.parent.name for path in root.glob("*/result.json"))
-    assert len(complete) == 5
+    assert len(complete) == 4
 
 
 # The dashboard ------------------------------------------------------------------------------------
