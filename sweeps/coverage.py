@@ -110,11 +110,10 @@ UNEQUAL = (0.5, 2.0)  # a row's standard deviation over seeds, in units of the o
 
 def simulation(repeats: int = 2000) -> str:
     """The committed `docs/coverage.md`: every size and variance ratio, and the worst cases."""
-    found, lines = [], []
+    found = {}
     for (S, P), (rows, metrics), parts in product(SIZES, TABLES, GRID):
-        found.append(shares(S, P, parts, rows=rows, metrics=metrics, repeats=repeats))
         name = f"{S} | {P} | {rows} | {parts.seed:g} | {parts.prompt:g}"
-        lines.append(f"| {name} | {_row(found[-1])}")
+        found[name] = shares(S, P, parts, rows=rows, metrics=metrics, repeats=repeats)
     head = [
         "# Do the tables' intervals and tests hold what they promise?\n",
         "Written by `python -m sweeps.stats`: simulated Gaussian tables of rows, seeds and "
@@ -124,51 +123,52 @@ def simulation(repeats: int = 2000) -> str:
         f"{repeats} tables a line: the Monte-Carlo standard error is "
         f"{100 * (0.05 * 0.95 / repeats) ** 0.5:.1f} points.\n",
         _worst("Worst of all lines", found) + "\n",
-        "| seeds | prompts | rows | var seed | var prompt | coverage, row | coverage, difference | "
-        "family-wise size |", "|---|---|---|---|---|---|---|---|",
+        *_lines("seeds | prompts | rows | var seed | var prompt", found),
     ]
-    return "\n".join(head + lines + _alone(repeats) + _unequal(repeats))
+    return "\n".join(head + _alone(repeats) + _unequal(repeats))
 
 
 def _alone(repeats: int) -> list[str]:
     """Nothing to pool: a pool of two rows is their difference's own mean square."""
-    found, lines = [], []
+    found = {}
     for (S, P), parts in product(ALONE, GRID):
-        found.append(shares(S, P, parts, rows=2, metrics=4, repeats=repeats))
-        lines.append(f"| {S} | {P} | {parts.seed:g} | {parts.prompt:g} | {_row(found[-1])}")
+        name = f"{S} | {P} | {parts.seed:g} | {parts.prompt:g}"
+        found[name] = shares(S, P, parts, rows=2, metrics=4, repeats=repeats)
     return [
         "\n## Differences whose seeds are not pooled\n",
         "As those of Figure 6, and those from the base, which is not trained: 2 rows with 4 "
         "metrics. " + _worst("Worst", found) + "\n",
-        "| seeds | prompts | var seed | var prompt | coverage, row | coverage, difference | "
-        "family-wise size |", "|---|---|---|---|---|---|---|", *lines,
+        *_lines("seeds | prompts | var seed | var prompt", found),
     ]
 
 
 def _unequal(repeats: int) -> list[str]:
     """The assumption broken: one row that training again moves more, or less, than the others."""
-    found, lines = [], []
+    found = {}
     for (rows, metrics), which, factor, prompt in product(TABLES, (0, -1), UNEQUAL, (0.0, 1.0)):
         spread = np.ones(rows)
         spread[which] = factor
-        found.append(shares(3, 96, Components(0.1, prompt, 1.0), rows=rows, metrics=metrics,
-                            repeats=repeats, spread=spread.tolist()))
-        name = "baseline" if which == 0 else "another"
-        lines.append(f"| {rows} | {name} | {factor:g} | {prompt:g} | {_row(found[-1])}")
+        name = f"{rows} | {'baseline' if which == 0 else 'another'} | {factor:g} | {prompt:g}"
+        found[name] = shares(3, 96, Components(0.1, prompt, 1.0), rows=rows, metrics=metrics,
+                             repeats=repeats, spread=spread.tolist())
     return [
         "\n## Rows that seeds do not move alike\n",
         "3 seeds, 96 prompts, seed variance 0.1; one row's standard deviation over seeds is a "
         "multiple of the others'. " + _worst("Worst", found) + "\n",
-        "| rows | which | multiple | var prompt | coverage, row | coverage, difference | "
-        "family-wise size |", "|---|---|---|---|---|---|---|", *lines,
+        *_lines("rows | which | multiple | var prompt", found),
     ]
 
 
-def _row(found: Shares) -> str:
-    return f"{found.rows:.1%} | {found.differences:.1%} | {found.size:.1%} |"
+def _lines(columns: str, found: dict[str, Shares]) -> list[str]:
+    """A Markdown table of what was simulated, by the columns that name a line."""
+    head = f"| {columns} | coverage, row | coverage, difference | family-wise size |"
+    return [head, "|" + "---|" * (head.count("|") - 1),
+            *(f"| {name} | {x.rows:.1%} | {x.differences:.1%} | {x.size:.1%} |"
+              for name, x in found.items())]
 
 
-def _worst(name: str, found: list[Shares]) -> str:
-    return (f"{name}: coverage of a row's mean {min(x.rows for x in found):.1%}, of a difference "
-            f"{min(x.differences for x in found):.1%}; family-wise size "
-            f"{max(x.size for x in found):.1%}.")
+def _worst(name: str, found: dict[str, Shares]) -> str:
+    every = found.values()
+    return (f"{name}: coverage of a row's mean {min(x.rows for x in every):.1%}, of a difference "
+            f"{min(x.differences for x in every):.1%}; family-wise size "
+            f"{max(x.size for x in every):.1%}.")

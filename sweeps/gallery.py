@@ -69,8 +69,7 @@ LEGEND = ("White: what the judge tracks. Amber, dashed: the nearest motion that 
 _SHOWN = {row for figure in FIGURES for row in figure.rows}
 ABLATION = replace(
     ABLATIONS["sampling"], name="gallery", title="Clips of Table 1's models", contrasts=(),
-    rows=tuple(row for row in ABLATIONS["sampling"].rows if row.label in _SHOWN),
-    seeds=(0,), prompts=ABLATIONS["sampling"].prompts)
+    rows=tuple(row for row in ABLATIONS["sampling"].rows if row.label in _SHOWN), seeds=(0,))
 
 
 @dataclass(frozen=True)

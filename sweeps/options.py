@@ -11,7 +11,7 @@ from pathlib import Path
 from direct.config import Config, profile
 from direct.data import source
 from direct.errors import UserError
-from direct.settings import override
+from direct.settings import override, with_values
 
 from .ablations import ABLATIONS
 from .schema import Ablation, Cell, cells
@@ -81,7 +81,7 @@ def planned_cells(table: Ablation, base: Config, options: argparse.Namespace) ->
     """The cells that these options ask for: of the table's own size, unless they give another."""
     asked = [setting for setting in options.set if setting.startswith("evaluate.prompts=")]
     if base.profile in table.prompts and not asked and options.prompts is None:
-        base = override(base, f"evaluate.prompts={table.prompts[base.profile]}")
+        base = with_values(base, {"evaluate.prompts": table.prompts[base.profile]})
     return cells(rows_of(table, options), base, seeds_of(options) or table.seeds)
 
 

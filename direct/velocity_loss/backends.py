@@ -18,7 +18,8 @@ def choose(backend: str, v: Tensor) -> str:
     """The backend that evaluates `v`: the named one if it can, or the first that can."""
     if backend == "auto":
         for name in BACKENDS:
-            if (name != "triton" or v.is_cuda) and _obstacle(name, v) is None:  # no interpreter
+            interpreted = name == "triton" and not v.is_cuda  # by name alone: it is slow
+            if not interpreted and _obstacle(name, v) is None:
                 return name
     if backend not in BACKENDS:
         raise UserError(f"backend is {backend!r}; {nearest(str(backend), ('auto', *BACKENDS))}")
