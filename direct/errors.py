@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import atexit
 import difflib
+import os
 import sys
 import unicodedata
 from collections.abc import Callable, Iterable
+from typing import NoReturn
 
 from .preempt import Preempted
 
@@ -26,19 +29,39 @@ def plain(text: str) -> str:
     return "".join(c if unicodedata.category(c) not in ("Cc", "Cf", "Cs") else " " for c in text)
 
 
-def command(main: Callable[[], int | None]) -> None:
+def command(main: Callable[[], int | None]) -> NoReturn:
     """Runs a command line: `UserError` becomes one line on stderr and exit status 2.
 
     `Preempted` becomes exit status 75, by which a job script knows to queue itself again.
     """
+    status = _status(main)
+    if "WORLD_SIZE" in os.environ:  # torchrun's
+        _leave(status)
+    sys.exit(status)
+
+
+def _status(main: Callable[[], int | None]) -> int:
     try:
-        sys.exit(main() or 0)
+        return main() or 0
     except UserError as error:
         print(f"error: {plain(str(error))}", file=sys.stderr)
-        sys.exit(2)
+        return 2
     except Preempted as stop:
         print(f"stopped: {stop}", file=sys.stderr)
-        sys.exit(75)  # EX_TEMPFAIL
+        return 75  # EX_TEMPFAIL
     except KeyboardInterrupt:
         print("interrupted; what is finished is kept, the same command goes on", file=sys.stderr)
-        sys.exit(130)
+        return 130
+
+
+def _leave(status: int) -> NoReturn:
+    """Ends a rank without Python's finalization.
+
+    DeepSpeed holds process groups beyond their end, and with them gloo's threads. One that lets go
+    of a tensor while Python finalizes aborts the process, its work done (pytorch/pytorch#190489),
+    and torchrun then ends the other ranks.
+    """
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)

@@ -36,11 +36,11 @@ def main() -> int:
     parser.add_argument("--set", action="append", default=[], help="as loss.lambda_hard=0.05")
     parser.add_argument("--out", type=Path, default=Path(), help="holds runs/ and cache/")
     parser.add_argument("--cache", type=Path, help="default: OUT/cache/PROFILE")
-    parser.add_argument("--run", type=Path, help="default: OUT/runs/PROFILE/<the cell's id>")
+    parser.add_argument("--folder", type=Path, help="default: OUT/runs/PROFILE/<the cell's id>")
     options = parser.parse_args()
     config = override(profile(options.profile), *options.set)
     cache = options.cache or options.out / "cache" / config.profile
-    return _train(config, cache, options.run, options.out)
+    return _train(config, cache, options.folder, options.out)
 
 
 def _progress(stage: str, done: int, total: int) -> None:
@@ -84,4 +84,4 @@ def _claim(config: Config, run: Path) -> None:
     if not path.exists():
         write_json(path, own)
     elif json.loads(path.read_text()) != own:
-        raise UserError(f"--run {run} is of another configuration; give this one its own folder")
+        raise UserError(f"--folder {run} is of another configuration; give this one its own folder")

@@ -17,7 +17,7 @@ sys.path[:0] = [str(HERE.parent.parent), str(HERE.parent)]
 
 import conftest  # noqa: E402
 
-from direct import batch, checkpoint, preempt, ranks, train  # noqa: E402
+from direct import batch, checkpoint, errors, preempt, ranks, train  # noqa: E402
 from direct.config import Config, profile  # noqa: E402
 from direct.data import source  # noqa: E402
 from direct.settings import with_values  # noqa: E402
@@ -146,4 +146,4 @@ def error_of(call) -> str:
 
 if __name__ == "__main__":
     work = main if "WORLD_SIZE" in os.environ else alone
-    work(Path(sys.argv[1]), Path(sys.argv[2]))
+    errors.command(lambda: work(Path(sys.argv[1]), Path(sys.argv[2])))

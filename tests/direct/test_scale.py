@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from pathlib import Path
 import on_two_ranks
 import pytest
 import torch
+from torch.distributed import run as torchrun
 
 from direct import checkpoint, engine, launch, models, preempt, ranks, train
 from direct.batch import load_batch
@@ -299,7 +301,7 @@ def test_command_ends_with_75_where_it_was_asked_to_stop_and_keeps_others_folder
     handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGUSR1,
                                                                signal.SIGUSR2)}  # fmt: skip
     monkeypatch.setattr(train, "train", stopped)
-    arguments = ["direct.train", "--run", str(tmp_path / "run"), "--out", str(tmp_path)]
+    arguments = ["direct.train", "--folder", str(tmp_path / "run"), "--out", str(tmp_path)]
     monkeypatch.setattr(sys, "argv", arguments)
     try:
         assert launch.main() == 75 and "run again" in capsys.readouterr().err
@@ -310,3 +312,15 @@ def test_command_ends_with_75_where_it_was_asked_to_stop_and_keeps_others_folder
     finally:
         for number, handler in handlers.items():
             signal.signal(number, handler)
+
+
+def test_every_option_passes_through_torchrun(monkeypatch, capsys):
+    """Which takes an option that could be one of its own, cut short, for a mistake: `--run`."""
+    monkeypatch.setattr(sys, "argv", ["direct.train", "--help"])
+    with pytest.raises(SystemExit):
+        launch.main()
+    options = set(re.findall(r"  (--\w+) [A-Z]+ ", capsys.readouterr().out))
+    assert options == {"--profile", "--set", "--out", "--cache", "--folder"}
+    for option in options:
+        parsed = torchrun.parse_args(["-m", "direct.train", option, "value"])
+        assert parsed.training_script_args == [option, "value"]
