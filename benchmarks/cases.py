@@ -15,6 +15,7 @@ from torch import Tensor
 
 from direct import noise, velocity_loss
 from direct.velocity_loss import backends
+from direct.velocity_loss.reference import Inputs
 
 PAPER = (16, 21, 60, 104)  # latents of an 81-frame clip of 480 x 832 pixels
 TINY = (32, 5, 4, 4)
@@ -122,9 +123,18 @@ def ours(backend: str, drawn: bool):
 
 
 def operator_alone(backend: str, variant: str):
-    """The loss with its gradient but without autograd's part: what the limits are compared with."""
-    loss = ours(backend, variant == "drawn")
-    return lambda s: loss(s["v"].detach().requires_grad_(), s)
+    """Loss, telemetry and gradient by the operator itself: what the limits are compared with."""
+    if backend == "triton":
+        from direct.velocity_loss.triton import evaluate as operator
+    else:
+        from direct.velocity_loss.native import operator
+    settings = (*LAMBDAS, THRESHOLD, -1.0, 1.0, False, True)  # u = eps - x, with its gradient
+
+    def step(s: dict[str, Tensor]) -> object:
+        given = [s[name] if name in VARIANTS[variant] else None for name in TENSORS]
+        return operator(Inputs(*given, s["key"], None, *settings))
+
+    return step
 
 
 def limits(device: str, shape: tuple[int, ...], variant: str, sets: int):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import statistics
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +12,7 @@ import torch
 from torch import Tensor
 
 Step = Callable[[dict[str, Tensor]], object]
-TURNS = 6
+TURNS = 3  # in each process
 CACHE_BYTES = 64 << 20  # above an H100's 50 MB and most processors' last level
 
 
@@ -31,7 +30,6 @@ def seconds(
     """
     if sets[0]["v"].is_cuda:
         return {name: _seconds_on_gpu(step, sets, budget) for name, step in steps.items()}
-    keep_memory()
     times: dict[str, list[float]] = {name: [] for name in steps}
     for _ in range(TURNS):
         for name, step in steps.items():
@@ -50,7 +48,8 @@ def seconds(
 def keep_memory() -> None:
     """Freed memory stays with the process (glibc's mallopt), as under allocators made for this.
 
-    Else a call's time is, by chance, that of a thousand page faults: up to 8 ms of 12 at B of 8.
+    Else a call's time is, by chance, that of a thousand page faults: up to 8 ms of 12 at B of 8,
+    and eager PyTorch, whose temporaries are many, takes two to ten times as long.
     """
     with contextlib.suppress(OSError, AttributeError):
         libc = ctypes.CDLL(None)
@@ -110,8 +109,3 @@ def _resident(field: str) -> int:
     """Bytes: VmRSS, the resident memory now, or VmHWM, its peak."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return 1024 * next(int(line.split()[1]) for line in lines if line.startswith(field))
-
-
-def summary(times: list[float]) -> dict[str, float]:
-    quarters = statistics.quantiles(times, n=4) if len(times) > 1 else times * 3
-    return {"median": statistics.median(times), "low": quarters[0], "high": quarters[2]}

@@ -1,13 +1,17 @@
-"""python -m benchmarks.report: every implementation in one process; a table and a plot.
+"""python -m benchmarks.report: every implementation side by side; a table and a plot.
 
 Writes benchmarks/results/<device>.{json,md,svg}. All move the same inputs; the limits are measured
 beside them. "ours, ..., op" is the operator without autograd's backward; the others include it.
+On a CPU every shape is measured in several processes, one after another: where the system lays a
+process's pages moves the shares by several percent, and stays for the life of the process.
 """
 
 from __future__ import annotations
 
 import argparse
+import multiprocessing
 import platform
+import statistics
 import sys
 from pathlib import Path
 from typing import Any
@@ -19,46 +23,72 @@ from direct.files import write_json, write_text
 from . import cases, measure
 
 RESULTS = Path(__file__).with_name("results")
+Row = dict[str, Any]
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.report", description=__doc__)
-    parser.add_argument("--batches", default="1,4,8", help="of the paper's shape (1,4,8)")
-    parser.add_argument("--seconds", type=float, default=3.0, help="per measurement (3)")
-    parser.add_argument("--out", type=Path, default=RESULTS)
-    arguments = parser.parse_args()
     device = "cuda" if torch.cuda.is_available() else "cpu"
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.report", description=__doc__)
+    add = parser.add_argument
+    add("--batches", default="1,4,8", help="of the paper's shape (1,4,8)")
+    add("--seconds", type=float, default=3.0, help="per measurement, over all processes (3)")
+    add("--processes", type=int, default=5 if device == "cpu" else 1, help="(5; on a GPU 1)")
+    add("--malloc", choices=("default", "kept"), default="default", help="on a CPU: the C "
+        "library's own settings, or freed memory stays with the process (default)")  # fmt: skip
+    add("--out", type=Path, default=RESULTS)
+    arguments = parser.parse_args()
+    if arguments.processes < 1:
+        parser.error(f"--processes is {arguments.processes}; give 1 or more")
     shapes = [(int(b), *cases.PAPER) for b in arguments.batches.split(",") if b]
-    rows = []
-    for shape in [*shapes, (8, *cases.TINY)]:
-        for variant in cases.VARIANTS:
-            rows += measure_all(device, shape, variant, arguments.seconds)
+    jobs = [(device, shape, arguments.seconds / arguments.processes, arguments.malloc)
+            for shape in [*shapes, (8, *cases.TINY)]] * arguments.processes  # fmt: skip
+    with multiprocessing.get_context("spawn").Pool(1, maxtasksperchild=1) as pool:
+        runs = pool.starmap(measure_all, jobs, chunksize=1)
     command = " ".join(["python -m benchmarks.report", *sys.argv[1:]])  # no path of this machine
+    rows = combined(runs, arguments.processes)
     record = {"machine": machine(device), "command": command, "rows": rows}
     name = record["machine"]["name"].replace(" ", "_").replace("/", "_")
+    name += "_kept" * (arguments.malloc == "kept")
     write_json(arguments.out / f"{name}.json", record)
     write_text(arguments.out / f"{name}.md", table(record))
     plot(record, arguments.out / f"{name}.svg")
     print(table(record))
 
 
-def measure_all(device: str, shape: tuple[int, ...], variant: str, budget: float) -> list[dict]:
-    moved = cases.bytes_moved(shape, variant)
-    sets = measure.rotation(lambda seed: cases.inputs(shape, device, seed), moved)
-    steps: dict[str, Any] = dict(cases.limits(device, shape, variant, len(sets)))
-    for backend in ("cpp", "cuda", "triton"):
-        if f"ours, {backend}" in cases.implementations(device, variant):
-            steps[f"ours, {backend}, op"] = cases.operator_alone(backend, variant)
-    steps |= cases.implementations(device, variant)
-    rows, taken = [], measure.seconds(steps, sets, budget)
-    for name, step in steps.items():
-        times = measure.summary(taken[name])
-        extra = measure.peak_extra_bytes(step, sets[0])
-        rows.append({"shape": list(shape), "noise": variant, "name": name, "bytes": moved, **times}
-                    | {"peak_extra_bytes": extra})  # fmt: skip
-        print(
-            f"{list(shape)} {variant:6} {name:22} {times['median'] * 1e3:9.3f} ms", file=sys.stderr
-        )
+def measure_all(device: str, shape: tuple[int, ...], budget: float, malloc: str) -> list[Row]:
+    """What one process finds at one shape: a row per variant and implementation."""
+    sets = measure.rotation(
+        lambda seed: cases.inputs(shape, device, seed), cases.bytes_moved(shape, "drawn")
+    )
+    if malloc == "kept":
+        measure.keep_memory()  # with the inputs where they would be without it
+    rows = []
+    for variant in cases.VARIANTS:
+        found = cases.implementations(device, variant)
+        steps: dict[str, Any] = dict(cases.limits(device, shape, variant, len(sets)))
+        for backend in ("cpp", "cuda", "triton"):
+            if f"ours, {backend}" in found:
+                steps[f"ours, {backend}, op"] = cases.operator_alone(backend, variant)
+        steps |= found
+        taken = measure.seconds(steps, sets, budget)
+        for name, step in steps.items():
+            seconds = statistics.median(taken[name])
+            rows.append({"shape": list(shape), "noise": variant, "name": name,
+                         "bytes": cases.bytes_moved(shape, variant), "seconds": seconds,
+                         "peak_extra_bytes": measure.peak_extra_bytes(step, sets[0])})  # fmt: skip
+            print(f"{list(shape)} {variant:6} {name:22} {seconds * 1e3:9.3f} ms", file=sys.stderr)
+    return rows
+
+
+def combined(runs: list[list[Row]], processes: int) -> list[Row]:
+    """Rows of `processes` runs over the same shapes as one: the seconds of all, the middle peak."""
+    shapes, rows = len(runs) // processes, []
+    for shape in range(shapes):
+        for same in zip(*runs[shape::shapes], strict=True):
+            peaks = [row["peak_extra_bytes"] for row in same]
+            peak = None if None in peaks else statistics.median(peaks)
+            seconds = [row["seconds"] for row in same]
+            rows.append(same[0] | {"seconds": seconds, "peak_extra_bytes": peak})
     return rows
 
 
@@ -84,27 +114,37 @@ def table(record: dict[str, Any]) -> str:
     """Markdown: time, GB/s of the bytes that must move, share of the limit, speed-up."""
     made = record["machine"]
     text = [f"{made['name']}, {made['threads']} threads, torch {made['torch']}, bf16.",
-            f"Made by `{record['command']}`.", ""]  # fmt: skip
+            f"Made by `{record['command']}`. Medians over {len(record['rows'][0]['seconds'])} "
+            "processes; in brackets the least and the greatest.", ""]  # fmt: skip
     groups: dict[tuple, list[dict]] = {}
     for row in record["rows"]:
         groups.setdefault((tuple(row["shape"]), row["noise"]), []).append(row)
     for (shape, variant), rows in groups.items():
-        by_name = {row["name"]: row["median"] for row in rows}
+        by_name = {row["name"]: row["seconds"] for row in rows}
         text += [f"### {list(shape)}, noises of the negatives {variant}", ""]
         text += ["| | ms | GB/s | of the limit | against eager fp32 | peak extra MB |"]
         text += ["|---|---|---|---|---|---|"]
         for row in rows:
-            share = by_name["limit: same streams"] / row["median"]
-            faster = by_name["eager fp32"] / row["median"]
-            speed = row["bytes"] / row["median"] / 1e9
-            peak = row["peak_extra_bytes"]
+            seconds, peak = statistics.median(row["seconds"]), row["peak_extra_bytes"]
+            faster = statistics.median(_ratios(by_name["eager fp32"], row["seconds"]))
             extra = "" if peak is None else f"{peak / 1e6:.1f}"
             text.append(
-                f"| {row['name']} | {row['median'] * 1e3:.3f} | {speed:.1f} "
-                f"| {share:.0%} | {faster:.1f}x | {extra} |"
+                f"| {row['name']} | {seconds * 1e3:.3f} | {row['bytes'] / seconds / 1e9:.1f} "
+                f"| {_share(_ratios(by_name['limit: same streams'], row['seconds']))} "
+                f"| {faster:.1f}x | {extra} |"
             )
         text.append("")
     return "\n".join(text)
+
+
+def _ratios(a: list[float], b: list[float]) -> list[float]:
+    """Each within its own process."""
+    return [first / second for first, second in zip(a, b, strict=True)]
+
+
+def _share(shares: list[float]) -> str:
+    low, middle, high = (f"{f(shares):.0%}" for f in (min, statistics.median, max))
+    return middle if low == high else f"{middle} ({low} to {high})"
 
 
 def plot(record: dict[str, Any], path: Path) -> None:
@@ -121,7 +161,7 @@ def plot(record: dict[str, Any], path: Path) -> None:
     for axis, (shape, variant) in zip(axes[:, 0], groups, strict=True):
         rows = [r for r in record["rows"] if (tuple(r["shape"]), r["noise"]) == (shape, variant)]
         colours = ["tab:blue" if r["name"].startswith("ours") else "silver" for r in rows]
-        speeds = [r["bytes"] / r["median"] / 1e9 for r in rows]
+        speeds = [r["bytes"] / statistics.median(r["seconds"]) / 1e9 for r in rows]
         axis.barh([r["name"] for r in rows], speeds, color=colours)
         axis.invert_yaxis()
         axis.set(

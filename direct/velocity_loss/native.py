@@ -21,10 +21,11 @@ def evaluate(v: Tensor, *arguments) -> tuple[Tensor, Tensor, Tensor]:
         return torch.ops.direct.velocity_loss(v, *arguments, need_gradient)[:3]
     # What `register_autograd` makes of 17 arguments takes 50 us a call, as long as the tiny
     # profile's whole loss: it asks for the schema's list of them once per argument (torch 2.13).
-    return WithGradient.apply(_operator, v, *arguments)
+    return WithGradient.apply(operator, v, *arguments)
 
 
-def _operator(inputs: Inputs) -> Result:
+def operator(inputs: Inputs) -> Result:
+    """The registered operator itself, on arguments that are known to be right."""
     # Autograd is dealt with around it: asking the operator's own, in Python, would take 7 us more.
     with torch._C._AutoDispatchBelowAutograd():
         return torch.ops.direct.velocity_loss(*inputs)
