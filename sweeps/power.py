@@ -18,44 +18,59 @@ from .ablations import ABLATIONS
 from .coverage import planned_detectable
 from .options import base_of, options_of, planned_cells
 from .results import folder, read_all
-from .schema import METRICS
+from .schema import METRICS, Ablation
 from .stats import components
-from .tables import build
+from .tables import Table, build
 
-SEEDS, PROMPTS = (3, 4, 6, 8, 10), (96, 192, 288, 384, 512)
+SEEDS, PROMPTS = (3, 4, 6, 8, 10, 14, 20, 45), (96, 192, 288, 384, 512)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    options = options_of(arguments)
+    options = options_of(arguments, __doc__)
     if options.sweep not in ABLATIONS:
         raise UserError(f"{options.sweep} is not a sweep; {nearest(options.sweep, ABLATIONS)}")
     ablation = ABLATIONS[options.sweep]
+    declared = [label for label, metric in ablation.contrasts if metric == "PC"]
+    if not declared:
+        able = [a.name for a in ABLATIONS.values() if any(m == "PC" for _, m in a.contrasts)]
+        raise UserError(f"{options.sweep} declares no contrast of PC, for which this plans; those "
+                        f"that do: {', '.join(able)}")
     base = base_of(options)
-    table = build(ablation, planned_cells(ablation, base, options),
-                  read_all(folder(base.profile, Path(options.out))))
-    lines = {line.row.label: line for line in table.lines}
-    for label, metric in ablation.contrasts:
-        partner = ablation.partner(label)
-        value = lines[label].values.get(metric)
-        if metric != "PC" or value is None or value.differences is None:
-            continue
-        points = METRICS[metric].scale * value.differences
-        if min(points.shape) < 2:
-            raise UserError(f"{points.shape[0]} seeds and {points.shape[1]} prompts have results; "
-                            "variance components need 2 of each")
-        parts = components(points)
-        # Two rows alone are a pool of the contrast's own: so are differences from the base.
-        pooled = lines[label].trained and lines[partner].trained
-        rows = sum(line.trained for line in table.lines) if pooled else 2
-        print(f"\n{metric}, {label} minus {partner}, {points.shape[0]} seeds x "
-              f"{points.shape[1]} prompts: variances in points^2: seed {parts.seed:.3f}, "
-              f"prompt {parts.prompt:.3f}, rest {parts.rest:.3f}")
-        print("seeds" + "".join(f"{f'{P} prompts':>14}" for P in PROMPTS))
-        for S in SEEDS:
-            sizes = [planned_detectable(parts, S, P, len(ablation.contrasts), rows=rows)
-                     for P in PROMPTS]
-            print(f"{S:>5}" + "".join(f"{size:>14.2f}" for size in sizes))
+    runs = folder(base.profile, Path(options.out))
+    table = build(ablation, planned_cells(ablation, base, options), read_all(runs))
+    found = [text for label in declared if (text := _plan(ablation, table, label))]
+    if not found:
+        raise UserError(f"{runs} has no results of {options.sweep} with these options; run a "
+                        f"pilot, python -m sweeps.run {options.sweep} --prompts 48, and give the "
+                        "same options here")
+    print("\n\n".join(found))
     return 0
+
+
+def _plan(ablation: Ablation, table: Table, label: str) -> str:
+    """One contrast's variance components and its grid; nothing where a row has no results."""
+    lines = {line.row.label: line for line in table.lines}
+    partner = ablation.partner(label)
+    value = lines[label].values.get("PC")
+    if value is None or value.differences is None:
+        return ""
+    points = METRICS["PC"].scale * value.differences
+    seeds, prompts = points.shape
+    if min(seeds, prompts) < 2:
+        raise UserError(f"{seeds} seeds and {prompts} prompts have results; variance components "
+                        "need 2 of each")
+    parts = components(points)
+    # Two rows alone are a pool of the contrast's own: so are differences from the base.
+    pooled = lines[label].trained and lines[partner].trained
+    rows = sum(line.trained for line in table.lines) if pooled else 2
+    text = [f"PC, {label} minus {partner}, {seeds} seeds x {prompts} prompts: variances in "
+            f"points^2: seed {parts.seed:.3f}, prompt {parts.prompt:.3f}, rest {parts.rest:.3f}",
+            "seeds" + "".join(f"{f'{P} prompts':>14}" for P in PROMPTS)]
+    for S in SEEDS:
+        sizes = [planned_detectable(parts, S, P, len(ablation.contrasts), rows=rows)
+                 for P in PROMPTS]
+        text.append(f"{S:>5}" + "".join(f"{size:>14.2f}" for size in sizes))
+    return "\n".join(text)
 
 
 if __name__ == "__main__":
