@@ -1,7 +1,7 @@
 """python -m benchmarks.report: every implementation side by side; a table and a plot.
 
 Writes benchmarks/results/<device>.{json,md,svg}. All move the same inputs; the limits are measured
-beside them. "ours, ..., op" is the operator without autograd's backward; the others include it.
+beside them. "ours, ..., op" is the operator without checks and autograd; the others have both.
 On a CPU every shape is measured in several processes, one after another: where the system lays a
 process's pages moves the shares by several percent, and stays for the life of the process.
 """
@@ -13,6 +13,7 @@ import multiprocessing
 import platform
 import statistics
 import sys
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -45,8 +46,7 @@ def main() -> None:
     with multiprocessing.get_context("spawn").Pool(1, maxtasksperchild=1) as pool:
         runs = pool.starmap(measure_all, jobs, chunksize=1)
     command = " ".join(["python -m benchmarks.report", *sys.argv[1:]])  # no path of this machine
-    rows = combined(runs, arguments.processes)
-    record = {"machine": machine(device), "command": command, "rows": rows}
+    record = {"machine": machine(device), "command": command, "rows": combined(runs)}
     name = record["machine"]["name"].replace(" ", "_").replace("/", "_")
     name += "_kept" * (arguments.malloc == "kept")
     write_json(arguments.out / f"{name}.json", record)
@@ -80,15 +80,17 @@ def measure_all(device: str, shape: tuple[int, ...], budget: float, malloc: str)
     return rows
 
 
-def combined(runs: list[list[Row]], processes: int) -> list[Row]:
-    """Rows of `processes` runs over the same shapes as one: the seconds of all, the middle peak."""
-    shapes, rows = len(runs) // processes, []
-    for shape in range(shapes):
-        for same in zip(*runs[shape::shapes], strict=True):
-            peaks = [row["peak_extra_bytes"] for row in same]
-            peak = None if None in peaks else statistics.median(peaks)
-            seconds = [row["seconds"] for row in same]
-            rows.append(same[0] | {"seconds": seconds, "peak_extra_bytes": peak})
+def combined(runs: list[list[Row]]) -> list[Row]:
+    """One row for all processes' rows of one thing: the seconds of each, and the middle peak."""
+    groups: dict[tuple, list[Row]] = {}
+    for row in chain.from_iterable(runs):
+        groups.setdefault((*row["shape"], row["noise"], row["name"]), []).append(row)
+    rows = []
+    for same in groups.values():
+        peaks = [row["peak_extra_bytes"] for row in same]
+        peak = None if None in peaks else statistics.median(peaks)
+        seconds = [row["seconds"] for row in same]
+        rows.append(same[0] | {"seconds": seconds, "peak_extra_bytes": peak})
     return rows
 
 
@@ -152,6 +154,7 @@ def plot(record: dict[str, Any], path: Path) -> None:
     import matplotlib
 
     matplotlib.use("svg")
+    matplotlib.rcParams |= {"svg.fonttype": "none", "svg.hashsalt": "direct"}  # text as text
     from matplotlib import pyplot
 
     groups = list(dict.fromkeys((tuple(r["shape"]), r["noise"]) for r in record["rows"]))

@@ -24,8 +24,7 @@ def run(limit: float, ours: float, peak: int | None = 5_000_000) -> list[dict]:
 
 def rows(*runs) -> dict[str, list[str]]:
     made = {"name": "a processor", "threads": 2, "torch": "2.13"}
-    combined = report.combined(list(runs), len(runs))
-    text = report.table({"machine": made, "command": "x", "rows": combined})
+    text = report.table({"machine": made, "command": "x", "rows": report.combined(list(runs))})
     cells = [[cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines()]
     return {line[0]: line[1:] for line in cells if line and line[0] in NAMES}
 
