@@ -58,7 +58,8 @@ def main() -> None:
 def measure_all(device: str, shape: tuple[int, ...], budget: float, malloc: str) -> list[Row]:
     """What one process finds at one shape: a row per variant and implementation."""
     sets = measure.rotation(
-        lambda seed: cases.inputs(shape, device, seed), cases.bytes_moved(shape, "drawn")
+        lambda seed: cases.inputs(shape, device, seed),
+        cases.bytes_moved(shape, "drawn"),  # the variant that needs more sets to leave the caches
     )
     if malloc == "kept":
         measure.keep_memory()  # with the inputs where they would be without it
@@ -135,8 +136,19 @@ def table(record: dict[str, Any]) -> str:
                 f"| {_share(_ratios(by_name['limit: same streams'], row['seconds']))} "
                 f"| {faster:.1f}x | {extra} |"
             )
-        text.append("")
+        text += ["", *_against_compiled(by_name)]
     return "\n".join(text)
+
+
+def _against_compiled(by_name: dict[str, list[float]]) -> list[str]:
+    """A sentence for each of our operators where both compiled forms were measured."""
+    forms = [seconds for name, seconds in by_name.items() if name.startswith("compiled")]
+    lines = []
+    for name in (n for n in by_name if n.endswith(", op") and forms):
+        better = [min(pair) for pair in zip(*forms, strict=True)]
+        times = statistics.median(_ratios(better, by_name[name]))
+        lines += [f"The better compiled form takes {times:.2f} times as long as {name}.", ""]
+    return lines
 
 
 def _ratios(a: list[float], b: list[float]) -> list[float]:

@@ -30,15 +30,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.sweep not in ABLATIONS:
         raise UserError(f"{options.sweep} is not a sweep; {nearest(options.sweep, ABLATIONS)}")
     ablation = ABLATIONS[options.sweep]
-    declared = [label for label, metric in ablation.contrasts if metric == "PC"]
-    if not declared:
-        able = [a.name for a in ABLATIONS.values() if any(m == "PC" for _, m in a.contrasts)]
+    if not _declared(ablation):
+        able = [other.name for other in ABLATIONS.values() if _declared(other)]
         raise UserError(f"{options.sweep} declares no contrast of PC, for which this plans; those "
                         f"that do: {', '.join(able)}")
     base = base_of(options)
     runs = folder(base.profile, Path(options.out))
     table = build(ablation, planned_cells(ablation, base, options), read_all(runs))
-    found = [text for label in declared if (text := _plan(ablation, table, label))]
+    found = [text for label in _declared(ablation) if (text := _plan(table, label))]
     if not found:
         raise UserError(f"{runs} has no results of {options.sweep} with these options; run a "
                         f"pilot, python -m sweeps.run {options.sweep} --prompts 48, and give the "
@@ -47,10 +46,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _plan(ablation: Ablation, table: Table, label: str) -> str:
+def _declared(ablation: Ablation) -> list[str]:
+    """Rows with a contrast of PC."""
+    return [label for label, metric in ablation.contrasts if metric == "PC"]
+
+
+def _plan(table: Table, label: str) -> str:
     """One contrast's variance components and its grid; nothing where a row has no results."""
     lines = {line.row.label: line for line in table.lines}
-    partner = ablation.partner(label)
+    partner = table.ablation.partner(label)
     value = lines[label].values.get("PC")
     if value is None or value.differences is None:
         return ""
@@ -67,7 +71,7 @@ def _plan(ablation: Ablation, table: Table, label: str) -> str:
             f"points^2: seed {parts.seed:.3f}, prompt {parts.prompt:.3f}, rest {parts.rest:.3f}",
             "seeds" + "".join(f"{f'{P} prompts':>14}" for P in PROMPTS)]
     for S in SEEDS:
-        sizes = [planned_detectable(parts, S, P, len(ablation.contrasts), rows=rows)
+        sizes = [planned_detectable(parts, S, P, len(table.ablation.contrasts), rows=rows)
                  for P in PROMPTS]
         text.append(f"{S:>5}" + "".join(f"{size:>14.2f}" for size in sizes))
     return "\n".join(text)
