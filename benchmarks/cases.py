@@ -111,13 +111,21 @@ def ours(backend: str, drawn: bool):
 
     def loss(v: Tensor, s: dict[str, Tensor]) -> Tensor:
         return velocity_loss(
-            v, s["x"], s["eps"],
-            rand_latents=s["x_rand"], rand_noise=None if drawn else s["eps_rand"],
-            hard_latents=s["x_hard"], hard_noise=None if drawn else s["eps_hard"],
-            reference=s["v_ref"], noise_key=s["key"],
-            lambda_rand=rand, lambda_hard=hard, lambda_anc=anc,
-            threshold=THRESHOLD, backend=backend,
-        ).loss  # fmt: skip
+            v,
+            s["x"],
+            s["eps"],
+            rand_latents=s["x_rand"],
+            rand_noise=None if drawn else s["eps_rand"],
+            hard_latents=s["x_hard"],
+            hard_noise=None if drawn else s["eps_hard"],
+            reference=s["v_ref"],
+            noise_key=s["key"],
+            lambda_rand=rand,
+            lambda_hard=hard,
+            lambda_anc=anc,
+            threshold=THRESHOLD,
+            backend=backend,
+        ).loss
 
     return loss
 
@@ -173,8 +181,9 @@ def _cpu_streams(tensors: list[Tensor]) -> Tensor:
     out = torch.empty_like(tensors[0])
     pointers = (ctypes.c_void_p * len(tensors))(*(t.data_ptr() for t in tensors))
     size = ctypes.c_long(out.numel() * out.element_size())
-    _library().streams(pointers, len(tensors), ctypes.c_void_p(out.data_ptr()), size,
-                       torch.get_num_threads())  # fmt: skip
+    _library().streams(
+        pointers, len(tensors), ctypes.c_void_p(out.data_ptr()), size, torch.get_num_threads()
+    )
     return out
 
 

@@ -34,15 +34,22 @@ def main() -> None:
     add("--batches", default="1,4,8", help="of the paper's shape (1,4,8)")
     add("--seconds", type=float, default=3.0, help="per measurement, over all processes (3)")
     add("--processes", type=int, default=5 if device == "cpu" else 1, help="(5; on a GPU 1)")
-    add("--malloc", choices=("default", "kept"), default="default", help="on a CPU: the C "
-        "library's own settings, or freed memory stays with the process (default)")  # fmt: skip
+    add(
+        "--malloc",
+        choices=("default", "kept"),
+        default="default",
+        help="on a CPU: the C "
+        "library's own settings, or freed memory stays with the process (default)",
+    )
     add("--out", type=Path, default=RESULTS)
     arguments = parser.parse_args()
     if arguments.processes < 1:
         parser.error(f"--processes is {arguments.processes}; give 1 or more")
     shapes = [(int(b), *cases.PAPER) for b in arguments.batches.split(",") if b]
-    jobs = [(device, shape, arguments.seconds / arguments.processes, arguments.malloc)
-            for shape in [*shapes, (8, *cases.TINY)]] * arguments.processes  # fmt: skip
+    jobs = [
+        (device, shape, arguments.seconds / arguments.processes, arguments.malloc)
+        for shape in [*shapes, (8, *cases.TINY)]
+    ] * arguments.processes
     with multiprocessing.get_context("spawn").Pool(1, maxtasksperchild=1) as pool:
         runs = pool.starmap(measure_all, jobs, chunksize=1)
     command = " ".join(["python -m benchmarks.report", *sys.argv[1:]])  # no path of this machine
@@ -74,9 +81,16 @@ def measure_all(device: str, shape: tuple[int, ...], budget: float, malloc: str)
         taken = measure.seconds(steps, sets, budget)
         for name, step in steps.items():
             seconds = statistics.median(taken[name])
-            rows.append({"shape": list(shape), "noise": variant, "name": name,
-                         "bytes": cases.bytes_moved(shape, variant), "seconds": seconds,
-                         "peak_extra_bytes": measure.peak_extra_bytes(step, sets[0])})  # fmt: skip
+            rows.append(
+                {
+                    "shape": list(shape),
+                    "noise": variant,
+                    "name": name,
+                    "bytes": cases.bytes_moved(shape, variant),
+                    "seconds": seconds,
+                    "peak_extra_bytes": measure.peak_extra_bytes(step, sets[0]),
+                }
+            )
             print(f"{list(shape)} {variant:6} {name:22} {seconds * 1e3:9.3f} ms", file=sys.stderr)
     return rows
 
@@ -116,9 +130,12 @@ def machine(device: str) -> dict[str, Any]:
 def table(record: dict[str, Any]) -> str:
     """Markdown: time, GB/s of the bytes that must move, share of the limit, speed-up."""
     made = record["machine"]
-    text = [f"{made['name']}, {made['threads']} threads, torch {made['torch']}, bf16.",
-            f"Made by `{record['command']}`. Medians over {len(record['rows'][0]['seconds'])} "
-            "processes; in brackets the least and the greatest.", ""]  # fmt: skip
+    text = [
+        f"{made['name']}, {made['threads']} threads, torch {made['torch']}, bf16.",
+        f"Made by `{record['command']}`. Medians over {len(record['rows'][0]['seconds'])} "
+        "processes; in brackets the least and the greatest.",
+        "",
+    ]
     groups: dict[tuple, list[dict]] = {}
     for row in record["rows"]:
         groups.setdefault((tuple(row["shape"]), row["noise"]), []).append(row)

@@ -144,9 +144,14 @@ def step(
 
 
 def _forward(
-    running: Engine, reference: Any, batch: Batch, eps: Tensor, rows: slice,
-    negatives: dict[str, Negative], config: Config,
-) -> tuple[Tensor, dict[str, Tensor]]:  # fmt: skip
+    running: Engine,
+    reference: Any,
+    batch: Batch,
+    eps: Tensor,
+    rows: slice,
+    negatives: dict[str, Negative],
+    config: Config,
+) -> tuple[Tensor, dict[str, Tensor]]:
     """v of some of the batch's samples, and the terms of Eq. 6 on it, each by itself."""
     velocity = models.velocity(config.model)
     x, eps, t = batch.x[rows], eps[rows], batch.t[rows]
@@ -173,14 +178,19 @@ def _distance(
 
 
 def _update(
-    running: Engine, parameters: Sequence[nn.Parameter], gradients: dict[str, Tensor],
+    running: Engine,
+    parameters: Sequence[nn.Parameter],
+    gradients: dict[str, Tensor],
     config: Config,
-) -> None:  # fmt: skip
+) -> None:
     """Eq. 6 is linear in its terms, so its gradient is the sum of theirs."""
     loss = config.loss
     total = gradients["fm"].clone()
-    for name, coefficient in (("mans", -loss.lambda_rand), ("mins", -loss.lambda_hard),
-                              ("anc", loss.lambda_anc)):  # fmt: skip
+    for name, coefficient in (
+        ("mans", -loss.lambda_rand),
+        ("mins", -loss.lambda_hard),
+        ("anc", loss.lambda_anc),
+    ):
         if name in gradients:
             total.add_(gradients[name], alpha=coefficient)
     sizes = [p.numel() for p in parameters]
@@ -190,9 +200,13 @@ def _update(
 
 
 def _readings(
-    v: Tensor, eps: Tensor, batch: Batch, gradients: dict[str, Tensor],
-    negatives: dict[str, Negative], config: Config,
-) -> dict[str, Any]:  # fmt: skip
+    v: Tensor,
+    eps: Tensor,
+    batch: Batch,
+    gradients: dict[str, Tensor],
+    negatives: dict[str, Negative],
+    config: Config,
+) -> dict[str, Any]:
     scores: dict[str, float] = {}
     samples: dict[str, list[float | None]] = {}
     for name, negative in negatives.items():
@@ -226,9 +240,14 @@ def telemetry(
     parameters' cosine that would be exact if the model's Jacobian were orthogonal.
     """
     out = velocity_loss(
-        v, x, eps, rand_latents=negative.x, rand_noise=negative.eps,
-        threshold=config.loss.threshold, backend=config.loss.backend,
-    )  # fmt: skip
+        v,
+        x,
+        eps,
+        rand_latents=negative.x,
+        rand_noise=negative.eps,
+        threshold=config.loss.threshold,
+        backend=config.loss.backend,
+    )
     a, w = out.alignment[:, 0], negative.weight
     norms = out.distances[:, 0].sum() * (w * out.distances[:, 1]).sum()
     gap = negative.x - x

@@ -16,9 +16,13 @@ from typing import Any
 import torch
 
 GROUPS = {
-    "loss": "loss", "d": "distance", "a": "alignment", "grad": "gradient", "contrasted": "contrast",
+    "loss": "loss",
+    "d": "distance",
+    "a": "alignment",
+    "grad": "gradient",
+    "contrasted": "contrast",
     "skipped": "gradient",
-}  # fmt: skip
+}
 
 
 def open_board(folder: Path, start: int, batch: int, clip: float) -> Callable[..., None]:

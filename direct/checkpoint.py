@@ -23,9 +23,14 @@ KEEP = 2  # the newest, and the one before it should the newest be damaged
 
 
 def save(
-    folder: Path, step: int, model: nn.Module, optimizer: Any, state: dict[str, Any],
-    metrics: Path, keep: int = KEEP,
-) -> None:  # fmt: skip
+    folder: Path,
+    step: int,
+    model: nn.Module,
+    optimizer: Any,
+    state: dict[str, Any],
+    metrics: Path,
+    keep: int = KEEP,
+) -> None:
     """Publishes `folder/step-N` and deletes all but the newest `keep`; 0 keeps all."""
     weights = engine.masters(model, optimizer)
     moments, updates = engine.moments(model, optimizer)

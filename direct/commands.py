@@ -27,9 +27,10 @@ LLM = "Qwen/Qwen2.5-7B-Instruct@a09a35458c702b33eeacc393d103063234e8bc28"  # App
 
 def prepare() -> int:
     parser = argparse.ArgumentParser(
-        prog="python -m direct.prepare", description=__doc__,
+        prog="python -m direct.prepare",
+        description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
-    )  # fmt: skip
+    )
     steps = parser.add_subparsers(dest="step", required=True, metavar="STEP")
     step = _step(steps, "curate", _curate)
     step.add_argument("--wisa", type=Path, required=True, help="wisa-80k.json and the mp4 files")
@@ -81,8 +82,12 @@ def _encode(arguments: argparse.Namespace) -> None:
     config, cache = _place(arguments)
     workers = _workers(arguments.workers)
     samples = source.training(config, cache)
-    wanted = ["", *(item.prompt for item in samples), config.sample.negative_prompt,
-              *captions.of_evaluation(config)]  # fmt: skip
+    wanted = [
+        "",
+        *(item.prompt for item in samples),
+        config.sample.negative_prompt,
+        *captions.of_evaluation(config),
+    ]
     encode.texts(config, cache, wanted, show_progress, workers)
     encode.clip_latents(config, cache, samples, show_progress, workers)
     if config.loss.lambda_rand and config.macro.sampling == "partition":
@@ -157,8 +162,9 @@ def _verify(arguments: argparse.Namespace) -> int:
     ):
         damaged = store(config, cache).verify() if arguments.deep else []
         missing = len(store(config, cache).missing(keys))
-        print(f"{name}: {len(keys) - missing} of {len(keys)} are there, {len(damaged)} shards "
-              "damaged")  # fmt: skip
+        print(
+            f"{name}: {len(keys) - missing} of {len(keys)} are there, {len(damaged)} shards damaged"
+        )
         wrong += missing + len(damaged)
     return 1 if wrong else 0
 

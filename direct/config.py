@@ -175,11 +175,15 @@ def wan21_1gpu() -> Config:
         model=replace(base.model, frames=33),
         data=replace(base.data, clips=500),
         train=replace(
-            base.train, engine="torch", steps=400, learning_rate=5e-5, lora_rank=32,
+            base.train,
+            engine="torch",
+            steps=400,
+            learning_rate=5e-5,
+            lora_rank=32,
             checkpoint_every=100,
         ),
         evaluate=replace(base.evaluate, prompts=100),
-    )  # fmt: skip
+    )
 
 
 def wan21_t2v_14b() -> Config:
@@ -209,12 +213,17 @@ def ltx_video() -> Config:
         base,
         profile="ltx-video",
         model=Model(
-            pipeline=LTX, frames=81, height=480, width=704, fps=25, text_length=256,
+            pipeline=LTX,
+            frames=81,
+            height=480,
+            width=704,
+            fps=25,
+            text_length=256,
         ),
         train=replace(base.train, shift=6.57),
         sample=sampling,
         hard_sample=sampling,
-    )  # fmt: skip
+    )
 
 
 def tiny() -> Config:

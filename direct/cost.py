@@ -230,7 +230,10 @@ def _records(
             scores[f"{name}.{part}"] = np.array([np.median(column[rows]) for rows in blocks])
         scores[f"{name}.memory_gb"] = np.full(len(blocks), memory[name])
     return [
-        {"prompt": f"block {i + 1:02d}", "caption": "",
-         "scores": {name: float(column[i]) for name, column in sorted(scores.items())}}
+        {
+            "prompt": f"block {i + 1:02d}",
+            "caption": "",
+            "scores": {name: float(column[i]) for name, column in sorted(scores.items())},
+        }
         for i in range(len(blocks))
-    ]  # fmt: skip
+    ]

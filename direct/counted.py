@@ -170,9 +170,7 @@ def _flops() -> Any:
     )
 
 
-def _vae(
-    family: ModuleType, kind: Any, arch: dict[str, Any], model: Model
-) -> tuple[float, float]:
+def _vae(family: ModuleType, kind: Any, arch: dict[str, Any], model: Model) -> tuple[float, float]:
     """FLOPs of encoding and of decoding one clip; the VAE is always fp32."""
     size = model.frames, model.height, model.width
     with _fake(torch.float32), torch.no_grad():

@@ -46,23 +46,29 @@ class Peer:
 
 PEERS = {
     "cogvideox-2b": Peer(
-        "CogVideoXPipeline", "THUDM/CogVideoX-2b@1137dacfc2c9c012bed6a0793f4ecf2ca8e7ba01",
-        8, torch.float16, torch.float16,
+        "CogVideoXPipeline",
+        "THUDM/CogVideoX-2b@1137dacfc2c9c012bed6a0793f4ecf2ca8e7ba01",
+        8,
+        torch.float16,
+        torch.float16,
     ),
     "cogvideox-5b": Peer(
         "CogVideoXPipeline", "THUDM/CogVideoX-5b@8d6ea3f817438460b25595a120f109b88d5fdfad", 8
     ),
     "ltx-video": Peer("LTXPipeline", LTX, 25),
     "allegro": Peer(
-        "AllegroPipeline", "rhymes-ai/Allegro@c1b9207bb5cb79e2aa08f3d139c17d26c0de55b6",
-        15, vae=torch.float32, tiling=True,
+        "AllegroPipeline",
+        "rhymes-ai/Allegro@c1b9207bb5cb79e2aa08f3d139c17d26c0de55b6",
+        15,
+        vae=torch.float32,
+        tiling=True,
     ),
     "mochi": Peer(
         "MochiPipeline", "genmo/mochi-1-preview@14be5fcea23095ed330cb214647916a451e38b6e", 30
     ),
     "wan2.1-t2v-1.3b": Peer("WanPipeline", WAN_1_3B, 16, vae=torch.float32),
     "wan2.1-t2v-14b": Peer("WanPipeline", WAN_14B, 16, vae=torch.float32),
-}  # fmt: skip
+}
 
 
 def named(name: str) -> Peer:
@@ -114,9 +120,15 @@ def render(pipeline: Any, prompt: str, seed: int, **settings: Any) -> np.ndarray
 
 
 def write(
-    pipeline: Any, peer: Peer, prompts: Sequence[Prompt], folder: Path, seed: int,
-    texts: Sequence[str], progress: Progress | None = None, **settings: Any,
-) -> None:  # fmt: skip
+    pipeline: Any,
+    peer: Peer,
+    prompts: Sequence[Prompt],
+    folder: Path,
+    seed: int,
+    texts: Sequence[str],
+    progress: Progress | None = None,
+    **settings: Any,
+) -> None:
     """`folder/videos/<prompt>.mp4` of each prompt that has none yet, generated from its text."""
     for done, (prompt, text) in enumerate(zip(prompts, texts, strict=True), 1):
         path = video_path(folder, prompt)

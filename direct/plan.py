@@ -85,10 +85,11 @@ def training_memory(clip: Counts, config: Config, gpus: int) -> dict[str, float]
         # The engine "torch" holds fp32 weights, and autocast's copy of them.
         "weights": (item if zero or item == 4 else 4.0 + item) * p,
         "optimizer": 16.0 * clip.trained / gpus if zero else 12.0 * clip.trained,
-        "reference": 0.0 if train.lora_rank or not config.loss.lambda_anc
+        "reference": 0.0
+        if train.lora_rank or not config.loss.lambda_anc
         else (item if zero else 4.0) * p,
         "buckets": BUCKETS if zero else 0.0,
-    }  # fmt: skip
+    }
     # With checkpointing one block's tensors at a time are kept, once it is computed again.
     block = clip.kept / clip.layers
     kept = clip.checkpointed + block if train.gradient_checkpointing else clip.kept
@@ -121,22 +122,37 @@ def steps(config: Config, gpu: Gpu, gpus: int, share: float) -> Iterator[Step]:
     yield Step("curate", None, None, 0, "CPU: decodes all 80,000 videos once")
     seconds = 2 * TEXT_ENCODER * CAPTION_TOKENS / speed + clip.encode / vae
     disk = clips * (latent + text)
-    yield Step("encode", clips * seconds / 3600, 2 * TEXT_ENCODER + RESERVED, disk,
-               f"{clips:,} clips")  # fmt: skip
+    yield Step(
+        "encode", clips * seconds / 3600, 2 * TEXT_ENCODER + RESERVED, disk, f"{clips:,} clips"
+    )
     asked = clips * config.micro.candidates
     writing = asked / 16 * CAPTION_TOKENS * 2 * LANGUAGE_MODEL / (gpu.bandwidth * 1e12)
-    yield Step("perturb", writing / 3600, 2 * (LANGUAGE_MODEL + TEXT_ENCODER) + RESERVED, 0,
-               f"{asked:,} answers; at least: 16 at a time, at the memory's speed")  # fmt: skip
+    yield Step(
+        "perturb",
+        writing / 3600,
+        2 * (LANGUAGE_MODEL + TEXT_ENCODER) + RESERVED,
+        0,
+        f"{asked:,} answers; at least: 16 at a time, at the memory's speed",
+    )
     hard, seconds = drawn(config), rendering(config.hard_sample)
-    yield Step("render", hard * seconds / 3600, inference + RESERVED, hard * (latent + text),
-               f"{hard:,.0f} negatives of {seconds:.0f} s; shared by a seed's cells")  # fmt: skip
+    yield Step(
+        "render",
+        hard * seconds / 3600,
+        inference + RESERVED,
+        hard * (latent + text),
+        f"{hard:,.0f} negatives of {seconds:.0f} s; shared by a seed's cells",
+    )
     train = config.train
     step = train.batch * training_flops(clip, config) / (speed * gpus)
     memory = training_memory(clip, config, gpus)
     adapter = train.lora_rank > 0
-    yield Step("train", train.steps * step * gpus / 3600, sum(memory.values()),
-               (4 if adapter else 4 + 3 * 12) * clip.weights,
-               f"a cell: {train.steps:,} steps of {step:.1f} s on {gpus}")  # fmt: skip
+    yield Step(
+        "train",
+        train.steps * step * gpus / 3600,
+        sum(memory.values()),
+        (4 if adapter else 4 + 3 * 12) * clip.weights,
+        f"a cell: {train.steps:,} steps of {step:.1f} s on {gpus}",
+    )
     seconds, prompts = rendering(config.sample) + clip.decode / vae, config.evaluate.prompts
     yield Step(
         "evaluate",
@@ -194,17 +210,26 @@ def _basis(share: float, config: Config) -> list[str]:
         f"{PAPER_CLIP_SECONDS:.0f} s a clip they are {clips * PAPER_CLIP_SECONDS / 3600:,.0f}",
     ]
     published, own = settings(paper), settings(config)
-    shown = ("model.frames", "data.clips", "train.steps", "train.batch", "train.lora_rank",
-             "train.learning_rate", "hard_sample.steps", "evaluate.prompts")  # fmt: skip
+    shown = (
+        "model.frames",
+        "data.clips",
+        "train.steps",
+        "train.batch",
+        "train.lora_rank",
+        "train.learning_rate",
+        "hard_sample.steps",
+        "evaluate.prompts",
+    )
     changed = [f"{n} {own[n]:g} (paper: {published[n]:g})" for n in shown if own[n] != published[n]]
     return [*lines, "gives up: " + ", ".join(changed)] if changed else lines
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(
-        prog="python -m direct.plan", description=__doc__,
+        prog="python -m direct.plan",
+        description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
-    )  # fmt: skip
+    )
     add = parser.add_argument
     add("--profile", default="wan2.1-t2v-1.3b")
     add("--gpu", default="h100-80g", help=f"one of {', '.join(GPUS)}")

@@ -98,8 +98,15 @@ def validate(config: Config) -> Config:
         open_ended = name == "loss.threshold"  # inf: no sample is masked
         if isinstance(value, float) and not (math.isfinite(value) or (open_ended and value > 0)):
             raise UserError(f"{name}={value} is not a finite number; give one")
-    for name in ("loss.lambda_rand", "loss.lambda_hard", "loss.lambda_anc", "train.micro_batch",
-                 "train.lora_rank", "train.learning_rate", "train.weight_decay"):  # fmt: skip
+    for name in (
+        "loss.lambda_rand",
+        "loss.lambda_hard",
+        "loss.lambda_anc",
+        "train.micro_batch",
+        "train.lora_rank",
+        "train.learning_rate",
+        "train.weight_decay",
+    ):
         if flat[name] < 0:
             raise UserError(f"{name}={flat[name]} is negative; use 0 or more")
     curvature = 1 - loss.lambda_rand - loss.lambda_hard + loss.lambda_anc
@@ -118,10 +125,24 @@ def validate(config: Config) -> Config:
             f"macro.clusters={config.macro.clusters} is above data.clips={config.data.clips}; "
             "use at most as many clusters as prompts"
         )
-    for name in ("train.batch", "train.checkpoint_every", "data.clips", "micro.keep",
-                 "micro.candidates", "sample.steps", "hard_sample.steps", "evaluate.prompts",
-                 "model.frames", "model.height", "model.width", "model.fps", "macro.restarts",
-                 "threads", "measure.steps", "measure.iterations"):
+    for name in (
+        "train.batch",
+        "train.checkpoint_every",
+        "data.clips",
+        "micro.keep",
+        "micro.candidates",
+        "sample.steps",
+        "hard_sample.steps",
+        "evaluate.prompts",
+        "model.frames",
+        "model.height",
+        "model.width",
+        "model.fps",
+        "macro.restarts",
+        "threads",
+        "measure.steps",
+        "measure.iterations",
+    ):
         if flat[name] < 1:
             raise UserError(f"{name}={flat[name]} must be at least 1")
     if train.steps and config.model.peer:
@@ -144,8 +165,7 @@ def validate(config: Config) -> Config:
         raise UserError(f"micro.axes: {unknown[0]!r} is no axis; {nearest(unknown[0], AXES)}")
     if not config.micro.axes:
         raise UserError(f"micro.axes is empty; name some of {', '.join(AXES)}")
-    for name in ("train.epsilon", "train.clip", "train.shift",
-                 "sample.shift", "hard_sample.shift"):  # fmt: skip
+    for name in ("train.epsilon", "train.clip", "train.shift", "sample.shift", "hard_sample.shift"):
         if not flat[name] > 0:
             raise UserError(f"{name}={flat[name]} must be positive")
     if not loss.threshold > 0:

@@ -60,11 +60,13 @@ def clips(config: Config, folder: Path) -> Shared:
     count = max(CLIPS, 2 * config.train.batch)
     store = Store(folder / "store")
     for i in range(count):
-        store.write({
-            f"x {i}": torch.randn(shape, generator=generator),
-            f"hard {i}": torch.randn(shape, generator=generator),
-            f"text {i}": torch.randn(max(1, length // 4), width, generator=generator).to(dtype),
-        })  # fmt: skip
+        store.write(
+            {
+                f"x {i}": torch.randn(shape, generator=generator),
+                f"hard {i}": torch.randn(shape, generator=generator),
+                f"text {i}": torch.randn(max(1, length // 4), width, generator=generator).to(dtype),
+            }
+        )
     store.refresh()
 
     def text(prompts: Any) -> Tensor:

@@ -142,9 +142,13 @@ def sft_config(config: Config) -> Config:
         config,
         loss=replace(config.loss, lambda_rand=0.0, lambda_hard=0.0, negative_noise="sampled"),
         train=replace(config.train, init="base", steps=config.train.steps // 2),
-        macro=Macro(), micro=Micro(), sample=Sample(), hard_sample=Sample(), evaluate=Evaluate(),
+        macro=Macro(),
+        micro=Micro(),
+        sample=Sample(),
+        hard_sample=Sample(),
+        evaluate=Evaluate(),
         measure=Measure(),
-    )  # fmt: skip
+    )
 
 
 def _train(config: Config, cache: Path, run: Path, progress: Progress | None) -> None:
@@ -157,8 +161,13 @@ def _train(config: Config, cache: Path, run: Path, progress: Progress | None) ->
     folder, metrics, first = run / "checkpoints", run / "metrics.jsonl", ranks.rank() == 0
     steps, state = prepare.steps(config), _resume(config, cache, folder, metrics, running)
     branches = trajectory.wanted(config, cache) if ranks.size() == 1 else set()
-    save = partial(checkpoint.save, model=running.model, optimizer=running.optimizer,
-                   state=state, metrics=metrics)  # fmt: skip
+    save = partial(
+        checkpoint.save,
+        model=running.model,
+        optimizer=running.optimizer,
+        state=state,
+        metrics=metrics,
+    )
     live = _live(config, run, state["step"])
     began, start = time.monotonic(), state["step"]
     with open(metrics if first else os.devnull, "a") as log:

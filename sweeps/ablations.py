@@ -24,15 +24,24 @@ def _grid(setting: str, values: Sequence[float], **more: Any) -> tuple[Row, ...]
     return tuple(Row(f"{value:g}", {setting: value, **more}) for value in values)
 
 
-def _tests(labels: Sequence[str], metrics: Sequence[str] = ("SA", "PC")
-           ) -> tuple[tuple[str, str], ...]:
+def _tests(
+    labels: Sequence[str], metrics: Sequence[str] = ("SA", "PC")
+) -> tuple[tuple[str, str], ...]:
     return tuple((label, metric) for label in labels for metric in metrics)
 
 
 def _curve(name: str, values: dict[str, Any], against: str = "") -> tuple[Row, ...]:
     """The judged points of one training run, in order."""
-    return tuple(Row(f"{name}, {when}", values, part=part, curve=name,
-                     against=against and f"{against}, {when}") for when, part in PARTS.items())
+    return tuple(
+        Row(
+            f"{name}, {when}",
+            values,
+            part=part,
+            curve=name,
+            against=against and f"{against}, {when}",
+        )
+        for when, part in PARTS.items()
+    )
 
 
 # Where trained rows meet the base, which no seed of training moves with them: as many as leave all
@@ -40,13 +49,18 @@ def _curve(name: str, values: dict[str, Any], against: str = "") -> tuple[Row, .
 MANY_SEEDS, MANY_PROMPTS = tuple(range(14)), {"tiny": 512}
 K_VALUES = (8, 16, 32, 64, 128)
 PARTS = {  # of the training steps; a fifth and a third: 3,000 and 5,000 of the paper's 15,000
-    "fifth": Fraction(1, 5), "third": Fraction(1, 3), "two thirds": Fraction(2, 3),
+    "fifth": Fraction(1, 5),
+    "third": Fraction(1, 3),
+    "two thirds": Fraction(2, 3),
     "end": Fraction(1),
 }
 PAPERS_PROFILE = "wan2.1-t2v-1.3b"  # the paper's scale and raters
 PEERS = {  # Table 2's other models, by their names in direct.peers
-    "CogVideoX-2B": "cogvideox-2b", "LTX": "ltx-video", "Allegro": "allegro",
-    "CogVideoX-5B": "cogvideox-5b", "Mochi": "mochi",
+    "CogVideoX-2B": "cogvideox-2b",
+    "LTX": "ltx-video",
+    "Allegro": "allegro",
+    "CogVideoX-5B": "cogvideox-5b",
+    "Mochi": "mochi",
 }
 BEYOND: dict[str, dict[str, Any]] = {
     "negatives' noise: marginal": {"loss.negative_noise": "marginal"},
@@ -80,8 +94,16 @@ _ALL = (
             Row("+ SFT + MaNS + MiNS (DiReCT)", {"train.init": "sft"}),
         ),
         baseline="+ SFT",
-        contrasts=_tests(("Zero-shot", "+ Random negatives (ΔFM)", "+ MaNS", "+ MiNS",
-                          "+ MaNS + MiNS", "+ SFT + MaNS + MiNS (DiReCT)")),
+        contrasts=_tests(
+            (
+                "Zero-shot",
+                "+ Random negatives (ΔFM)",
+                "+ MaNS",
+                "+ MiNS",
+                "+ MaNS + MiNS",
+                "+ SFT + MaNS + MiNS (DiReCT)",
+            )
+        ),
         metrics=tuple(SCORES),
         seeds=MANY_SEEDS,
         prompts=MANY_PROMPTS,
@@ -145,8 +167,16 @@ _ALL = (
         ),
         baseline="SFT",
         contrasts=(("DiReCT", "memory_gb"), ("DiReCT", "seconds_per_iteration")),
-        metrics=("memory_gb", "seconds_per_iteration", "data", "forward", "reference", "loss",
-                 "backward", "update"),
+        metrics=(
+            "memory_gb",
+            "seconds_per_iteration",
+            "data",
+            "forward",
+            "reference",
+            "loss",
+            "backward",
+            "update",
+        ),
         seeds=(0,),
         unit="blocks",
     ),
@@ -158,12 +188,18 @@ _ALL = (
         rows=(
             *_grid("macro.clusters", K_VALUES),
             # The paper does not say how MaNS uses the law (docs/method.md); here it does not.
-            *(Row(f"{K}, laws not excluded", {"macro.clusters": K, "macro.exclude_same_law": False},
-                  reference=True, against=f"{K}") for K in K_VALUES),
+            *(
+                Row(
+                    f"{K}, laws not excluded",
+                    {"macro.clusters": K, "macro.exclude_same_law": False},
+                    reference=True,
+                    against=f"{K}",
+                )
+                for K in K_VALUES
+            ),
         ),
         baseline="32",
-        contrasts=_tests(("8", "16", "64", "128"))
-        + _tests(("32, laws not excluded",), ("PC",)),
+        contrasts=_tests(("8", "16", "64", "128")) + _tests(("32, laws not excluded",), ("PC",)),
         axis="macro.clusters",
     ),
     Ablation(
@@ -177,15 +213,24 @@ _ALL = (
             Row("DiReCT-MaNS (ours)", {}, reading="mans"),
             Row("MiNS", {}, reference=True, reading="mins"),
             # Another noise: its cosines are no more nor less aligned, they are of something else.
-            Row("MaNS, marginal noise (not comparable)", {}, reference=True,
-                reading="mans_marginal", against="MaNS, marginal noise (not comparable)"),
+            Row(
+                "MaNS, marginal noise (not comparable)",
+                {},
+                reference=True,
+                reading="mans_marginal",
+                against="MaNS, marginal noise (not comparable)",
+            ),
             Row("same cluster", {}, reference=True, reading="same", against="other cluster"),
             Row("other cluster", {}, reference=True, reading="other", against="other cluster"),
             Row("hard", {}, reference=True, reading="hard", against="other cluster"),
         ),
         baseline="ΔFM (random neg.)",
-        contrasts=(("DiReCT-MaNS (ours)", "cosine"), ("DiReCT-MaNS (ours)", "deviation"),
-                   ("same cluster", "a"), ("hard", "a")),
+        contrasts=(
+            ("DiReCT-MaNS (ours)", "cosine"),
+            ("DiReCT-MaNS (ours)", "deviation"),
+            ("same cluster", "a"),
+            ("hard", "a"),
+        ),
         metrics=("cosine", "deviation", "telemetry", "correlation", "a", "delta", "delta_x"),
         unit="steps",
     ),
@@ -209,8 +254,10 @@ _ALL = (
         title="Open models of comparable scale",
         header="Model",
         rows=(
-            *(Row(label, {**ZERO_SHOT, "model.pipeline": f"peer:{name}"}, profile=PAPERS_PROFILE)
-              for label, name in PEERS.items()),
+            *(
+                Row(label, {**ZERO_SHOT, "model.pipeline": f"peer:{name}"}, profile=PAPERS_PROFILE)
+                for label, name in PEERS.items()
+            ),
             Row("Wan 2.1-T2V (base)", ZERO_SHOT),
             Row("DiReCT (ours)", {"train.init": "sft"}),
         ),

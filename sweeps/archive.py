@@ -40,8 +40,12 @@ def export(root: Path, profile: str, path: Path) -> int:
         raise UserError(f"the result of cell {damaged[0]} is damaged; run fsck, then its sweep")
     if not found:
         raise UserError(f"{root} holds no results to export; run a sweep first")
-    manifest = {"version": VERSION, "schema": SCHEMA, "profile": profile,
-                "results": {name: _sha(data) for name, data in found.items()}}
+    manifest = {
+        "version": VERSION,
+        "schema": SCHEMA,
+        "profile": profile,
+        "results": {name: _sha(data) for name, data in found.items()},
+    }
     members = {MANIFEST: (canonical_json(manifest, indent=1) + "\n").encode()}
     members |= {f"{name}/result.json": data for name, data in found.items()}
     write_atomic(path, lambda temporary: _write_tar(temporary, members))
@@ -49,8 +53,11 @@ def export(root: Path, profile: str, path: Path) -> int:
 
 
 def _write_tar(path: Path, members: dict[str, bytes]) -> None:
-    with (open(path, "wb") as raw, gzip.GzipFile("", "wb", fileobj=raw, mtime=0) as packed,
-          tarfile.open(fileobj=packed, mode="w", format=tarfile.PAX_FORMAT) as tar):
+    with (
+        open(path, "wb") as raw,
+        gzip.GzipFile("", "wb", fileobj=raw, mtime=0) as packed,
+        tarfile.open(fileobj=packed, mode="w", format=tarfile.PAX_FORMAT) as tar,
+    ):
         for name, data in members.items():
             entry = tarfile.TarInfo(name)
             entry.size, entry.mode = len(data), 0o644
@@ -71,8 +78,10 @@ def take(root: Path, profile: str, path: Path) -> tuple[int, int]:
         if not here.exists():
             new[name] = data
         elif here.read_bytes() != data:
-            raise UserError(f"{path}: cell {name} has another result than {here}; nothing was "
-                            "imported: move one of the two away")
+            raise UserError(
+                f"{path}: cell {name} has another result than {here}; nothing was "
+                "imported: move one of the two away"
+            )
     for name, data in new.items():
         run = root / name
         if not (run / "config.json").exists():
@@ -92,17 +101,23 @@ def read(path: Path, profile: str) -> dict[str, bytes]:
         raise UserError(f"{path} is not a whole archive ({error}); export it again") from None
     manifest = _manifest(members.pop(MANIFEST, None), path)
     if manifest["profile"] != profile:
-        raise UserError(f"{path} holds results of profile {manifest['profile']!r}; give "
-                        f"--profile, this is {profile!r}")
+        raise UserError(
+            f"{path} holds results of profile {manifest['profile']!r}; give "
+            f"--profile, this is {profile!r}"
+        )
     results = {name.partition("/")[0]: data for name, data in members.items()}
     if {name: _sha(data) for name, data in results.items()} != manifest["results"]:
-        raise UserError(f"{path}: its results are not those of its manifest; it was edited or "
-                        "damaged: export it again")
+        raise UserError(
+            f"{path}: its results are not those of its manifest; it was edited or "
+            "damaged: export it again"
+        )
     for name, data in results.items():
         result = parse_result(data, name)
         if result is None or result["config"].get("profile") != profile:
-            raise UserError(f"{path}: the result of cell {name} was edited or is of another "
-                            "version; export it again")
+            raise UserError(
+                f"{path}: the result of cell {name} was edited or is of another "
+                "version; export it again"
+            )
     return results
 
 
@@ -112,12 +127,16 @@ def _members(tar: tarfile.TarFile, path: Path) -> Iterable[tuple[str, bytes]]:
     total = 0
     for member in tar:
         if not member.isreg() or not (member.name == MANIFEST or MEMBER.fullmatch(member.name)):
-            raise UserError(f"{path}: member {member.name[:80]!r} is not a result file (a link, a "
-                            "device or a path of its own); nothing was imported")
+            raise UserError(
+                f"{path}: member {member.name[:80]!r} is not a result file (a link, a "
+                "device or a path of its own); nothing was imported"
+            )
         total += member.size
         if member.name in seen or member.size > LARGEST or total > TOTAL:
-            raise UserError(f"{path}: member {member.name} stands there twice or is too large; "
-                            "nothing was imported")
+            raise UserError(
+                f"{path}: member {member.name} stands there twice or is too large; "
+                "nothing was imported"
+            )
         seen.add(member.name)
         handle: IO[bytes] | None = tar.extractfile(member)
         if handle:
@@ -132,8 +151,10 @@ def _manifest(data: bytes | None, path: Path) -> dict[str, Any]:
     except (ValueError, TypeError, KeyError):
         whole, version, schema = False, None, None
     if (version, schema) != (VERSION, SCHEMA) and version is not None:
-        raise UserError(f"{path} is of version {version}, results {schema}; this program reads "
-                        f"version {VERSION}, results {SCHEMA}: use the commit that wrote it")
+        raise UserError(
+            f"{path} is of version {version}, results {schema}; this program reads "
+            f"version {VERSION}, results {SCHEMA}: use the commit that wrote it"
+        )
     if not whole:
         raise UserError(f"{path} has no whole manifest; it is not an archive that export wrote")
     return dict(manifest)
@@ -161,6 +182,9 @@ def fsck(root: Path, cache: Path) -> tuple[int, list[str]]:
             wrong.append(f"{path}: its file is gone; made anew by the next run")
         elif file_digest(array) != path.read_text().strip():
             wrong.append(f"{array}: does not match its checksum; made anew by the next run")
-    wrong += [f"{path}: left by a kill; may be removed" for folder in (root, cache)
-              for path in sorted(folder.rglob(".*.tmp"))]
+    wrong += [
+        f"{path}: left by a kill; may be removed"
+        for folder in (root, cache)
+        for path in sorted(folder.rglob(".*.tmp"))
+    ]
     return checked, wrong

@@ -29,8 +29,10 @@ def words(table: Table) -> list[str]:
     margin = table.ablation.margin
     if margin is None:
         return []
-    titles = {"alike": f"no difference as large as {margin:g} points",
-              "not resolved": "not resolved at this power"}
+    titles = {
+        "alike": f"no difference as large as {margin:g} points",
+        "not resolved": "not resolved at this power",
+    }
     values = {line.row.label: line.values for line in table.lines}
     found = []
     for metric in dict.fromkeys(metric for _, metric in table.ablation.contrasts):
@@ -43,9 +45,15 @@ def words(table: Table) -> list[str]:
                 if name in OUTCOMES[:2] and value and value.difference:
                     size = f" ({scale * value.difference.mean:+z.2f})"
                 rows[name].append(f"“{label}”{size}")
-        parts = [f"{titles.get(name, name)}: {', '.join(labels) or 'none'}"
-                 for name, labels in rows.items() if labels or name in OUTCOMES[:2]]
-        found.append(plain(f"{METRICS[metric].title} (Holm over all contrasts of this table): "
-                           f"{'; '.join(parts)}."))
+        parts = [
+            f"{titles.get(name, name)}: {', '.join(labels) or 'none'}"
+            for name, labels in rows.items()
+            if labels or name in OUTCOMES[:2]
+        ]
+        found.append(
+            plain(
+                f"{METRICS[metric].title} (Holm over all contrasts of this table): "
+                f"{'; '.join(parts)}."
+            )
+        )
     return found
-

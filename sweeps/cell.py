@@ -1,12 +1,12 @@
 """One cell: train, generate, judge, and a `result.json` that appears whole or not at all.
 
-    runs/<profile>/<cell id>/
-        config.json     the configuration; its hash is the folder's name
-        inputs.json     hashes of the base model and of the world that its files are made from
-        lease.json      who works on it now (see `study`)
-        timing.json     seconds per stage; kept apart, so that a result's bytes are reproducible
-        result.json     scores per prompt, configuration, provenance, checksum: the source of truth
-        failure.json    why the last attempt ended without a result
+runs/<profile>/<cell id>/
+    config.json     the configuration; its hash is the folder's name
+    inputs.json     hashes of the base model and of the world that its files are made from
+    lease.json      who works on it now (see `study`)
+    timing.json     seconds per stage; kept apart, so that a result's bytes are reproducible
+    result.json     scores per prompt, configuration, provenance, checksum: the source of truth
+    failure.json    why the last attempt ended without a result
 """
 
 from __future__ import annotations
@@ -68,8 +68,13 @@ def execute(config: Config, cache: Path, run: Path, progress: Progress) -> list[
         return judge(config, cache=cache, run=run, progress=progress)
 
 
-def run_cell(config: Config, cache: Path, run: Path, progress: Progress,
-             holds: Callable[[], bool] = lambda: True) -> dict[str, Any] | None:
+def run_cell(
+    config: Config,
+    cache: Path,
+    run: Path,
+    progress: Progress,
+    holds: Callable[[], bool] = lambda: True,
+) -> dict[str, Any] | None:
     """Executes the cell in folder `run` and publishes its result; a valid one is returned at once.
 
     `holds` is asked before publishing: a worker that lost its lease publishes nothing (`None`).
@@ -78,7 +83,9 @@ def run_cell(config: Config, cache: Path, run: Path, progress: Progress,
     if done := read_result(run):
         return done
     result: dict[str, Any] = {
-        "schema": SCHEMA, "cell": identity(config), "config": _plain(config),
+        "schema": SCHEMA,
+        "cell": identity(config),
+        "config": _plain(config),
         "provenance": provenance(config),
     }
     try:
@@ -106,8 +113,10 @@ def _scores(records: list[Record]) -> dict[str, Any]:
         for metric in metrics:
             value = record["scores"].get(metric)
             if value is None or not math.isfinite(value):
-                raise UserError(f"the judge gave {metric}={value} for prompt {record['prompt']}; "
-                                "a score must be a finite number")
+                raise UserError(
+                    f"the judge gave {metric}={value} for prompt {record['prompt']}; "
+                    "a score must be a finite number"
+                )
     return {
         "prompts": [record["prompt"] for record in records],
         "captions": [record["caption"] for record in records],
@@ -133,8 +142,11 @@ def parse_result(data: bytes, cell: str) -> dict[str, Any] | None:
     try:
         result = json.loads(data)
         body = {key: value for key, value in result.items() if key != "checksum"}
-        whole = (digest(body, 64) == result["checksum"] and result["schema"] == SCHEMA
-                 and digest(result["config"]) == result["cell"] == cell)
+        whole = (
+            digest(body, 64) == result["checksum"]
+            and result["schema"] == SCHEMA
+            and digest(result["config"]) == result["cell"] == cell
+        )
     except (ValueError, TypeError, KeyError, AttributeError):
         return None
     return dict(result) if whole else None
@@ -180,8 +192,10 @@ def read_config(run: Path) -> Config:
     with suppress(TypeError, KeyError, AttributeError):
         config = _build(Config, read_json(run / "config.json"))
     if config is None or identity(config) != run.name:
-        raise UserError(f"{run / 'config.json'} is not the configuration that its folder names; "
-                        "remove the folder and run again")
+        raise UserError(
+            f"{run / 'config.json'} is not the configuration that its folder names; "
+            "remove the folder and run again"
+        )
     return config
 
 
@@ -218,8 +232,11 @@ def provenance(config: Config) -> dict[str, Any]:
         except metadata.PackageNotFoundError:
             versions[package] = "absent"
     return {
-        "commit": commit(), "python": platform.python_version(), "packages": versions,
-        "device": device(), **inputs(config),
+        "commit": commit(),
+        "python": platform.python_version(),
+        "packages": versions,
+        "device": device(),
+        **inputs(config),
     }
 
 
@@ -229,12 +246,18 @@ def commit() -> str:
     here = Path(__file__).resolve().parent.parent
 
     def git(*arguments: str) -> str:
-        return subprocess.run(["git", "-C", str(here), *arguments], check=True, timeout=20,
-                              capture_output=True, text=True).stdout.strip()
+        return subprocess.run(
+            ["git", "-C", str(here), *arguments],
+            check=True,
+            timeout=20,
+            capture_output=True,
+            text=True,
+        ).stdout.strip()
 
     try:
-        changed = git("status", "--porcelain", "--untracked-files=no", "--", "direct", "sweeps",
-                      "csrc")  # a report written before is no change of the method
+        changed = git(
+            "status", "--porcelain", "--untracked-files=no", "--", "direct", "sweeps", "csrc"
+        )  # a report written before is no change of the method
         return git("rev-parse", "HEAD")[:12] + ("-dirty" if changed else "")
     except (OSError, subprocess.SubprocessError):
         return "unknown"

@@ -21,7 +21,11 @@ from .tables import Line, Scores, Table, paired
 
 ALPHA = 0.05
 REPRODUCED, CONTRADICTED, UNRESOLVED, NOT_RUN = (
-    "reproduced", "contradicted", "not resolved at this power", "not run")
+    "reproduced",
+    "contradicted",
+    "not resolved at this power",
+    "not run",
+)
 
 
 @dataclass(frozen=True)
@@ -103,8 +107,10 @@ def _p_values(d: Estimate, margin: float | None) -> tuple[float, float]:
     """Two-sided p values for the contrast and against it: above 0, or within the margin."""
     if margin is None:
         return _above(d, 0.0), _below(d, 0.0)
-    return (max(_above(d, -margin), _below(d, margin)),
-            min(1.0, min(_above(d, margin), _below(d, -margin))))
+    return (
+        max(_above(d, -margin), _below(d, margin)),
+        min(1.0, min(_above(d, margin), _below(d, -margin))),
+    )
 
 
 def _above(d: Estimate, bar: float) -> float:
@@ -121,8 +127,9 @@ def _below(d: Estimate, bar: float) -> float:
 def counts(findings: list[Finding]) -> str:
     """How many there are of each verdict, in words."""
     verdicts = [x.verdict for x in findings]
-    return "; ".join(f"{verdicts.count(v)} {v}"
-                     for v in (REPRODUCED, CONTRADICTED, UNRESOLVED, NOT_RUN))
+    return "; ".join(
+        f"{verdicts.count(v)} {v}" for v in (REPRODUCED, CONTRADICTED, UNRESOLVED, NOT_RUN)
+    )
 
 
 def contrast_words(contrast: Contrast) -> str:
@@ -161,19 +168,32 @@ def rows(findings: list[Finding]) -> list[tuple[str, str, str, list[str], str]]:
 
 
 def explanation(findings: list[Finding], judge_name: str) -> str:
-    return (f"{len(findings)} claims: {counts(findings)}. Scores: {judge_name}; a verdict is about "
-            "this scale, never a replication of a published number. Contrasts, α = "
-            f"{ALPHA} and margins were declared in sweeps/paper_claims.py before the runs. A claim "
-            "holds if all its contrasts do; Holm is over the claims of one table.")
+    return (
+        f"{len(findings)} claims: {counts(findings)}. Scores: {judge_name}; a verdict is about "
+        "this scale, never a replication of a published number. Contrasts, α = "
+        f"{ALPHA} and margins were declared in sweeps/paper_claims.py before the runs. A claim "
+        "holds if all its contrasts do; Holm is over the claims of one table."
+    )
 
 
 def markdown(findings: list[Finding], judge_name: str) -> str:
     """`claims.md`."""
-    lines = ["# The paper's claims", "", escape_markdown(explanation(findings, judge_name)), "",
-             "| " + " | ".join(HEADS) + " |", "|" + "---|" * len(HEADS)]
+    lines = [
+        "# The paper's claims",
+        "",
+        escape_markdown(explanation(findings, judge_name)),
+        "",
+        "| " + " | ".join(HEADS) + " |",
+        "|" + "---|" * len(HEADS),
+    ]
     for text, verdict, p, contrasts, place in rows(findings):
-        cells = [escape_markdown(text), f"**{escape_markdown(verdict)}**", escape_markdown(p),
-                 "<br>".join(map(escape_markdown, contrasts)), escape_markdown(place)]
+        cells = [
+            escape_markdown(text),
+            f"**{escape_markdown(verdict)}**",
+            escape_markdown(p),
+            "<br>".join(map(escape_markdown, contrasts)),
+            escape_markdown(place),
+        ]
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
 

@@ -72,17 +72,23 @@ def read_world(video: np.ndarray) -> tuple[tuple[Path, ...], tuple[Path, ...]]:
 
 def _path(xy: np.ndarray) -> Path:
     """[T, 2] with nan where nothing is seen."""
-    return tuple((round(float(x), 2), round(float(y), 2)) if np.isfinite(x) and np.isfinite(y)
-                 else None for x, y in xy)
+    return tuple(
+        (round(float(x), 2), round(float(y), 2)) if np.isfinite(x) and np.isfinite(y) else None
+        for x, y in xy
+    )
 
 
 def clip_of(values: dict[str, Any]) -> Clip:
     """A clip from its JSON. Raises ValueError, TypeError or KeyError for anything else."""
     if not PICTURE.fullmatch(values["picture"]):
         raise ValueError("not a picture")
-    tracks, laws = (tuple(tuple(None if place is None else (float(place[0]), float(place[1]))
-                                for place in path) for path in values[name])
-                    for name in ("tracks", "laws"))
+    tracks, laws = (
+        tuple(
+            tuple(None if place is None else (float(place[0]), float(place[1])) for place in path)
+            for path in values[name]
+        )
+        for name in ("tracks", "laws")
+    )
     scores = {name: float(values["scores"][name]) for name in SCORES}
     return Clip(str(values["label"]), scores, values["picture"], tracks, laws)
 
@@ -105,13 +111,16 @@ def lines(clip: Clip, width: int, until: int | None = None) -> str:
     parts = []
     for path in clip.laws:
         d = _line(path)
-        parts += [f'<path d="{d}" {BLACK.format(_number(0.7 * unit))}/>',
-                  f'<path d="{d}" '
-                  f'{AMBER.format(*map(_number, (0.4 * unit, 0.9 * unit, 0.7 * unit)))}/>']
+        parts += [
+            f'<path d="{d}" {BLACK.format(_number(0.7 * unit))}/>',
+            f'<path d="{d}" {AMBER.format(*map(_number, (0.4 * unit, 0.9 * unit, 0.7 * unit)))}/>',
+        ]
     for path in clip.tracks:
-        d = _line(path if until is None else path[:until + 1])
-        parts += [f'<path d="{d}" {BLACK.format(_number(0.8 * unit))}/>',
-                  f'<path d="{d}" {WHITE.format(_number(0.4 * unit))}/>']
+        d = _line(path if until is None else path[: until + 1])
+        parts += [
+            f'<path d="{d}" {BLACK.format(_number(0.8 * unit))}/>',
+            f'<path d="{d}" {WHITE.format(_number(0.4 * unit))}/>',
+        ]
     return "".join(parts)
 
 
@@ -134,12 +143,18 @@ def film(clip: Clip, size: tuple[int, int, int], prompt: str) -> str:
     width, height, frames = size
     spots = "".join(
         f'<circle class="spot" r="{_number(width / 24)}" visibility="hidden" data-places="'
-        + " ".join("-" if place is None else f"{_number(place[0])},{_number(place[1])}"
-                   for place in path) + '"/>' for path in clip.tracks)
+        + " ".join(
+            "-" if place is None else f"{_number(place[0])},{_number(place[1])}" for place in path
+        )
+        + '"/>'
+        for path in clip.tracks
+    )
     label = escape(plain(f"{clip.label}: {prompt}"))
-    return (f'<svg viewBox="0 0 {width} {height}" role="img" aria-label="{label}">'
-            f'<image href="{clip.picture}" width="{width * frames}" height="{height}"/>'
-            f"<g>{lines(clip, width)}{spots}</g></svg>")
+    return (
+        f'<svg viewBox="0 0 {width} {height}" role="img" aria-label="{label}">'
+        f'<image href="{clip.picture}" width="{width * frames}" height="{height}"/>'
+        f"<g>{lines(clip, width)}{spots}</g></svg>"
+    )
 
 
 SHOWN, CELL, GAP, LEFT, HEAD, RIGHT = 6, 84, 4, 130, 34, 116  # of a filmstrip, px
@@ -158,26 +173,40 @@ def filmstrip(rows: Sequence[tuple[str, str, Sequence[Clip]]], size: tuple[int, 
         y += HEAD + 4
         for k, clip in enumerate(clips):
             name = f"clip-{i}-{k}"
-            defs.append(f'<image id="{name}" href="{clip.picture}" width="{width * frames}" '
-                        f'height="{height}" style="image-rendering: pixelated"/>')
+            defs.append(
+                f'<image id="{name}" href="{clip.picture}" width="{width * frames}" '
+                f'height="{height}" style="image-rendering: pixelated"/>'
+            )
             parts.append(_text(8, y + tall / 2 + 4, clip.label))
             for column, t in enumerate(chosen):
                 x = LEFT + column * (CELL + GAP)
                 parts.append(
                     f'<svg x="{x}" y="{y}" width="{CELL}" height="{tall}" '
                     f'viewBox="0 0 {width} {height}"><use href="#{name}" x="{-t * width}"/>'
-                    f"{lines(clip, width, int(t))}</svg>")
-            parts.append(_text(total - RIGHT + 6, y + tall / 2 + 4, score_words(clip), "normal",
-                               "#555"))
+                    f"{lines(clip, width, int(t))}</svg>"
+                )
+            parts.append(
+                _text(total - RIGHT + 6, y + tall / 2 + 4, score_words(clip), "normal", "#555")
+            )
             y += tall + GAP
         y += 14
-    return "\n".join([
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="{total}" height="{y}" '
-        f'viewBox="0 0 {total} {y}" font-family="Helvetica, Arial, sans-serif" font-size="12">',
-        f'<rect width="{total}" height="{y}" fill="#fff"/>', "<defs>", *defs, "</defs>", *parts,
-        "</svg>", ""])
+    return "\n".join(
+        [
+            f'<svg xmlns="http://www.w3.org/2000/svg" width="{total}" height="{y}" '
+            f'viewBox="0 0 {total} {y}" font-family="Helvetica, Arial, sans-serif" font-size="12">',
+            f'<rect width="{total}" height="{y}" fill="#fff"/>',
+            "<defs>",
+            *defs,
+            "</defs>",
+            *parts,
+            "</svg>",
+            "",
+        ]
+    )
 
 
 def _text(x: float, y: float, text: str, weight: str = "normal", color: str = "#000") -> str:
-    return (f'<text x="{_number(x)}" y="{_number(y)}" font-weight="{weight}" fill="{color}">'
-            f"{escape(plain(text))}</text>")
+    return (
+        f'<text x="{_number(x)}" y="{_number(y)}" font-weight="{weight}" fill="{color}">'
+        f"{escape(plain(text))}</text>"
+    )

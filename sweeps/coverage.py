@@ -35,26 +35,43 @@ class Shares:
     size: float  # tables in which Holm finds a difference
 
 
-def simulated(S: int, P: int, parts: Components, repeats: int, rows: int,
-              rng: np.random.Generator, spread: Sequence[float] = ()) -> Array:
+def simulated(
+    S: int,
+    P: int,
+    parts: Components,
+    repeats: int,
+    rows: int,
+    rng: np.random.Generator,
+    spread: Sequence[float] = (),
+) -> Array:
     """Gaussian tables without any true difference, `[repeats, rows, S, P]`, in single precision.
 
     `parts` are those of a paired difference: a row has half of each. `spread` multiplies the
     standard deviation over seeds, row by row.
     """
+
     def normal(*shape: int) -> Array:
         return rng.standard_normal((repeats, *shape), dtype=np.float32)  # type: ignore[return-value]
 
-    seed, prompt, rest = (np.float32((getattr(parts, name) / 2) ** 0.5)
-                          for name in ("seed", "prompt", "rest"))
+    seed, prompt, rest = (
+        np.float32((getattr(parts, name) / 2) ** 0.5) for name in ("seed", "prompt", "rest")
+    )
     by_seed = seed * normal(rows, S, 1)
     if spread:
         by_seed *= np.asarray(spread, np.float32)[:, None, None]
     return by_seed + prompt * normal(rows, 1, P) + rest * normal(rows, S, P)
 
 
-def shares(S: int, P: int, parts: Components, *, rows: int = 3, metrics: int = 2,
-           repeats: int = 2000, spread: Sequence[float] = ()) -> Shares:
+def shares(
+    S: int,
+    P: int,
+    parts: Components,
+    *,
+    rows: int = 3,
+    metrics: int = 2,
+    repeats: int = 2000,
+    spread: Sequence[float] = (),
+) -> Shares:
     """Simulates tables of `(rows - 1) * metrics` contrasts; metrics are independent."""
     rng = np.random.default_rng(0)
     contrasts = (rows - 1) * metrics
@@ -85,8 +102,15 @@ def _beyond(d: Array, seeds: list[Part], level: float) -> Array:
     return np.abs(d.mean((-2, -1))) > critical(parts, level) * variance_of_mean(d, seeds) ** 0.5
 
 
-def planned_detectable(parts: Components, seeds: int, prompts: int, contrasts: int = 1, *,
-                       rows: int = 4, repeats: int = 1000) -> float:
+def planned_detectable(
+    parts: Components,
+    seeds: int,
+    prompts: int,
+    contrasts: int = 1,
+    *,
+    rows: int = 4,
+    repeats: int = 1000,
+) -> float:
     """Before the run: the difference that 80 % of simulated tables of this size would find.
 
     A table finds `d` when `d + error > critical * se`, so the answer is a quantile over tables.
@@ -149,8 +173,15 @@ def _unequal(repeats: int) -> list[str]:
         spread = np.ones(rows)
         spread[which] = factor
         name = f"{rows} | {'baseline' if which == 0 else 'another'} | {factor:g} | {prompt:g}"
-        found[name] = shares(3, 96, Components(0.1, prompt, 1.0), rows=rows, metrics=metrics,
-                             repeats=repeats, spread=spread.tolist())
+        found[name] = shares(
+            3,
+            96,
+            Components(0.1, prompt, 1.0),
+            rows=rows,
+            metrics=metrics,
+            repeats=repeats,
+            spread=spread.tolist(),
+        )
     return [
         "\n## Rows that seeds do not move alike\n",
         "3 seeds, 96 prompts, seed variance 0.1; one row's standard deviation over seeds is a "
@@ -162,13 +193,20 @@ def _unequal(repeats: int) -> list[str]:
 def _lines(columns: str, found: dict[str, Shares]) -> list[str]:
     """A Markdown table of what was simulated, by the columns that name a line."""
     head = f"| {columns} | coverage, row | coverage, difference | family-wise size |"
-    return [head, "|" + "---|" * (head.count("|") - 1),
-            *(f"| {name} | {x.rows:.1%} | {x.differences:.1%} | {x.size:.1%} |"
-              for name, x in found.items())]
+    return [
+        head,
+        "|" + "---|" * (head.count("|") - 1),
+        *(
+            f"| {name} | {x.rows:.1%} | {x.differences:.1%} | {x.size:.1%} |"
+            for name, x in found.items()
+        ),
+    ]
 
 
 def _worst(name: str, found: dict[str, Shares]) -> str:
     every = found.values()
-    return (f"{name}: coverage of a row's mean {min(x.rows for x in every):.1%}, of a difference "
-            f"{min(x.differences for x in every):.1%}; family-wise size "
-            f"{max(x.size for x in every):.1%}.")
+    return (
+        f"{name}: coverage of a row's mean {min(x.rows for x in every):.1%}, of a difference "
+        f"{min(x.differences for x in every):.1%}; family-wise size "
+        f"{max(x.size for x in every):.1%}."
+    )

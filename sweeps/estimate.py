@@ -77,8 +77,11 @@ class Estimator:
     def remaining(self, open_cells: Sequence[str], workers: int) -> float:
         """Expected wall seconds until these cells are done, corrected by the speed of this run."""
         now = time.monotonic()
-        left = [self.seconds(self.cells[name]) - self.done.get(name, 0.0)
-                for name in open_cells if name not in self.ended]
+        left = [
+            self.seconds(self.cells[name]) - self.done.get(name, 0.0)
+            for name in open_cells
+            if name not in self.ended
+        ]
         if not left:
             return 0.0
         spent = self.spent + sum(now - start for start in self.since.values())

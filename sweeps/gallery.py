@@ -48,28 +48,58 @@ class Figure:
 
 
 FIGURES = (
-    Figure("figure_1", "Figure 1: the base model and DiReCT", (BASE, SFT, DIRECT), BASE,
-           ("gain", "median", "loss")),
-    Figure("figure_5", "Figure 5: other post-training and DiReCT", (BASE, SFT, RANDOM, DIRECT), SFT,
-           ("gain", "loss")),
-    Figure("figure_s2", "Figure S2: prompts drawn by lot", (BASE, SFT, DIRECT), BASE,
-           ("lot", "lot", "lot")),
+    Figure(
+        "figure_1",
+        "Figure 1: the base model and DiReCT",
+        (BASE, SFT, DIRECT),
+        BASE,
+        ("gain", "median", "loss"),
+    ),
+    Figure(
+        "figure_5",
+        "Figure 5: other post-training and DiReCT",
+        (BASE, SFT, RANDOM, DIRECT),
+        SFT,
+        ("gain", "loss"),
+    ),
+    Figure(
+        "figure_s2",
+        "Figure S2: prompts drawn by lot",
+        (BASE, SFT, DIRECT),
+        BASE,
+        ("lot", "lot", "lot"),
+    ),
 )
-WORDS = {"gain": "largest gain of PC", "median": "median change of PC",
-         "loss": "largest loss of PC", "lot": "drawn by lot"}
-RULE = ("The prompts are chosen by a rule that was fixed before any clip was seen: of all "
-        "evaluation prompts those with the largest gain, the median and the largest loss of PC, "
-        "and some drawn by lot, never by eye.")
-PEERS = ("The paper's Figure 5 and S2 show other models (CogVideoX-2B, Allegro, LTX); they need "
-         "the profile wan2.1-t2v-1.3b. What exists here stands in their place.")
-LEGEND = ("White: what the judge tracks. Amber, dashed: the nearest motion that a law of the world "
-          "admits; where the two part, PC falls.")
+WORDS = {
+    "gain": "largest gain of PC",
+    "median": "median change of PC",
+    "loss": "largest loss of PC",
+    "lot": "drawn by lot",
+}
+RULE = (
+    "The prompts are chosen by a rule that was fixed before any clip was seen: of all "
+    "evaluation prompts those with the largest gain, the median and the largest loss of PC, "
+    "and some drawn by lot, never by eye."
+)
+PEERS = (
+    "The paper's Figure 5 and S2 show other models (CogVideoX-2B, Allegro, LTX); they need "
+    "the profile wan2.1-t2v-1.3b. What exists here stands in their place."
+)
+LEGEND = (
+    "White: what the judge tracks. Amber, dashed: the nearest motion that a law of the world "
+    "admits; where the two part, PC falls."
+)
 
 # Table 1's models that the figures show: their cells are Table 1's cells, of its first seed.
 _SHOWN = {row for figure in FIGURES for row in figure.rows}
 ABLATION = replace(
-    ABLATIONS["sampling"], name="gallery", title="Clips of Table 1's models", contrasts=(),
-    rows=tuple(row for row in ABLATIONS["sampling"].rows if row.label in _SHOWN), seeds=(0,))
+    ABLATIONS["sampling"],
+    name="gallery",
+    title="Clips of Table 1's models",
+    contrasts=(),
+    rows=tuple(row for row in ABLATIONS["sampling"].rows if row.label in _SHOWN),
+    seeds=(0,),
+)
 
 
 @dataclass(frozen=True)
@@ -105,16 +135,17 @@ def choose(figure: Figure, differences: Sequence[float], taken: set[int], seed: 
     """
     free = [i for i in range(len(differences)) if i not in taken]
     if len(free) < len(figure.picks):
-        raise UserError(f"{figure.name} shows {len(figure.picks)} prompts that no other figure "
-                        f"has, and {len(free)} are left; use more --prompts")
+        raise UserError(
+            f"{figure.name} shows {len(figure.picks)} prompts that no other figure "
+            f"has, and {len(free)} are left; use more --prompts"
+        )
     lot = iter(np.random.default_rng(stable_seed(figure.name, seed)).permutation(free).tolist())
     order = sorted(free, key=lambda i: (-differences[i], i))
     fixed = {"gain": order[0], "median": order[len(order) // 2], "loss": order[-1]}
     return [fixed[pick] if pick in fixed else next(lot) for pick in figure.picks]
 
 
-def gather(cells: Sequence[Cell], root: Path, cache: Path, known: Gallery | None = None
-           ) -> Gallery:
+def gather(cells: Sequence[Cell], root: Path, cache: Path, known: Gallery | None = None) -> Gallery:
     """The gallery from finished cells: chosen by their scores, decoded from their latents.
 
     `known` is returned where it was made from the same results. Raises `UserError` where a cell
@@ -122,8 +153,12 @@ def gather(cells: Sequence[Cell], root: Path, cache: Path, known: Gallery | None
     """
     by_row = {cell.row: cell for cell in reversed(cells)}  # of the first seed
     results = {row: _result(cell, root) for row, cell in by_row.items()}
-    key = digest([[asdict(figure) for figure in FIGURES],
-                  {row: result["checksum"] for row, result in results.items()}])
+    key = digest(
+        [
+            [asdict(figure) for figure in FIGURES],
+            {row: result["checksum"] for row, result in results.items()},
+        ]
+    )
     if known and known.key == key:
         return known
     pc = {row: result["scores"]["PC"] for row, result in results.items()}
@@ -132,43 +167,61 @@ def gather(cells: Sequence[Cell], root: Path, cache: Path, known: Gallery | None
     for figure in FIGURES:
         d = [a - b for a, b in zip(pc[DIRECT], pc[figure.against], strict=True)]
         taken = {index for _, _, index, _ in chosen}
-        for pick, index in zip(figure.picks, choose(figure, d, taken, config.seed),
-                               strict=True):
+        for pick, index in zip(figure.picks, choose(figure, d, taken, config.seed), strict=True):
             chosen.append((figure, pick, index, d[index]))
     indices = [index for _, _, index, _ in chosen]
-    videos = {row: _decode(cell.config, root / cell.id, cache, indices)
-              for row, cell in by_row.items()}
+    videos = {
+        row: _decode(cell.config, root / cell.id, cache, indices) for row, cell in by_row.items()
+    }
     size: tuple[int, int, int] = (0, 0, 0)
     examples = []
     for place, (figure, pick, index, difference) in enumerate(chosen):
         shown = [(TRUTH, *truth)] if (truth := _truth(config, index)) else []
-        shown += [(SHORT[row], videos[row][place], _scores(results[row], index))
-                  for row in figure.rows]
+        shown += [
+            (SHORT[row], videos[row][place], _scores(results[row], index)) for row in figure.rows
+        ]
         drawn = []
         for label, video, scores in shown:
             data, size = clips.picture(video)
             lines = clips.read_world(video) if config.evaluate.judge == "world" else ((), ())
             drawn.append(Clip(label, scores, data, *lines))
         first = results[DIRECT]
-        examples.append(Example(figure.name, pick, difference, first["prompts"][index],
-                                first["captions"][index], tuple(drawn)))
+        examples.append(
+            Example(
+                figure.name,
+                pick,
+                difference,
+                first["prompts"][index],
+                first["captions"][index],
+                tuple(drawn),
+            )
+        )
     return Gallery(
-        key, f"{JUDGES[config.evaluate.judge]}, {config.profile}", config.seed, len(pc[DIRECT]),
-        size, tuple(cell.id for cell in by_row.values()),
+        key,
+        f"{JUDGES[config.evaluate.judge]}, {config.profile}",
+        config.seed,
+        len(pc[DIRECT]),
+        size,
+        tuple(cell.id for cell in by_row.values()),
         tuple(sorted({result["provenance"]["commit"] for result in results.values()})),
-        tuple(examples))
+        tuple(examples),
+    )
 
 
 def _result(cell: Cell, root: Path) -> dict[str, Any]:
     result = read_result(root / cell.id)
     if result is None or result["status"] != "done":
         state = "has no result" if result is None else "diverged"
-        raise UserError(f"the cell {cell.id} ({cell.row}) {state}, so it has no clips to show; "
-                        "run the sweep `sampling`")
+        raise UserError(
+            f"the cell {cell.id} ({cell.row}) {state}, so it has no clips to show; "
+            "run the sweep `sampling`"
+        )
     kept = ("samples.safetensors", "transformer")
     if cell.config.train.steps and not any((root / cell.id / name).exists() for name in kept):
-        raise UserError(f"{root / cell.id} holds neither clips nor a model, only their scores; "
-                        "remove the folder and run the gallery again")
+        raise UserError(
+            f"{root / cell.id} holds neither clips nor a model, only their scores; "
+            "remove the folder and run the gallery again"
+        )
     return result
 
 
@@ -187,8 +240,7 @@ def _decode(config: Config, run: Path, cache: Path, indices: Sequence[int]) -> n
     torch.set_num_threads(config.threads)
     samples = load_arrays(generate(config, cache=cache, run=run))
     assert samples is not None  # just made or found whole
-    pipeline = models.load_pipeline(config.model.pipeline,
-                                    without=("transformer", "text_encoder"))
+    pipeline = models.load_pipeline(config.model.pipeline, without=("transformer", "text_encoder"))
     return models.decode_latents(pipeline, samples["latents"][list(indices)])
 
 
@@ -238,14 +290,27 @@ def read(folder: Path) -> Gallery | None:
 
 def _gallery(record: dict[str, Any]) -> Gallery:
     examples = tuple(
-        Example(str(x["figure"]), str(x["pick"]), float(x["difference"]), str(x["id"]),
-                str(x["prompt"]), tuple(clips.clip_of(clip) for clip in x["clips"]))
-        for x in record["examples"])
+        Example(
+            str(x["figure"]),
+            str(x["pick"]),
+            float(x["difference"]),
+            str(x["id"]),
+            str(x["prompt"]),
+            tuple(clips.clip_of(clip) for clip in x["clips"]),
+        )
+        for x in record["examples"]
+    )
     width, height, frames = (int(n) for n in record["size"])
     return Gallery(
-        str(record["key"]), str(record["judge"]), int(record["seed"]), int(record["prompts"]),
-        (width, height, frames), tuple(map(str, record["cells"])),
-        tuple(map(str, record["commits"])), examples)
+        str(record["key"]),
+        str(record["judge"]),
+        int(record["seed"]),
+        int(record["prompts"]),
+        (width, height, frames),
+        tuple(map(str, record["cells"])),
+        tuple(map(str, record["commits"])),
+        examples,
+    )
 
 
 def _why(x: Example) -> str:
@@ -258,29 +323,40 @@ def caption(found: Gallery) -> str:
     return plain(
         f"Clips of Table 1's models, training seed {found.seed}; every clip of a prompt starts "
         f"from the same noise. {RULE} Chosen from {found.prompts} prompts. Scores in percent: "
-        f"{found.judge}. {LEGEND} Commit {', '.join(found.commits)}.")
+        f"{found.judge}. {LEGEND} Commit {', '.join(found.commits)}."
+    )
 
 
 def _markdown(figure: Figure, found: Gallery) -> str:
-    parts = [f"# {figure.title}", f"![{figure.title}]({figure.name}.svg)",
-             escape_markdown(caption(found))]
+    parts = [
+        f"# {figure.title}",
+        f"![{figure.title}]({figure.name}.svg)",
+        escape_markdown(caption(found)),
+    ]
     if figure.name != "figure_1":
         parts.append(escape_markdown(PEERS))
-    rows = [f"- {escape_markdown(x.prompt)} ({escape_markdown(_why(x))}; {x.id}): "
-            + "; ".join(f"{clip.label} {clips.score_words(clip)}" for clip in x.clips)
-            for x in found.examples if x.figure == figure.name]
+    rows = [
+        f"- {escape_markdown(x.prompt)} ({escape_markdown(_why(x))}; {x.id}): "
+        + "; ".join(f"{clip.label} {clips.score_words(clip)}" for clip in x.clips)
+        for x in found.examples
+        if x.figure == figure.name
+    ]
     return "\n\n".join([*parts, "\n".join(rows)]) + "\n"
 
 
 def section(found: Gallery) -> str:
     """The clips on the page."""
-    return "\n".join([
-        '<section id="clips"><h2>Clips</h2>', f"<p>{escape(caption(found))}</p>",
-        '<div class="player"><button type="button" id="play-all">Play all</button>'
-        '<button type="button" id="pause-all">Pause all</button>'
-        '<label><input type="checkbox" id="tracks" checked> tracks</label></div>',
-        *(_figure(figure, found) for figure in FIGURES),
-        f'<p class="note">{escape(PEERS)}</p></section>'])
+    return "\n".join(
+        [
+            '<section id="clips"><h2>Clips</h2>',
+            f"<p>{escape(caption(found))}</p>",
+            '<div class="player"><button type="button" id="play-all">Play all</button>'
+            '<button type="button" id="pause-all">Pause all</button>'
+            '<label><input type="checkbox" id="tracks" checked> tracks</label></div>',
+            *(_figure(figure, found) for figure in FIGURES),
+            f'<p class="note">{escape(PEERS)}</p></section>',
+        ]
+    )
 
 
 def _figure(figure: Figure, found: Gallery) -> str:
@@ -293,10 +369,13 @@ def _example(x: Example, found: Gallery) -> str:
     prompt, last = escape(plain(x.prompt)), found.size[2] - 1
     films = "".join(
         f"<figure>{clips.film(clip, found.size, x.prompt)}<figcaption><b>{escape(clip.label)}</b>"
-        f"{escape(clips.score_words(clip))}</figcaption></figure>" for clip in x.clips)
+        f"{escape(clips.score_words(clip))}</figcaption></figure>"
+        for clip in x.clips
+    )
     return (
         f'<div class="example" role="group" aria-label="{prompt}"><h4>“{prompt}”</h4>'
         f'<p class="note">{escape(_why(x))}</p><div class="clips">{films}</div>'
         f'<div class="player"><button type="button">Play</button>'
         f'<input type="range" min="0" max="{last}" value="0" aria-label="Frame"><output></output>'
-        "</div></div>")
+        "</div></div>"
+    )

@@ -40,11 +40,21 @@ def on_several(gpus: int, cache: Path, run: Path, token: str) -> bool:
 
     True if it was asked to stop. Ranks that end without a word end the worker, as a crash does.
     """
-    process = subprocess.Popen([
-        sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={gpus}",
-        f"--shutdown-timeout={SAVE_SECONDS}",
-        *RANK, str(cache), str(run), token, str(os.getpid()),
-    ])
+    process = subprocess.Popen(
+        [
+            sys.executable,
+            "-m",
+            "torch.distributed.run",
+            "--standalone",
+            f"--nproc-per-node={gpus}",
+            f"--shutdown-timeout={SAVE_SECONDS}",
+            *RANK,
+            str(cache),
+            str(run),
+            token,
+            str(os.getpid()),
+        ]
+    )
     told = False
     while process.poll() is None:
         if preempt.requested() and not told:
@@ -53,8 +63,9 @@ def on_several(gpus: int, cache: Path, run: Path, token: str) -> bool:
         time.sleep(0.2)
     ended = (run / "result.json").exists() or (run / "failure.json").exists()
     if process.returncode and not ended and not told:
-        raise UserError(f"the ranks of cell {run.name} ended with status {process.returncode}; "
-                        "see workers.log")
+        raise UserError(
+            f"the ranks of cell {run.name} ended with status {process.returncode}; see workers.log"
+        )
     return told and not ended
 
 
@@ -64,24 +75,29 @@ def devices(slot: int, gpus: int) -> dict[str, str]:
         return {}
     listed = os.environ.get("CUDA_VISIBLE_DEVICES")
     names = listed.split(",") if listed else [str(i) for i in range((slot + 1) * gpus)]
-    own = names[slot * gpus:(slot + 1) * gpus]
+    own = names[slot * gpus : (slot + 1) * gpus]
     if len(own) < gpus:
-        raise UserError(f"worker {slot + 1} with {gpus} GPUs of its own needs {(slot + 1) * gpus}, "
-                        f"and CUDA_VISIBLE_DEVICES={listed} names {len(names)}; lower --workers")
+        raise UserError(
+            f"worker {slot + 1} with {gpus} GPUs of its own needs {(slot + 1) * gpus}, "
+            f"and CUDA_VISIBLE_DEVICES={listed} names {len(names)}; lower --workers"
+        )
     return {"CUDA_VISIBLE_DEVICES": ",".join(own), GPUS: str(gpus)}
 
 
 # SLURM --------------------------------------------------------------------------------------------
 
 
-def slurm(table: Ablation, planned: list[Cell], options: argparse.Namespace, root: Path,
-          workers: Workers) -> int:
+def slurm(
+    table: Ablation, planned: list[Cell], options: argparse.Namespace, root: Path, workers: Workers
+) -> int:
     """Plans the sweep, and writes `<root>/<sweep>.sbatch`: an array of workers for its cells."""
     from . import pool, study
 
     if workers.storage and storage.has_password(workers.storage):
-        raise UserError("a job script is no place for a password; put it into ~/.pgpass, and leave "
-                        f"it out of --storage {storage.shown(workers.storage)}")
+        raise UserError(
+            "a job script is no place for a password; put it into ~/.pgpass, and leave "
+            f"it out of --storage {storage.shown(workers.storage)}"
+        )
     with study.planner(root):
         pool.plan(table, planned, root, workers)
     failed = failures(planned, root)
@@ -95,26 +111,45 @@ def slurm(table: Ablation, planned: list[Cell], options: argparse.Namespace, roo
         raise UserError(f"--out: sbatch cannot take blanks or quotes in {str(path)!r}; use another")
     tasks = len(left) if options.workers is None else min(len(left), workers.count)
     write_text(path, script(options, workers, tasks, root))
-    print(f"{len(left)} cells wait; start {tasks} worker{'s' if tasks > 1 else ''} with: "
-          f"sbatch --time=24:00:00 {shlex.quote(str(path))}")
+    print(
+        f"{len(left)} cells wait; start {tasks} worker{'s' if tasks > 1 else ''} with: "
+        f"sbatch --time=24:00:00 {shlex.quote(str(path))}"
+    )
     return told(failed)
 
 
 def script(options: argparse.Namespace, workers: Workers, tasks: int, root: Path) -> str:
     """The sbatch file. Time limit, account and partition are given to sbatch by its caller."""
-    command = [sys.executable, "-m", "sweeps.run", options.sweep, "--join", "--workers", "1",
-               "--profile", options.profile, "--out", os.path.abspath(options.out)]
+    command = [
+        sys.executable,
+        "-m",
+        "sweeps.run",
+        options.sweep,
+        "--join",
+        "--workers",
+        "1",
+        "--profile",
+        options.profile,
+        "--out",
+        os.path.abspath(options.out),
+    ]
     for name in ("seeds", "prompts", "gpus_per_cell"):
         if (value := getattr(options, name)) is not None:
             command += [f"--{name.replace('_', '-')}", value]
     command += [part for setting in options.set for part in ("--set", setting)]
-    command += [f"--{name.replace('_', '-')}" for name in ("paper_rows", "extra")
-                if getattr(options, name)]
+    command += [
+        f"--{name.replace('_', '-')}" for name in ("paper_rows", "extra") if getattr(options, name)
+    ]
     gpus = f"#SBATCH --gpus-per-node={workers.gpus}\n" if workers.gpus else ""
     url = f"export {storage.VARIABLE}={shlex.quote(workers.storage)}\n" if workers.storage else ""
     return SCRIPT.format(
-        name=options.sweep, last=tasks - 1, save=SAVE_SECONDS, gpus=gpus, url=url,
-        log=os.path.abspath(root).replace("%", "%%"), folder=shlex.quote(os.getcwd()),
+        name=options.sweep,
+        last=tasks - 1,
+        save=SAVE_SECONDS,
+        gpus=gpus,
+        url=url,
+        log=os.path.abspath(root).replace("%", "%%"),
+        folder=shlex.quote(os.getcwd()),
         command=shlex.join(command),
     )
 

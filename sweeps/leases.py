@@ -30,8 +30,12 @@ def take(run: Path) -> str | None:
     run.mkdir(parents=True, exist_ok=True)
     token = uuid.uuid4().hex
     temporary = run / f".lease.{token}"
-    owner = {"host": socket.gethostname(), "pid": os.getpid(), "started": started(os.getpid()),
-             "token": token}
+    owner = {
+        "host": socket.gethostname(),
+        "pid": os.getpid(),
+        "started": started(os.getpid()),
+        "token": token,
+    }
     try:
         temporary.write_text(canonical_json(owner))
         os.link(temporary, run / NAME)  # fails where there is one: link is atomic

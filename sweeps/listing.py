@@ -50,12 +50,15 @@ def state_line(table: Ablation, planned: list[Cell], root: Path) -> str:
 
 def listing(table: Ablation, planned: list[Cell], root: Path, workers: Workers) -> str:
     estimator = Estimator(root, {cell.id: cell.config for cell in planned})
-    lines = [f"{table.name} ({table.place}): {table.title}",
-             f"{'cell':<14}{'row':<30}{'seed':<6}{'cost':<14}state"]
+    lines = [
+        f"{table.name} ({table.place}): {table.title}",
+        f"{'cell':<14}{'row':<30}{'seed':<6}{'cost':<14}state",
+    ]
     for cell in planned:
         cost = words(estimator.seconds(cell.config))
-        lines.append(f"{cell.id:<14}{cell.row:<30}{cell.config.seed:<6}{cost:<14}"
-                     + state(cell, root))
+        lines.append(
+            f"{cell.id:<14}{cell.row:<30}{cell.config.seed:<6}{cost:<14}" + state(cell, root)
+        )
     lines.append(summary(planned, estimator, workers))
     return "\n".join(lines + _hard_negatives(planned[0].config))
 
@@ -64,9 +67,11 @@ def summary(planned: list[Cell], estimator: Estimator, workers: Workers) -> str:
     """How many cells there are to do, and for how long."""
     left = [cell.id for cell in planned if not read_result(estimator.root / cell.id)]
     known = "recorded timings" if estimator.recorded else _default_words(planned[0].config)
-    return (f"{len(left)} of {len(planned)} cells to do, about "
-            f"{words(estimator.remaining(left, workers.count))} with {workers}, "
-            f"by {known}, shared preparation apart")
+    return (
+        f"{len(left)} of {len(planned)} cells to do, about "
+        f"{words(estimator.remaining(left, workers.count))} with {workers}, "
+        f"by {known}, shared preparation apart"
+    )
 
 
 def _default_words(config: Config) -> str:

@@ -12,15 +12,19 @@ def source(table: Table) -> str:
     train, model = config.train, config.model
     clip = f"{model.frames} × {model.height} × {model.width}"
     if table.ablation.name == "alignment":
-        return (f"Ours: profile {config.profile}, the first {config.measure.steps} steps of its "
-                f"training by Eq. 6, batch {train.batch} of {clip}; the published: {paper.SCALE}, "
-                "first 1,000 steps. Models and data differ: compare signs and rows, not values.")
+        return (
+            f"Ours: profile {config.profile}, the first {config.measure.steps} steps of its "
+            f"training by Eq. 6, batch {train.batch} of {clip}; the published: {paper.SCALE}, "
+            "first 1,000 steps. Models and data differ: compare signs and rows, not values."
+        )
     device = ", ".join(found.get("device", ["no device yet"]))
     size = "".join(f", {count:,} parameters" for count in found.get("parameters", []))
-    return (f"Ours: {device}, {config.threads} thread{'s' * (config.threads > 1)}, profile "
-            f"{config.profile}{size}, random weights, batch {train.batch} of {clip}, "
-            f"{model.dtype}, {train.engine}; the published: Wan 2.1-1.3B at 480 × 832 (81 frames), "
-            "global batch 8, ZeRO-2 on H200s. Compare rows, not values.")
+    return (
+        f"Ours: {device}, {config.threads} thread{'s' * (config.threads > 1)}, profile "
+        f"{config.profile}{size}, random weights, batch {train.batch} of {clip}, "
+        f"{model.dtype}, {train.engine}; the published: Wan 2.1-1.3B at 480 × 832 (81 frames), "
+        "global batch 8, ZeRO-2 on H200s. Compare rows, not values."
+    )
 
 
 def notes(table: Table) -> list[str]:

@@ -33,8 +33,14 @@ def _panels(table: Table, figure: Any) -> None:
         draw(ax, table)
         handles, _ = ax.get_legend_handles_labels()
         if handles:  # below the axis, where it hides nothing
-            ax.legend(handles=handles, fontsize=7, frameon=False, ncols=2, loc="upper center",
-                      bbox_to_anchor=(0.5, -0.16))
+            ax.legend(
+                handles=handles,
+                fontsize=7,
+                frameon=False,
+                ncols=2,
+                loc="upper center",
+                bbox_to_anchor=(0.5, -0.16),
+            )
 
 
 def _with(table: Table, metric: str) -> list[Line]:
@@ -59,8 +65,16 @@ def _histogram(ax: Any, table: Table) -> None:
     top = ax.get_ylim()[1]
     for (color, line), height in zip(_colored(lines), (1.06, 1.14), strict=False):
         if published := table.ablation.published.get(line.row.label):
-            ax.errorbar([published["cosine"]], [height * top], xerr=[published["deviation"]],
-                        fmt="s", markersize=4, capsize=3, color=PAPER, markerfacecolor=color)
+            ax.errorbar(
+                [published["cosine"]],
+                [height * top],
+                xerr=[published["deviation"]],
+                fmt="s",
+                markersize=4,
+                capsize=3,
+                color=PAPER,
+                markerfacecolor=color,
+            )
     ax.axvline(0, color="black", linewidth=0.6)
     ax.set_title(f"cosine by step: {table.judge}; squares: {paper.SCALE}", fontsize=9)
     ax.set_xlabel("cosine of the two gradients")
@@ -72,8 +86,15 @@ def _telemetry(ax: Any, table: Table) -> None:
     for color, line in _colored(_with(table, "telemetry")[:3]):
         told, cosine = (line.values[m].scores.matrix.ravel() for m in ("telemetry", "cosine"))
         r = line.values["correlation"].mean.mean
-        ax.scatter(told, cosine, s=5, alpha=0.5, linewidths=0, color=color,
-                   label=f"{plain(line.row.label)}, r = {r:.2f}")
+        ax.scatter(
+            told,
+            cosine,
+            s=5,
+            alpha=0.5,
+            linewidths=0,
+            color=color,
+            label=f"{plain(line.row.label)}, r = {r:.2f}",
+        )
     ax.axhline(0, color="black", linewidth=0.6)
     ax.axvline(0, color="black", linewidth=0.6)
     ax.set_title("what the kernel's telemetry foretells", fontsize=9)
@@ -90,9 +111,17 @@ def _proposition(ax: Any, table: Table) -> None:
             continue
         bins = np.array_split(found[np.argsort(found[:, 1], kind="stable")], BINS)
         means = [stats.estimate(bin_[:, :1].T) for bin_ in bins]
-        ax.errorbar([bin_[:, 1].mean() for bin_ in bins], [m.mean for m in means],
-                    [m.half for m in means], fmt="o-", linewidth=1, markersize=3, capsize=2,
-                    color=color, label=plain(line.row.label))
+        ax.errorbar(
+            [bin_[:, 1].mean() for bin_ in bins],
+            [m.mean for m in means],
+            [m.half for m in means],
+            fmt="o-",
+            linewidth=1,
+            markersize=3,
+            capsize=2,
+            color=color,
+            label=plain(line.row.label),
+        )
     ax.axhline(0, color="black", linewidth=0.6)
     ax.set_title("Proposition 1, measured", fontsize=9)
     ax.set_xlabel("|δ|²/n without noise")
@@ -101,10 +130,15 @@ def _proposition(ax: Any, table: Table) -> None:
 
 def samples(table: Table, reading: str) -> Array:
     """[N, 2] a and |δ|²/n of every contrasted sample, over all cells and steps."""
-    pairs = [pair for cell in table.samples
-             for steps in zip(cell.get(f"{reading}.a", []), cell.get(f"{reading}.delta_x", []),
-                              strict=True)
-             for pair in zip(*steps, strict=True) if None not in pair]
+    pairs = [
+        pair
+        for cell in table.samples
+        for steps in zip(
+            cell.get(f"{reading}.a", []), cell.get(f"{reading}.delta_x", []), strict=True
+        )
+        for pair in zip(*steps, strict=True)
+        if None not in pair
+    ]
     return np.array(pairs, float).reshape(-1, 2)
 
 
@@ -126,7 +160,14 @@ def _bars(ax: Any, table: Table, metrics: list[str], names: list[str]) -> None:
     for k, (color, line) in enumerate(_colored(_with(table, metrics[0]))):
         found = [line.values[metric].mean for metric in metrics]
         half = [m.half if np.isfinite(m.half) else 0.0 for m in found]
-        ax.bar(np.arange(len(metrics)) + 0.27 * (k - 1), [m.mean for m in found], 0.25, yerr=half,
-               capsize=2, color=color, label=plain(line.row.label))
+        ax.bar(
+            np.arange(len(metrics)) + 0.27 * (k - 1),
+            [m.mean for m in found],
+            0.25,
+            yerr=half,
+            capsize=2,
+            color=color,
+            label=plain(line.row.label),
+        )
     ax.set_xticks(range(len(metrics)), names)
     ax.grid(axis="y", linewidth=0.3)

@@ -20,11 +20,13 @@ from .storage import VARIABLE, checked_url
 VERBS = ("all", "gallery", "search", "status", "report", "export", "import", "fsck")
 
 
-def options_of(arguments: Sequence[str] | None, description: str | None = None
-               ) -> argparse.Namespace:
+def options_of(
+    arguments: Sequence[str] | None, description: str | None = None
+) -> argparse.Namespace:
     """The command line's options; `description` heads its help."""
     parser = argparse.ArgumentParser(
-        prog="python -m sweeps.run", description=description,
+        prog="python -m sweeps.run",
+        description=description,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         epilog="sweeps: " + "; ".join(f"{a.name} ({a.place})" for a in ABLATIONS.values()),
     )
@@ -37,14 +39,22 @@ def options_of(arguments: Sequence[str] | None, description: str | None = None
     add("--prompts", help="evaluation prompts (default: the sweep's own, or the profile's)")
     add("--workers", help="processes (default: cores divided by threads per cell)")
     add("--gpus-per-cell", help="GPUs that each worker owns; its cells train on all of them")
-    add("--storage", help="postgresql://user@host/database instead of a journal file; the password "
-        f"belongs in ~/.pgpass (default: ${VARIABLE})")
+    add(
+        "--storage",
+        help="postgresql://user@host/database instead of a journal file; the password "
+        f"belongs in ~/.pgpass (default: ${VARIABLE})",
+    )
     add("--launcher", choices=["slurm"], help="write an sbatch array of workers instead of working")
     add("--join", action="store_true", help="help a sweep that another process has planned")
     add("--retry-failed", action="store_true", help="also run the cells that failed before")
     add("--out", default=".", help="folder that holds runs/, cache/ and reports/ (default: here)")
-    add("--set", action="append", default=[], metavar="A.B=C",
-        help="one setting, as loss.lambda_anc=0.3; may be given several times")
+    add(
+        "--set",
+        action="append",
+        default=[],
+        metavar="A.B=C",
+        help="one setting, as loss.lambda_anc=0.3; may be given several times",
+    )
     add("--paper-rows", action="store_true", help="leave out the reference rows of our own")
     add("--extra", action="store_true", help="all: also the rows beyond the paper (sweep beyond)")
     return _compatible(parser.parse_args(arguments))
@@ -52,11 +62,15 @@ def options_of(arguments: Sequence[str] | None, description: str | None = None
 
 def _compatible(options: argparse.Namespace) -> argparse.Namespace:
     if options.join and options.retry_failed:
-        raise UserError("--join helps with cells that wait; --retry-failed is the planner's: it "
-                        "makes failed ones wait again")
+        raise UserError(
+            "--join helps with cells that wait; --retry-failed is the planner's: it "
+            "makes failed ones wait again"
+        )
     if options.launcher and options.sweep == "search":
-        raise UserError("search plans each round from the scores of the one before, so that there "
-                        "is no array of workers to write; run it without --launcher")
+        raise UserError(
+            "search plans each round from the scores of the one before, so that there "
+            "is no array of workers to write; run it without --launcher"
+        )
     return options
 
 

@@ -26,8 +26,11 @@ GREY, PAPER = "#777777", "#D55E00"  # Okabe and Ito: distinct to colour-blind ey
 SERIES = ("#0072B2", "#009E73", "#CC79A7")
 DODGE = 0.025  # of the axis, between a mean and its seeds, and between series
 STYLE: dict[str, Any] = {
-    "svg.fonttype": "none", "font.size": 9, "text.parse_math": False,
-    "axes.spines.top": False, "axes.spines.right": False,
+    "svg.fonttype": "none",
+    "font.size": 9,
+    "text.parse_math": False,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
 }
 
 
@@ -93,12 +96,18 @@ def _panels(table: Table, figure: Any) -> None:
 def _frame(table: Table) -> Frame:
     axis, lines = table.ablation.axis, [x for x in table.lines if x.cells]
     if any(x.row.curve for x in lines):
-        found = {x.row.label: (x.row.curve, float(x.cells[0].config.train.steps))
-                 for x in lines if x.row.curve}
+        found = {
+            x.row.label: (x.row.curve, float(x.cells[0].config.train.steps))
+            for x in lines
+            if x.row.curve
+        }
         kind, name = "steps", "training steps"
     elif axis:  # zero has no logarithm
-        found = {x.row.label: (_series(x.row), float(value)) for x in lines
-                 if (value := x.row.values.get(axis))}
+        found = {
+            x.row.label: (_series(x.row), float(value))
+            for x in lines
+            if (value := x.row.values.get(axis))
+        }
         kind, name = "log", table.ablation.header
     else:
         found = {x.row.label: ("", float(i)) for i, x in enumerate(lines)}
@@ -125,8 +134,13 @@ def _grid(figure: Any, frame: Frame, rows: int, columns: int) -> Any:
     figure.set_size_inches(width, height)
     axes = figure.subplots(rows, columns, squeeze=False)
     figure.subplots_adjust(
-        left=left / width, right=1 - 0.1 / width, top=1 - 0.35 / height,
-        bottom=(0.55 + legend) / height, wspace=gap / wide, hspace=between / tall)
+        left=left / width,
+        right=1 - 0.1 / width,
+        top=1 - 0.35 / height,
+        bottom=(0.55 + legend) / height,
+        wspace=gap / wide,
+        hspace=between / tall,
+    )
     if frame.kind != "forest":
         for ax, name in zip(axes[:, 0], ("score", "paired difference", "score"), strict=False):
             ax.set_ylabel(name)
@@ -134,8 +148,11 @@ def _grid(figure: Any, frame: Frame, rows: int, columns: int) -> Any:
 
 
 def _scores(ax: Any, table: Table, metric: str, frame: Frame) -> None:
-    found = {x.row.label: (value.scores.matrix, value.mean) for x in table.lines
-             if (value := x.values.get(metric))}
+    found = {
+        x.row.label: (value.scores.matrix, value.mean)
+        for x in table.lines
+        if (value := x.values.get(metric))
+    }
     _draw(ax, found, metric, frame)
     ax.set_title(f"{METRICS[metric].title}: {table.judge}", fontsize=9)
 
@@ -143,9 +160,12 @@ def _scores(ax: Any, table: Table, metric: str, frame: Frame) -> None:
 def _differences(ax: Any, table: Table, metric: str, frame: Frame) -> None:
     """To each row's partner. Along training, only what has a partner at the same step."""
     found: dict[str, Any] = {
-        x.row.label: (value.differences, value.difference) for x in table.lines
-        if (value := x.values.get(metric)) and value.difference
-        and (frame.kind != "steps" or x.row.against)}
+        x.row.label: (value.differences, value.difference)
+        for x in table.lines
+        if (value := x.values.get(metric))
+        and value.difference
+        and (frame.kind != "steps" or x.row.against)
+    }
     if frame.kind != "steps":
         zero = np.zeros((1, 2))
         found[table.ablation.baseline] = zero, stats.estimate(zero)
@@ -159,9 +179,11 @@ def _differences(ax: Any, table: Table, metric: str, frame: Frame) -> None:
 
 
 def _paper(ax: Any, table: Table, metric: str, frame: Frame) -> None:
-    points = sorted((frame.places[label][1], row[metric])
-                    for label, row in table.ablation.published.items()
-                    if label in frame.places and metric in row)
+    points = sorted(
+        (frame.places[label][1], row[metric])
+        for label, row in table.ablation.published.items()
+        if label in frame.places and metric in row
+    )
     if not points:
         ax.set_axis_off()
         return
@@ -180,8 +202,12 @@ def _draw(ax: Any, found: dict[str, Any], metric: str, frame: Frame) -> None:
     scale, flat = METRICS[metric].scale, frame.kind == "forest"
     for label in frame.levels:
         if label in found:
-            ax.axhline(scale * found[label][1].mean, color=GREY, linewidth=1,
-                       linestyle=_dashes(frame, label))
+            ax.axhline(
+                scale * found[label][1].mean,
+                color=GREY,
+                linewidth=1,
+                linestyle=_dashes(frame, label),
+            )
     for k, series in enumerate(frame.series):
         color, curve = SERIES[k % len(SERIES)], []
         shift = 2 * k - (len(frame.series) - 1)
@@ -193,11 +219,18 @@ def _draw(ax: Any, found: dict[str, Any], metric: str, frame: Frame) -> None:
             mean, half = scale * estimate.mean, scale * estimate.half
             seeds = scale * matrix.mean(-1)
             points = np.full(len(seeds), beside), seeds
-            ax.scatter(*(reversed(points) if flat else points), s=10, color=color, alpha=0.5,
-                       linewidths=0)
+            ax.scatter(
+                *(reversed(points) if flat else points), s=10, color=color, alpha=0.5, linewidths=0
+            )
             bar = {"xerr" if flat else "yerr": [half] if math.isfinite(half) else None}
-            ax.errorbar(*([mean], [at]) if flat else ([at], [mean]), **bar, fmt="o", color=color,
-                        markersize=4, capsize=2.5)
+            ax.errorbar(
+                *([mean], [at]) if flat else ([at], [mean]),
+                **bar,
+                fmt="o",
+                color=color,
+                markersize=4,
+                capsize=2.5,
+            )
             curve.append((at, mean))
         if not flat and curve:
             ax.plot(*zip(*sorted(curve), strict=True), color=color, linewidth=1)
@@ -212,8 +245,9 @@ def _decorate(ax: Any, frame: Frame) -> None:
     ax.tick_params(labelsize=8)
     if frame.kind == "forest":
         first = ax.get_subplotspec().is_first_col()
-        ax.set_yticks(range(len(frame.places)),
-                      [plain(label) for label in frame.places] if first else [])
+        ax.set_yticks(
+            range(len(frame.places)), [plain(label) for label in frame.places] if first else []
+        )
         ax.tick_params(axis="y", length=0)
         ax.set_ylim(len(frame.places) - 0.5, -0.5)
         ax.grid(axis="x", linewidth=0.3)
@@ -232,12 +266,23 @@ def _legend(figure: Any, frame: Frame) -> None:
     """One legend for all panels, at the foot."""
     from matplotlib.lines import Line2D
 
-    handles = [Line2D([], [], color=GREY, linewidth=1, linestyle=_dashes(frame, label),
-                      label=plain(label)) for label in frame.levels]
+    handles = [
+        Line2D([], [], color=GREY, linewidth=1, linestyle=_dashes(frame, label), label=plain(label))
+        for label in frame.levels
+    ]
     if len(frame.series) > 1:
-        handles += [Line2D([], [], color=SERIES[k % len(SERIES)], marker="o", markersize=4,
-                           label=plain(series) or "the paper's rows")
-                    for k, series in enumerate(frame.series)]
+        handles += [
+            Line2D(
+                [],
+                [],
+                color=SERIES[k % len(SERIES)],
+                marker="o",
+                markersize=4,
+                label=plain(series) or "the paper's rows",
+            )
+            for k, series in enumerate(frame.series)
+        ]
     if handles:
-        figure.legend(handles=handles, loc="lower center", ncols=len(handles), frameon=False,
-                      fontsize=8)
+        figure.legend(
+            handles=handles, loc="lower center", ncols=len(handles), frameon=False, fontsize=8
+        )

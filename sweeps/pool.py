@@ -41,15 +41,25 @@ ATTEMPTS = 3  # of one cell in one run: a cell that kills its worker every time 
 REPLAN_SECONDS = 5.0  # a worker that died just after its claim is seen only later
 
 
-def drain(table: Ablation, cells: list[Cell], root: Path, cache: Path, workers: Workers,
-          display: Display, estimator: Estimator) -> dict[str, str]:
+def drain(
+    table: Ablation,
+    cells: list[Cell],
+    root: Path,
+    cache: Path,
+    workers: Workers,
+    display: Display,
+    estimator: Estimator,
+) -> dict[str, str]:
     """Works until every cell has a result or has failed. Returns `{cell id: reason}` of failures.
 
     Call it under `study.planner`. With `workers.join`, outside of it, and until no cell waits:
     those that others work on are left to them.
     """
-    study = _join(table, root, workers) if workers.join else plan(
-        table, cells, root, workers, display.say)
+    study = (
+        _join(table, root, workers)
+        if workers.join
+        else plan(table, cells, root, workers, display.say)
+    )
     pool = _Pool(table, root, cache, cells, workers, display, estimator)
     left = [cell for cell in cells if not read_result(root / cell.id)]
     planned = time.monotonic()
@@ -72,8 +82,13 @@ def drain(table: Ablation, cells: list[Cell], root: Path, cache: Path, workers: 
     return pool.failed
 
 
-def plan(table: Ablation, cells: list[Cell], root: Path, workers: Workers,
-         say: Callable[[str], None] = print) -> Any:
+def plan(
+    table: Ablation,
+    cells: list[Cell],
+    root: Path,
+    workers: Workers,
+    say: Callable[[str], None] = print,
+) -> Any:
     """The sweep's study, repaired, with every open cell waiting. Call it under `study.planner`."""
     if not workers.storage and (said := storage.repair(storage.journal(root))):
         say(said)
@@ -91,8 +106,10 @@ def _join(table: Ablation, root: Path, workers: Workers) -> Any:
         raise UserError(f"no sweep is planned in {root}; run it once without --join")
     study = storage.open_study(root, table.name, workers.storage)
     if not study.get_trials(deepcopy=False):
-        raise UserError(f"sweep {table.name} is not planned in {root}, so there is nothing to join "
-                        "(all is one queue of its own); join the one that runs, by its name")
+        raise UserError(
+            f"sweep {table.name} is not planned in {root}, so there is nothing to join "
+            "(all is one queue of its own); join the one that runs, by its name"
+        )
     return study
 
 
@@ -108,15 +125,25 @@ def _replan(study: Any, table: Ablation, left: list[Cell], root: Path, workers: 
 def _line(estimator: Estimator, cells: list[Cell], left: list[Cell], workers: int) -> str:
     remaining = words(estimator.remaining([cell.id for cell in left], workers))
     stages = ", ".join(sorted(set(estimator.stages.values())))
-    return (f"{len(cells) - len(left)} of {len(cells)} cells done; {stages or 'starting'}; "
-            f"about {remaining} left")
+    return (
+        f"{len(cells) - len(left)} of {len(cells)} cells done; {stages or 'starting'}; "
+        f"about {remaining} left"
+    )
 
 
 class _Pool:
     """The worker processes of one `drain`."""
 
-    def __init__(self, table: Ablation, root: Path, cache: Path, cells: list[Cell],
-                 workers: Workers, display: Display, estimator: Estimator):
+    def __init__(
+        self,
+        table: Ablation,
+        root: Path,
+        cache: Path,
+        cells: list[Cell],
+        workers: Workers,
+        display: Display,
+        estimator: Estimator,
+    ):
         self.workers = workers
         self.arguments = [str(root), str(cache), table.name]
         self.root, self.display, self.estimator = root, display, estimator
@@ -133,14 +160,22 @@ class _Pool:
         while len(self.processes) < workers:
             slot = min(set(range(workers)) - set(self.slots.values()))
             threads = str(self.threads)
-            environment = os.environ | {"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads,
-                                        "PYTHONUNBUFFERED": "1", **devices(slot, self.workers.gpus)}
+            environment = os.environ | {
+                "OMP_NUM_THREADS": threads,
+                "MKL_NUM_THREADS": threads,
+                "PYTHONUNBUFFERED": "1",
+                **devices(slot, self.workers.gpus),
+            }
             if self.workers.storage:
                 environment[storage.VARIABLE] = self.workers.storage
             log = open(self.root / "workers.log", "a")  # noqa: SIM115
             process = subprocess.Popen(
-                [*WORKER, *self.arguments], stdout=subprocess.PIPE, stderr=log, text=True,
-                env=environment, start_new_session=True,  # Ctrl-C goes to the parent alone
+                [*WORKER, *self.arguments],
+                stdout=subprocess.PIPE,
+                stderr=log,
+                text=True,
+                env=environment,
+                start_new_session=True,  # Ctrl-C goes to the parent alone
             )
             log.close()
             self.processes.append(process)
@@ -206,8 +241,10 @@ class _Pool:
             what = f"{cell}: its worker" if cell else "a worker without a cell"
             self.display.say(f"{what} ended with status {process.returncode}, another takes over")
             if self.deaths[cell] >= ATTEMPTS:
-                reason = (f"its worker ended {ATTEMPTS} times, last with status "
-                          f"{process.returncode}{self._last_words()}")
+                reason = (
+                    f"its worker ended {ATTEMPTS} times, last with status "
+                    f"{process.returncode}{self._last_words()}"
+                )
                 if not cell:
                     raise UserError(f"workers end before they take a cell: {reason}")
                 self.failed[cell] = reason  # in this run: the next may have no such killer
@@ -241,4 +278,3 @@ class _Pool:
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
-

@@ -32,16 +32,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     ablation = ABLATIONS[options.sweep]
     if not _declared(ablation):
         able = [other.name for other in ABLATIONS.values() if _declared(other)]
-        raise UserError(f"{options.sweep} declares no contrast of PC, for which this plans; those "
-                        f"that do: {', '.join(able)}")
+        raise UserError(
+            f"{options.sweep} declares no contrast of PC, for which this plans; those "
+            f"that do: {', '.join(able)}"
+        )
     base = base_of(options)
     runs = folder(base.profile, Path(options.out))
     table = build(ablation, planned_cells(ablation, base, options), read_all(runs))
     found = [text for label in _declared(ablation) if (text := _plan(table, label))]
     if not found:
-        raise UserError(f"{runs} has no results of {options.sweep} with these options; run a "
-                        f"pilot, python -m sweeps.run {options.sweep} --prompts 48, and give the "
-                        "same options here")
+        raise UserError(
+            f"{runs} has no results of {options.sweep} with these options; run a "
+            f"pilot, python -m sweeps.run {options.sweep} --prompts 48, and give the "
+            "same options here"
+        )
     print("\n\n".join(found))
     return 0
 
@@ -61,18 +65,23 @@ def _plan(table: Table, label: str) -> str:
     points = METRICS["PC"].scale * value.differences
     seeds, prompts = points.shape
     if min(seeds, prompts) < 2:
-        raise UserError(f"{seeds} seeds and {prompts} prompts have results; variance components "
-                        "need 2 of each")
+        raise UserError(
+            f"{seeds} seeds and {prompts} prompts have results; variance components need 2 of each"
+        )
     parts = components(points)
     # Two rows alone are a pool of the contrast's own: so are differences from the base.
     pooled = lines[label].trained and lines[partner].trained
     rows = sum(line.trained for line in table.lines) if pooled else 2
-    text = [f"PC, {label} minus {partner}, {seeds} seeds x {prompts} prompts: variances in "
-            f"points^2: seed {parts.seed:.3f}, prompt {parts.prompt:.3f}, rest {parts.rest:.3f}",
-            "seeds" + "".join(f"{f'{P} prompts':>14}" for P in PROMPTS)]
+    text = [
+        f"PC, {label} minus {partner}, {seeds} seeds x {prompts} prompts: variances in "
+        f"points^2: seed {parts.seed:.3f}, prompt {parts.prompt:.3f}, rest {parts.rest:.3f}",
+        "seeds" + "".join(f"{f'{P} prompts':>14}" for P in PROMPTS),
+    ]
     for S in SEEDS:
-        sizes = [planned_detectable(parts, S, P, len(table.ablation.contrasts), rows=rows)
-                 for P in PROMPTS]
+        sizes = [
+            planned_detectable(parts, S, P, len(table.ablation.contrasts), rows=rows)
+            for P in PROMPTS
+        ]
         text.append(f"{S:>5}" + "".join(f"{size:>14.2f}" for size in sizes))
     return "\n".join(text)
 

@@ -47,7 +47,8 @@ def train(config: Config, cache: Path, run: Path) -> None:
 def _wait_for_the_first(run: Path) -> None:
     until = time.monotonic() + PATIENCE_SECONDS
     while time.monotonic() < until and not any(
-            (run / name).exists() for name in ("result.json", "failure.json")):
+        (run / name).exists() for name in ("result.json", "failure.json")
+    ):
         time.sleep(0.2)
 
 

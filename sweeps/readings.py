@@ -16,8 +16,7 @@ from .schema import Row
 from .stats import Array
 
 
-def column(wide: Mapping[tuple[str, str], Array], cell: str, row: Row, metric: str
-           ) -> Array | None:
+def column(wide: Mapping[tuple[str, str], Array], cell: str, row: Row, metric: str) -> Array | None:
     """The cell's values of the row's metric, [P]; `None` where the row has none."""
     if not row.reading:
         return wide.get((cell, metric))

@@ -33,8 +33,10 @@ def markdown(table: Table) -> str:
 
 def markdown_block(block: Block) -> str:
     """The block under its heading."""
-    heads = [f"{escape_markdown(title)}<br>{escape_markdown(group)}" if group
-             else escape_markdown(title) for group, title in block.columns]
+    heads = [
+        f"{escape_markdown(title)}<br>{escape_markdown(group)}" if group else escape_markdown(title)
+        for group, title in block.columns
+    ]
     rows = [heads, ["---"] * len(heads)] + [[_md_entry(e) for e in row] for row in block.rows]
     lines = "\n".join("| " + " | ".join(row) + " |" for row in rows)
     return f"## {escape_markdown(block.title)}\n\n{lines}"
@@ -49,13 +51,44 @@ def _md_entry(entry: Entry) -> str:
 # LaTeX --------------------------------------------------------------------------------------------
 
 _TEX = {
-    "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_",
-    "{": r"\{", "}": r"\}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
-    "<": r"$<$", ">": r"$>$", "|": r"$|$", "±": r"$\pm$", "×": r"$\times$", "↑": r"$\uparrow$",
-    "≈": r"$\approx$", "†": r"$\dagger$", "λ": r"$\lambda$", "Δ": r"$\Delta$", "–": "--",
-    '"': "''", "“": "``", "”": "''", "−": "$-$", "·": r"$\cdot$", "↓": r"$\downarrow$",
-    "→": r"$\to$", "≤": r"$\le$", "≥": r"$\ge$", "²": "$^2$", "⁹": "$^9$", "⟨": r"$\langle$",
-    "⟩": r"$\rangle$", "Σ": r"$\Sigma$", "α": r"$\alpha$", "δ": r"$\delta$", "σ": r"$\sigma$",
+    "\\": r"\textbackslash{}",
+    "&": r"\&",
+    "%": r"\%",
+    "$": r"\$",
+    "#": r"\#",
+    "_": r"\_",
+    "{": r"\{",
+    "}": r"\}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": r"$<$",
+    ">": r"$>$",
+    "|": r"$|$",
+    "±": r"$\pm$",
+    "×": r"$\times$",
+    "↑": r"$\uparrow$",
+    "≈": r"$\approx$",
+    "†": r"$\dagger$",
+    "λ": r"$\lambda$",
+    "Δ": r"$\Delta$",
+    "–": "--",
+    '"': "''",
+    "“": "``",
+    "”": "''",
+    "−": "$-$",
+    "·": r"$\cdot$",
+    "↓": r"$\downarrow$",
+    "→": r"$\to$",
+    "≤": r"$\le$",
+    "≥": r"$\ge$",
+    "²": "$^2$",
+    "⁹": "$^9$",
+    "⟨": r"$\langle$",
+    "⟩": r"$\rangle$",
+    "Σ": r"$\Sigma$",
+    "α": r"$\alpha$",
+    "δ": r"$\delta$",
+    "σ": r"$\sigma$",
 }
 
 
@@ -75,13 +108,25 @@ def latex_document(name: str, texts: Sequence[str], parts: Sequence[Block]) -> s
     """A whole document, so that it compiles as it is; the `table` environment can be lifted out."""
     body = "\n\n\\medskip\n\n".join(map(_tabular, parts))
     text = " ".join(texts)
-    return "\n".join([
-        r"\documentclass{article}", r"\usepackage[utf8]{inputenc}", r"\usepackage[T1]{fontenc}",
-        r"\usepackage[a4paper,landscape,margin=1.5cm]{geometry}",
-        r"\usepackage{booktabs,graphicx}", r"\begin{document}", r"\pagestyle{empty}",
-        r"\begin{table}", r"\centering", r"\caption{" + tex(text) + "}",
-        r"\label{tab:" + name + "}", body, r"\end{table}", r"\end{document}", "",
-    ])
+    return "\n".join(
+        [
+            r"\documentclass{article}",
+            r"\usepackage[utf8]{inputenc}",
+            r"\usepackage[T1]{fontenc}",
+            r"\usepackage[a4paper,landscape,margin=1.5cm]{geometry}",
+            r"\usepackage{booktabs,graphicx}",
+            r"\begin{document}",
+            r"\pagestyle{empty}",
+            r"\begin{table}",
+            r"\centering",
+            r"\caption{" + tex(text) + "}",
+            r"\label{tab:" + name + "}",
+            body,
+            r"\end{table}",
+            r"\end{document}",
+            "",
+        ]
+    )
 
 
 def _tabular(block: Block) -> str:
@@ -92,10 +137,15 @@ def _tabular(block: Block) -> str:
         if group:
             rules.append(rf"\cmidrule(lr){{{start}-{start + width - 1}}}")
         start += width
-    lines = [r"\resizebox{\ifdim\width>\textwidth\textwidth\else\width\fi}{!}{%",
-             r"\begin{tabular}{l" + "c" * (len(block.columns) - 1) + "}", r"\toprule",
-             " & ".join(heads) + r" \\", "".join(rules),
-             " & ".join(tex(title) for _, title in block.columns) + r" \\", r"\midrule"]
+    lines = [
+        r"\resizebox{\ifdim\width>\textwidth\textwidth\else\width\fi}{!}{%",
+        r"\begin{tabular}{l" + "c" * (len(block.columns) - 1) + "}",
+        r"\toprule",
+        " & ".join(heads) + r" \\",
+        "".join(rules),
+        " & ".join(tex(title) for _, title in block.columns) + r" \\",
+        r"\midrule",
+    ]
     for index, row in enumerate(block.rows):
         if index in block.rules:
             lines.append(r"\midrule")
@@ -137,21 +187,33 @@ def _csv_lines(table: Table, line: Line) -> list[dict[str, Any]]:
     for metric in table.ablation.metrics:
         value = line.values.get(metric)
         published = table.ablation.published.get(line.row.label, {}).get(metric)
-        found.append({
-            "table": table.ablation.table, "row": line.row.label, "ours": line.row.reference,
-            "metric": metric, "judge": table.judge, "scale": METRICS[metric].scale,
-            **_csv_estimate("", value.mean if value else None),
-            **_csv_bootstrap("", value.scores.matrix if value else None),
-            "seed_means": " ".join(f"{seed}:{float(scores.mean())!r}" for seed, scores in zip(
-                value.scores.seeds, value.scores.matrix, strict=True)) if value else None,
-            **_csv_estimate("difference_", value.difference if value else None),
-            **_csv_bootstrap("difference_", value.differences if value else None),
-            "difference_p": value.difference.p if value and value.difference else None,
-            "difference_p_holm": value.p_holm if value else None,
-            "published": published, "published_scale": paper.SCALE if published else None,
-            "missing_cells": line.missing, "diverged_cells": len(line.diverged),
-            "cells": " ".join(cell.id for cell in line.cells),
-        })
+        found.append(
+            {
+                "table": table.ablation.table,
+                "row": line.row.label,
+                "ours": line.row.reference,
+                "metric": metric,
+                "judge": table.judge,
+                "scale": METRICS[metric].scale,
+                **_csv_estimate("", value.mean if value else None),
+                **_csv_bootstrap("", value.scores.matrix if value else None),
+                "seed_means": " ".join(
+                    f"{seed}:{float(scores.mean())!r}"
+                    for seed, scores in zip(value.scores.seeds, value.scores.matrix, strict=True)
+                )
+                if value
+                else None,
+                **_csv_estimate("difference_", value.difference if value else None),
+                **_csv_bootstrap("difference_", value.differences if value else None),
+                "difference_p": value.difference.p if value and value.difference else None,
+                "difference_p_holm": value.p_holm if value else None,
+                "published": published,
+                "published_scale": paper.SCALE if published else None,
+                "missing_cells": line.missing,
+                "diverged_cells": len(line.diverged),
+                "cells": " ".join(cell.id for cell in line.cells),
+            }
+        )
     return found
 
 
@@ -174,5 +236,15 @@ def provenance(table: Table) -> str:
 
     cells = {cell.id: asdict(cell.config) for line in table.lines for cell in line.cells}
     rows = {line.row.label: [cell.id for cell in line.cells] for line in table.lines}
-    return canonical_json({"table": table.ablation.table, "rows": rows, "cells": cells,
-                           "provenance": table.provenance}, indent=1) + "\n"
+    return (
+        canonical_json(
+            {
+                "table": table.ablation.table,
+                "rows": rows,
+                "cells": cells,
+                "provenance": table.provenance,
+            },
+            indent=1,
+        )
+        + "\n"
+    )

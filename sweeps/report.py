@@ -16,8 +16,13 @@ from .progress import plain
 from .tables import Table, render
 
 
-def report(tables: dict[str, Table], shown: list[str], folder: Path,
-           more: Sequence[Section] = (), whole: bool = True) -> list[Path]:
+def report(
+    tables: dict[str, Table],
+    shown: list[str],
+    folder: Path,
+    more: Sequence[Section] = (),
+    whole: bool = True,
+) -> list[Path]:
     """Writes the tables named in `shown` and, if `whole`, the claims about all and the page of all.
 
     `more`: what is not a table of scores, in its place behind them.
@@ -28,50 +33,76 @@ def report(tables: dict[str, Table], shown: list[str], folder: Path,
     found = claims.findings(tables)
     judge = next(iter(tables.values())).judge
     shown_tables = [tables[name] for name in shown]
-    sections = [section_of(table, (folder / f"{table.ablation.file}.svg").read_text())
-                for table in shown_tables]
+    sections = [
+        section_of(table, (folder / f"{table.ablation.file}.svg").read_text())
+        for table in shown_tables
+    ]
     clips = gallery.read(folder)
     known = {cell.id for table in tables.values() for line in table.lines for cell in line.cells}
     if clips and not known.issuperset(clips.cells):
         clips = None  # of an earlier configuration
-    texts = {"claims.md": claims.markdown(found, judge),
-             "index.html": index(shown_tables, [*sections, *more], found, judge, clips)}
+    texts = {
+        "claims.md": claims.markdown(found, judge),
+        "index.html": index(shown_tables, [*sections, *more], found, judge, clips),
+    }
     for name, text in texts.items():
         paths.append(folder / name)
         write_text(paths[-1], text)
     return paths
 
 
-def index(tables: Sequence[Table], sections: Sequence[Section], findings: list[Finding],
-          judge: str, clips: Gallery | None = None) -> str:
+def index(
+    tables: Sequence[Table],
+    sections: Sequence[Section],
+    findings: list[Finding],
+    judge: str,
+    clips: Gallery | None = None,
+) -> str:
     """One page with clips, claims, all tables and plots, and provenance. No request."""
     title = f"DiReCT, run again: {plain(judge)}"
     links = [("clips", "Clips")] * bool(clips) + [("claims", "Claims")]
     links += [(x.name, x.title.split(":")[0]) for x in sections] + [("provenance", "Provenance")]
-    return document(title, [
-        "<header>", f"<h1>{escape(title)}</h1>", '<nav aria-label="Contents"><ul>',
-        *(f'<li><a href="#{escape(anchor)}">{escape(text)}</a></li>' for anchor, text in links),
-        "</ul></nav></header>", '<main id="content">',
-        *([gallery.section(clips)] if clips else []),
-        _claims(findings, judge), *map(section, sections), _provenance(tables), "</main>",
-    ], script=bool(clips))
+    return document(
+        title,
+        [
+            "<header>",
+            f"<h1>{escape(title)}</h1>",
+            '<nav aria-label="Contents"><ul>',
+            *(f'<li><a href="#{escape(anchor)}">{escape(text)}</a></li>' for anchor, text in links),
+            "</ul></nav></header>",
+            '<main id="content">',
+            *([gallery.section(clips)] if clips else []),
+            _claims(findings, judge),
+            *map(section, sections),
+            _provenance(tables),
+            "</main>",
+        ],
+        script=bool(clips),
+    )
 
 
 def _claims(findings: list[Finding], judge: str) -> str:
     rows = []
-    for (text, verdict, p, contrasts, place), x in zip(claims.rows(findings), findings,
-                                                       strict=True):
+    for (text, verdict, p, contrasts, place), x in zip(
+        claims.rows(findings), findings, strict=True
+    ):
         kind = {claims.UNRESOLVED: "unresolved", claims.NOT_RUN: "open"}.get(x.verdict, x.verdict)
         middle = "<br>".join(map(escape, contrasts))
         if len(contrasts) > 4:
-            middle = (f"<details><summary>{len(contrasts)} contrasts</summary>{middle}</details>")
-        rows.append(f'<tr class="{kind}"><th scope="row">{escape(text)}</th>'
-                    f"<td>{escape(verdict)}</td><td>{escape(p)}</td><td>{middle}</td>"
-                    f"<td>{escape(place)}</td></tr>")
-    return "\n".join([
-        '<section id="claims"><h2>Claims of the paper</h2>',
-        f"<p>{escape(claims.explanation(findings, plain(judge)))}</p>",
-        word_table(claims.HEADS, rows, "Claims"), "</section>"])
+            middle = f"<details><summary>{len(contrasts)} contrasts</summary>{middle}</details>"
+        rows.append(
+            f'<tr class="{kind}"><th scope="row">{escape(text)}</th>'
+            f"<td>{escape(verdict)}</td><td>{escape(p)}</td><td>{middle}</td>"
+            f"<td>{escape(place)}</td></tr>"
+        )
+    return "\n".join(
+        [
+            '<section id="claims"><h2>Claims of the paper</h2>',
+            f"<p>{escape(claims.explanation(findings, plain(judge)))}</p>",
+            word_table(claims.HEADS, rows, "Claims"),
+            "</section>",
+        ]
+    )
 
 
 def _provenance(tables: Sequence[Table]) -> str:
@@ -80,14 +111,20 @@ def _provenance(tables: Sequence[Table]) -> str:
         for kind, values in table.provenance.items():
             known = kinds.setdefault(kind, [])
             known += [text for value in values if (text := _words(value)) not in known]
-    rows = [f'<tr><th scope="row">{escape(plain(kind))}</th>'
-            f'<td>{"<br>".join(map(escape, texts))}</td></tr>'
-            for kind, texts in sorted(kinds.items())]
+    rows = [
+        f'<tr><th scope="row">{escape(plain(kind))}</th>'
+        f"<td>{'<br>'.join(map(escape, texts))}</td></tr>"
+        for kind, texts in sorted(kinds.items())
+    ]
     cells = sorted({cell.id for table in tables for line in table.lines for cell in line.cells})
-    return "\n".join([
-        '<section id="provenance"><h2>Provenance</h2>', word_table((), rows, "Provenance"),
-        f"<details><summary>{len(cells)} cells</summary><pre>{' '.join(cells)}</pre></details>",
-        "</section>"])
+    return "\n".join(
+        [
+            '<section id="provenance"><h2>Provenance</h2>',
+            word_table((), rows, "Provenance"),
+            f"<details><summary>{len(cells)} cells</summary><pre>{' '.join(cells)}</pre></details>",
+            "</section>",
+        ]
+    )
 
 
 def _words(value: object) -> str:

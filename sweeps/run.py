@@ -1,15 +1,15 @@
 """Runs an ablation of the paper and writes its table; what is done already is not done again.
 
-    python -m sweeps.run lambda_hard              # Table S3 on the tiny profile
-    python -m sweeps.run lambda_hard --dry-run    # its cells, their state and cost
-    python -m sweeps.run search                   # App. C's greedy search, and TPE, on validation
-    python -m sweeps.run status                   # every sweep
-    python -m sweeps.run all                      # every sweep that is not done, then the report
-    python -m sweeps.run gallery                  # Figures 1, 5 and S2: clips, by a fixed rule
-    python -m sweeps.run report                   # renders tables, claims.md and index.html again
-    python -m sweeps.run export FILE              # all results as one archive; import takes it
-    python -m sweeps.run fsck                     # checks every result and cached array
-    python -m sweeps.run all --storage postgresql://me@host/sweeps --launcher slurm  # docs/queue.md
+python -m sweeps.run lambda_hard              # Table S3 on the tiny profile
+python -m sweeps.run lambda_hard --dry-run    # its cells, their state and cost
+python -m sweeps.run search                   # App. C's greedy search, and TPE, on validation
+python -m sweeps.run status                   # every sweep
+python -m sweeps.run all                      # every sweep that is not done, then the report
+python -m sweeps.run gallery                  # Figures 1, 5 and S2: clips, by a fixed rule
+python -m sweeps.run report                   # renders tables, claims.md and index.html again
+python -m sweeps.run export FILE              # all results as one archive; import takes it
+python -m sweeps.run fsck                     # checks every result and cached array
+python -m sweeps.run all --storage postgresql://me@host/sweeps --launcher slurm  # docs/queue.md
 """
 
 from __future__ import annotations
@@ -97,15 +97,17 @@ def _no_file(options: argparse.Namespace) -> None:
 def _all(base: Config, options: argparse.Namespace, out: Path, root: Path) -> int:
     """Every sweep, as one queue; then every table. A cell that several tables show runs once."""
     workers = workers_of(options, base)
-    tables = [rows_of(table, options) for table in ABLATIONS.values()
-              if options.extra or not table.extra]
+    tables = [
+        rows_of(table, options) for table in ABLATIONS.values() if options.extra or not table.extra
+    ]
     planned = {table.name: planned_cells(table, base, options) for table in tables}
     once = list({cell.id: cell for cells in planned.values() for cell in cells}.values())
     if options.dry_run:
         print("\n\n".join(listing(t, planned[t.name], root, workers) for t in tables))
         estimator = Estimator(root, {cell.id: cell.config for cell in once})
-        print("\nin all, cells that tables share counted once: "
-              + summary(once, estimator, workers))
+        print(
+            "\nin all, cells that tables share counted once: " + summary(once, estimator, workers)
+        )
         return 0
     everything = union(tables)
     if options.launcher:
@@ -124,8 +126,9 @@ def _all(base: Config, options: argparse.Namespace, out: Path, root: Path) -> in
     return told(failed)
 
 
-def _report_all(base: Config, options: argparse.Namespace, out: Path, root: Path,
-                also: Collection[str] = ()) -> int:
+def _report_all(
+    base: Config, options: argparse.Namespace, out: Path, root: Path, also: Collection[str] = ()
+) -> int:
     """The tables that are complete or in `also`; the claims; the page of all.
 
     Tables share cells, and shared cells alone make no table. A table that was written before and is
@@ -138,12 +141,20 @@ def _report_all(base: Config, options: argparse.Namespace, out: Path, root: Path
 
     results, target = read_all(root), out / "reports" / base.profile
     planned = {name: planned_cells(table, base, options) for name, table in ABLATIONS.items()}
-    built = {name: build(rows_of(ABLATIONS[name], options), cells, results)
-             for name, cells in planned.items()}
-    shown = [name for name, cells in planned.items() if name in also
-             or {cell.id for cell in cells} <= {*results, *failures(cells, root)}]
-    kept = [name for name, table in built.items() if name not in shown
-            and (target / f"{table.ablation.file}.md").exists()]
+    built = {
+        name: build(rows_of(ABLATIONS[name], options), cells, results)
+        for name, cells in planned.items()
+    }
+    shown = [
+        name
+        for name, cells in planned.items()
+        if name in also or {cell.id for cell in cells} <= {*results, *failures(cells, root)}
+    ]
+    kept = [
+        name
+        for name, table in built.items()
+        if name not in shown and (target / f"{table.ablation.file}.md").exists()
+    ]
     if not shown:
         print(f"no sweep below {root} is complete; run one first, as: lambda_hard")
         return 0
@@ -152,8 +163,10 @@ def _report_all(base: Config, options: argparse.Namespace, out: Path, root: Path
         print(path)
     if kept:
         rest = "" if whole else ", and so do claims.md and index.html, which are about all tables"
-        print(f"not complete here: {', '.join(kept)}; what {target} has of them stays as it "
-              f"is{rest} (a report of its own: --out)")
+        print(
+            f"not complete here: {', '.join(kept)}; what {target} has of them stays as it "
+            f"is{rest} (a report of its own: --out)"
+        )
     return 0
 
 
@@ -175,8 +188,9 @@ def _elsewhere(planned: list[Cell], failed: dict[str, str], root: Path) -> int:
     return held
 
 
-def work(table: Ablation, planned: list[Cell], out: Path, base: Config, workers: Workers
-         ) -> dict[str, str]:
+def work(
+    table: Ablation, planned: list[Cell], out: Path, base: Config, workers: Workers
+) -> dict[str, str]:
     """Runs the cells that have no result yet. Returns `{cell id: reason}` of those that failed."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends like Ctrl-C: workers stopped
     preempt.listen(signal.SIGUSR1)  # ends with a status that says: run again
@@ -211,8 +225,10 @@ def _made_elsewhere(planned: list[Cell], root: Path) -> str | None:
     if not others:
         return None
     names = ", ".join(sorted({r["provenance"]["commit"] for r in others}))
-    return (f"{len(others)} of {len(found)} finished cells were made at commit {names}, not at "
-            f"{commit()}; they are kept (to make them anew: --out, or remove {root})")
+    return (
+        f"{len(others)} of {len(found)} finished cells were made at commit {names}, not at "
+        f"{commit()}; they are kept (to make them anew: --out, or remove {root})"
+    )
 
 
 INPUTS = {"weights": "base model", "data": "world or judge"}  # what `cell.inputs` names
@@ -229,7 +245,8 @@ def _stands_beside(planned: list[Cell], root: Path) -> None:
                 raise UserError(
                     f"{root / cell.id} was made with another {INPUTS[what]} ({what} {then}, now "
                     f"{now}); its scores cannot stand beside new ones: give --out, or remove "
-                    f"{root}")
+                    f"{root}"
+                )
 
 
 def prepare(left: list[Cell], cache: Path, root: Path, workers: int, display: Display) -> float:
@@ -245,14 +262,25 @@ def prepare(left: list[Cell], cache: Path, root: Path, workers: int, display: Di
     shared: dict[Config, Config] = {}
     for cell in left:
         loss = cell.config.loss
-        used = replace(loss, lambda_rand=float(loss.lambda_rand > 0), threshold=1.0,
-                       lambda_hard=float(loss.lambda_hard > 0), lambda_anc=0.0)
+        used = replace(
+            loss,
+            lambda_rand=float(loss.lambda_rand > 0),
+            threshold=1.0,
+            lambda_hard=float(loss.lambda_hard > 0),
+            lambda_anc=0.0,
+        )
         shared.setdefault(replace(cell.config, loss=used), cell.config)
     for config in shared.values():
         torch.set_num_threads(config.threads)
         with timed(root, "prepare"):
-            build(config, cache, workers=workers, progress=lambda stage, done, total:
-                  display.update(f"preparing: {stage} {done} of {total}"))
+            build(
+                config,
+                cache,
+                workers=workers,
+                progress=lambda stage, done, total: display.update(
+                    f"preparing: {stage} {done} of {total}"
+                ),
+            )
     return time.monotonic() - start
 
 

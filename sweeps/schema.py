@@ -54,8 +54,10 @@ MEASURED = {  # of training itself: Tables S4 and S6
     "delta_x": Metric("|δ|²/n without noise", 1, 3, _PROP, 0),
     "memory_gb": Metric("Mem. (GB)", 1, 4, _COST, -1, printed=2),
     "seconds_per_iteration": Metric("Time (s/iter)", 1, 4, _COST, -1, printed=2),
-    **{part: Metric(part, 1, 4, _SPLIT, 0)
-       for part in ("data", "forward", "reference", "loss", "backward", "update")},
+    **{
+        part: Metric(part, 1, 4, _SPLIT, 0)
+        for part in ("data", "forward", "reference", "loss", "backward", "update")
+    },
 }
 METRICS = SCORES | MEASURED
 ALL_ROWS = "all rows"  # of a measuring table: readings of one cell, paired step by step
@@ -166,8 +168,14 @@ def canonical(config: Config) -> Config:
     config = replace(config, measure=default.measure)
     if config.train.steps == 0:  # the base model: nothing is weighed, and no negative is drawn
         train = replace(default.train, steps=0)
-        return replace(config, train=train, loss=default.loss, macro=default.macro,
-                       micro=default.micro, hard_sample=default.hard_sample)
+        return replace(
+            config,
+            train=train,
+            loss=default.loss,
+            macro=default.macro,
+            micro=default.micro,
+            hard_sample=default.hard_sample,
+        )
     if config.loss.lambda_rand == 0:
         config = replace(config, macro=default.macro)
     elif config.macro.sampling != "partition":
@@ -187,7 +195,13 @@ def _measuring(config: Config, default: Config) -> Config:
     measure = config.measure
     if measure.kind == "alignment":  # both noises are measured
         loss = replace(config.loss, negative_noise=default.loss.negative_noise)
-        return replace(config, loss=loss,
-                       measure=replace(measure, iterations=default.measure.iterations))
-    return replace(config, data=default.data, micro=default.micro, hard_sample=default.hard_sample,
-                   measure=replace(measure, steps=default.measure.steps))
+        return replace(
+            config, loss=loss, measure=replace(measure, iterations=default.measure.iterations)
+        )
+    return replace(
+        config,
+        data=default.data,
+        micro=default.micro,
+        hard_sample=default.hard_sample,
+        measure=replace(measure, steps=default.measure.steps),
+    )

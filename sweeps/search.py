@@ -38,8 +38,11 @@ class Weights:
     hard: float = 0.0
 
     def settings(self) -> dict[str, float]:
-        return {"loss.lambda_anc": self.anc, "loss.lambda_rand": self.rand,
-                "loss.lambda_hard": self.hard}
+        return {
+            "loss.lambda_anc": self.anc,
+            "loss.lambda_rand": self.rand,
+            "loss.lambda_hard": self.hard,
+        }
 
     def __str__(self) -> str:
         return f"anc {self.anc:g}, rand {self.rand:g}, hard {self.hard:g}"
@@ -67,13 +70,21 @@ def tpe(seed: int = 0) -> Method:
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     sampler = optuna.samplers.TPESampler(
-        seed=seed, n_startup_trials=TPE_RANDOM, multivariate=True, constant_liar=True)
+        seed=seed, n_startup_trials=TPE_RANDOM, multivariate=True, constant_liar=True
+    )
     study = optuna.create_study(direction="maximize", sampler=sampler)
     found: list[Trial] = []
     for _ in range(ROUNDS):
         trials = [study.ask() for _ in GRIDS["anc"]]
-        tried = [Weights(**{name: float(f"{trial.suggest_float(name, *bounds, log=True):.3g}")
-                            for name, bounds in RANGES.items()}) for trial in trials]
+        tried = [
+            Weights(
+                **{
+                    name: float(f"{trial.suggest_float(name, *bounds, log=True):.3g}")
+                    for name, bounds in RANGES.items()
+                }
+            )
+            for trial in trials
+        ]
         scores = yield tried
         found += zip(tried, scores, strict=True)
         for trial, score in zip(trials, scores, strict=True):
@@ -86,8 +97,10 @@ def best(trials: Sequence[Trial]) -> Trial:
     """The trial of the highest score; the first of equals. One that diverged is never it."""
     ranked = [trial for trial in trials if trial[1] is not None]
     if not ranked:
-        raise UserError(f"all of {', '.join(str(weights) for weights, _ in trials)} diverged; "
-                        "search with a lower train.learning_rate")
+        raise UserError(
+            f"all of {', '.join(str(weights) for weights, _ in trials)} diverged; "
+            "search with a lower train.learning_rate"
+        )
     return max(ranked, key=lambda trial: trial[1] or -math.inf)
 
 
@@ -136,17 +149,26 @@ def base_of(base: Config) -> Config:
     return replace(base, evaluate=replace(base.evaluate, split="validation"))
 
 
-def table_of(tried: Sequence[Weights], base: Config, seeds: Sequence[int]
-             ) -> tuple[Ablation, list[Cell]]:
+def table_of(
+    tried: Sequence[Weights], base: Config, seeds: Sequence[int]
+) -> tuple[Ablation, list[Cell]]:
     """These weights as the rows of a table of their own, and its cells."""
     rows = tuple(Row(str(weights), dict(weights.settings())) for weights in dict.fromkeys(tried))
-    table = Ablation("search", "The search", "Search of the loss's weights", "weights", rows,
-                     baseline=rows[0].label, contrasts=())
+    table = Ablation(
+        "search",
+        "The search",
+        "Search of the loss's weights",
+        "weights",
+        rows,
+        baseline=rows[0].label,
+        contrasts=(),
+    )
     return table, cells(table, base_of(base), seeds)
 
 
-def scores_of(tried: Sequence[Weights], planned: Sequence[Cell], results: dict[str, Any]
-              ) -> list[Score] | None:
+def scores_of(
+    tried: Sequence[Weights], planned: Sequence[Cell], results: dict[str, Any]
+) -> list[Score] | None:
     """Mean AVG of each of the weights over seeds and prompts; `None` where a result is missing."""
     if any(cell.id not in results for cell in planned):
         return None
@@ -158,8 +180,9 @@ def scores_of(tried: Sequence[Weights], planned: Sequence[Cell], results: dict[s
     return found
 
 
-def replay(base: Config, seeds: Sequence[int],
-           results: Callable[[Ablation, list[Cell]], dict[str, Any]]) -> dict[str, Outcome]:
+def replay(
+    base: Config, seeds: Sequence[int], results: Callable[[Ablation, list[Cell]], dict[str, Any]]
+) -> dict[str, Outcome]:
     """Both searches. `results(table, cells)` has the cells run, or reads what is there."""
 
     def score(tried: list[Weights]) -> list[Score] | None:

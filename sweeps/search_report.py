@@ -36,15 +36,29 @@ METRICS = ("SA", "PC", "AVG")
 Work = Callable[[Ablation, list[Cell], Path, Config, Workers], dict[str, str]]  # `sweeps.run.work`
 
 
-def write(found: dict[str, Outcome], base: Config, seeds: Sequence[int], results: dict[str, Any],
-          target: Path) -> list[Path]:
+def write(
+    found: dict[str, Outcome],
+    base: Config,
+    seeds: Sequence[int],
+    results: dict[str, Any],
+    target: Path,
+) -> list[Path]:
     """`target/search.{md,tex,csv,svg}`."""
     scores, texts = _scores(found, base, seeds, results), _texts(found, base, seeds, results)
     blocks, notes = [_tried(found, scores), _chosen(found, scores)], _notes(found, scores)
-    body = [f"# {TITLE}", escape_markdown(" ".join(texts)), *map(markdown_block, blocks),
-            "![best AVG so far](search.svg)", "\n".join(f"- {escape_markdown(x)}" for x in notes)]
-    written = {"md": "\n\n".join(body) + "\n", "csv": _csv(found, scores), "svg": _svg(found),
-               "tex": latex_document("search", [TITLE + ".", *texts, *notes], blocks)}
+    body = [
+        f"# {TITLE}",
+        escape_markdown(" ".join(texts)),
+        *map(markdown_block, blocks),
+        "![best AVG so far](search.svg)",
+        "\n".join(f"- {escape_markdown(x)}" for x in notes),
+    ]
+    written = {
+        "md": "\n\n".join(body) + "\n",
+        "csv": _csv(found, scores),
+        "svg": _svg(found),
+        "tex": latex_document("search", [TITLE + ".", *texts, *notes], blocks),
+    }
     paths = []
     for suffix, text in written.items():
         paths.append(target / f"search.{suffix}")
@@ -87,51 +101,76 @@ def again(base: Config, options: argparse.Namespace, out: Path) -> list[Section]
     return [section(found, base, seeds, results, (target / "search.svg").read_text())]
 
 
-def section(found: dict[str, Outcome], base: Config, seeds: Sequence[int],
-            results: dict[str, Any], plot: str) -> Section:
+def section(
+    found: dict[str, Outcome],
+    base: Config,
+    seeds: Sequence[int],
+    results: dict[str, Any],
+    plot: str,
+) -> Section:
     """The same as a section of the page."""
     from .page import Section
 
     scores = _scores(found, base, seeds, results)
-    return Section("search", TITLE, " ".join(_texts(found, base, seeds, results)),
-                   (_tried(found, scores), _chosen(found, scores)), plot,
-                   tuple(_notes(found, scores)))
+    return Section(
+        "search",
+        TITLE,
+        " ".join(_texts(found, base, seeds, results)),
+        (_tried(found, scores), _chosen(found, scores)),
+        plot,
+        tuple(_notes(found, scores)),
+    )
 
 
 Scores = dict[Weights, dict[str, np.ndarray]]  # [S, P] by metric; empty where a cell diverged
 
 
-def _own(found: dict[str, Outcome], base: Config, seeds: Sequence[int], results: dict[str, Any]
-         ) -> dict[Weights, list[dict[str, Any]]]:
+def _own(
+    found: dict[str, Outcome], base: Config, seeds: Sequence[int], results: dict[str, Any]
+) -> dict[Weights, list[dict[str, Any]]]:
     """The results of everything that was tried, one per seed."""
     tried = [weights for outcome in found.values() for weights, _ in outcome.trials]
     if not tried:
         return {}
     _, planned = search.table_of(tried, base, seeds)
-    return {weights: [results[cell.id] for cell in planned if cell.row == str(weights)]
-            for weights in tried}
+    return {
+        weights: [results[cell.id] for cell in planned if cell.row == str(weights)]
+        for weights in tried
+    }
 
 
-def _scores(found: dict[str, Outcome], base: Config, seeds: Sequence[int], results: dict[str, Any]
-            ) -> Scores:
-    return {weights: {m: np.array([result["scores"][m] for result in own]) for m in METRICS}
-            if all(result["status"] == "done" for result in own) else {}
-            for weights, own in _own(found, base, seeds, results).items()}
+def _scores(
+    found: dict[str, Outcome], base: Config, seeds: Sequence[int], results: dict[str, Any]
+) -> Scores:
+    return {
+        weights: {m: np.array([result["scores"][m] for result in own]) for m in METRICS}
+        if all(result["status"] == "done" for result in own)
+        else {}
+        for weights, own in _own(found, base, seeds, results).items()
+    }
 
 
-def _texts(found: dict[str, Outcome], base: Config, seeds: Sequence[int], results: dict[str, Any]
-           ) -> list[str]:
+def _texts(
+    found: dict[str, Outcome], base: Config, seeds: Sequence[int], results: dict[str, Any]
+) -> list[str]:
     evaluate = base.evaluate
-    commits = sorted({result["provenance"]["commit"]
-                      for own in _own(found, base, seeds, results).values() for result in own})
+    commits = sorted(
+        {
+            result["provenance"]["commit"]
+            for own in _own(found, base, seeds, results).values()
+            for result in own
+        }
+    )
     budget = sum(map(len, search.GRIDS.values()))
-    texts = [f"Scores: {JUDGES[evaluate.judge]}, {base.profile}, {evaluate.prompts} validation "
-             "prompts, never an evaluation prompt; "
-             f"training seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}. "
-             f"Both methods have {budget} weights to try and the same goal, mean AVG. "
-             "Greedy: λ_anc without negatives, then λ_rand at λ_hard = "
-             f"{search.HARD_MEANWHILE:g}, then λ_hard. TPE: all three weights on logarithmic "
-             f"scales, the first {search.TPE_RANDOM} at random."]
+    texts = [
+        f"Scores: {JUDGES[evaluate.judge]}, {base.profile}, {evaluate.prompts} validation "
+        "prompts, never an evaluation prompt; "
+        f"training seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}. "
+        f"Both methods have {budget} weights to try and the same goal, mean AVG. "
+        "Greedy: λ_anc without negatives, then λ_rand at λ_hard = "
+        f"{search.HARD_MEANWHILE:g}, then λ_hard. TPE: all three weights on logarithmic "
+        f"scales, the first {search.TPE_RANDOM} at random."
+    ]
     open_ = [name for name, outcome in found.items() if outcome.chosen is None]
     texts += [f"Incomplete: {', '.join(open_)} lacks results."] * bool(open_)
     return [*texts, f"Commit {', '.join(commits) or 'none'}."]
@@ -157,8 +196,9 @@ def _try(outcome: Outcome, index: int, scores: Scores) -> list[Entry]:
         return [Entry(ABSENT)] * (3 + len(METRICS))
     weights, _ = outcome.trials[index]
     texts = [f"{value:g}" for value in (weights.anc, weights.rand, weights.hard)]
-    texts += [f"{100 * scores[weights][m].mean():.2f}" if scores[weights] else "diverged"
-              for m in METRICS]
+    texts += [
+        f"{100 * scores[weights][m].mean():.2f}" if scores[weights] else "diverged" for m in METRICS
+    ]
     bold = weights == outcome.chosen
     return [Entry(text, bold=bold) for text in texts]
 
@@ -171,22 +211,32 @@ def _chosen(found: dict[str, Outcome], scores: Scores) -> Block:
             rows.append([Entry(name), *[Entry(ABSENT)] * (1 + len(METRICS))])
             continue
         own = [stats.estimate(100 * scores[outcome.chosen][m]) for m in METRICS]
-        rows.append([Entry(name), Entry(str(outcome.chosen)),
-                     *[Entry(f"{d.mean:.2f} ± {d.half:.2f}") for d in own]])
-    return Block("What was chosen", [("", "method"), ("", "weights"), *(("", m) for m in METRICS)],
-                 rows, [])
+        rows.append(
+            [
+                Entry(name),
+                Entry(str(outcome.chosen)),
+                *[Entry(f"{d.mean:.2f} ± {d.half:.2f}") for d in own],
+            ]
+        )
+    return Block(
+        "What was chosen", [("", "method"), ("", "weights"), *(("", m) for m in METRICS)], rows, []
+    )
 
 
 def _notes(found: dict[str, Outcome], scores: Scores) -> list[str]:
-    notes = ["Bold: chosen. A score at which weights were chosen is too high by that choice: "
-             "Tables S1 to S3 judge the weights on other prompts."]
+    notes = [
+        "Bold: chosen. A score at which weights were chosen is too high by that choice: "
+        "Tables S1 to S3 judge the weights on other prompts."
+    ]
     (one, a), (two, b) = found.items()
     if a.chosen and b.chosen and a.chosen != b.chosen:
         for metric in METRICS:
             d = stats.estimate(100 * (scores[b.chosen][metric] - scores[a.chosen][metric]))
-            notes.append(f"{metric}, {two} minus {one}: {d.mean:+z.2f} [{d.low:+z.2f}, "
-                         f"{d.high:+z.2f}] points, 95 % interval over prompts"
-                         + (" and seeds." if d.seeds_random else ", one seed."))
+            notes.append(
+                f"{metric}, {two} minus {one}: {d.mean:+z.2f} [{d.low:+z.2f}, "
+                f"{d.high:+z.2f}] points, 95 % interval over prompts"
+                + (" and seeds." if d.seeds_random else ", one seed.")
+            )
     return notes
 
 
@@ -199,10 +249,17 @@ def _csv(found: dict[str, Outcome], scores: Scores) -> str:
     for name, outcome in found.items():
         for index, (weights, _) in enumerate(outcome.trials):
             means = {m: fmean(values.mean(-1).tolist()) for m, values in scores[weights].items()}
-            writer.writerow({"method": formula_safe(name), "try": index + 1,
-                             "lambda_anc": weights.anc, "lambda_rand": weights.rand,
-                             "lambda_hard": weights.hard, **means,
-                             "chosen": weights == outcome.chosen})
+            writer.writerow(
+                {
+                    "method": formula_safe(name),
+                    "try": index + 1,
+                    "lambda_anc": weights.anc,
+                    "lambda_rand": weights.rand,
+                    "lambda_hard": weights.hard,
+                    **means,
+                    "chosen": weights == outcome.chosen,
+                }
+            )
     return out.getvalue()
 
 

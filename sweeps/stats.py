@@ -91,8 +91,10 @@ class Pool:
     def of_row(self, seeds: int) -> list[Part]:
         """The same of one trained row."""
         R, S = self.rows, self.seeds
-        return [(self.common / R / seeds, S - 1.0),
-                ((R - 1) / R * self.rest / seeds, (R - 1.0) * (S - 1.0))]
+        return [
+            (self.common / R / seeds, S - 1.0),
+            ((R - 1) / R * self.rest / seeds, (R - 1.0) * (S - 1.0)),
+        ]
 
 
 def pool(m: Array) -> Pool | None:
@@ -155,8 +157,9 @@ def critical(parts: Sequence[Part], alpha: float = ALPHA) -> Any:
     from scipy import special
 
     with np.errstate(invalid="ignore", divide="ignore"):
-        return (sum(variance * -special.stdtrit(df, alpha / 2) for variance, df in parts)
-                / sum(variance for variance, _ in parts))
+        return sum(variance * -special.stdtrit(df, alpha / 2) for variance, df in parts) / sum(
+            variance for variance, _ in parts
+        )
 
 
 def p_value(t: float, parts: Sequence[Part]) -> float:
@@ -193,8 +196,9 @@ def estimate(scores: Array, seeds: Sequence[Part] | None = None, alpha: float = 
     return Estimate(mean, mean - half, mean + half, se, p_value(mean / se, parts), S, P, parts)
 
 
-def bootstrap(scores: Array, *, seed: int = 0, draws: int = 4000, alpha: float = ALPHA
-              ) -> tuple[float, float]:
+def bootstrap(
+    scores: Array, *, seed: int = 0, draws: int = 4000, alpha: float = ALPHA
+) -> tuple[float, float]:
     """Percentile interval of the crossed bootstrap: seeds and prompts resampled independently.
 
     A cross-check only: with 3 seeds it covers too little where seeds differ.
@@ -209,8 +213,10 @@ def bootstrap(scores: Array, *, seed: int = 0, draws: int = 4000, alpha: float =
 def _resampled(S: int, P: int, seed: int, draws: int) -> tuple[Array, Array]:
     """Weights of the seeds [draws, S] and of the prompts [draws, P]: the same for a whole table."""
     rng = np.random.default_rng(seed)
-    return (rng.multinomial(S, np.full(S, 1 / S), draws) / S,
-            rng.multinomial(P, np.full(P, 1 / P), draws) / P)
+    return (
+        rng.multinomial(S, np.full(S, 1 / S), draws) / S,
+        rng.multinomial(P, np.full(P, 1 / P), draws) / P,
+    )
 
 
 def holm(p: list[float]) -> list[float]:

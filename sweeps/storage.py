@@ -51,7 +51,10 @@ def open_study(root: Path, name: str, url: str | None = None) -> optuna.Study:
     with _answering(url):
         storage = _journal_storage(root) if url is None else _database(url)
         return optuna.create_study(
-            study_name=full, storage=storage, direction="maximize", load_if_exists=True,
+            study_name=full,
+            storage=storage,
+            direction="maximize",
+            load_if_exists=True,
             sampler=optuna.samplers.RandomSampler(seed=0),  # never asked: see `study.claim`
         )
 
@@ -130,8 +133,10 @@ def checked_url(url: str) -> str:
     """`url` as SQLAlchemy takes it; a `UserError` unless it names a PostgreSQL server."""
     scheme, _, rest = url.partition("://")
     if not rest or not _port_is_a_number(url) or scheme not in ("postgresql", "postgres"):
-        raise UserError(f"--storage {shown(url)} is not a PostgreSQL URL; write "
-                        "postgresql://user@host/database, or leave it out for a journal file")
+        raise UserError(
+            f"--storage {shown(url)} is not a PostgreSQL URL; write "
+            "postgresql://user@host/database, or leave it out for a journal file"
+        )
     return f"postgresql+psycopg://{rest}"
 
 
@@ -161,10 +166,13 @@ def has_password(url: str) -> bool:
 def _database(url: str) -> Any:
     from optuna.storages import RDBStorage
 
-    return RDBStorage(checked_url(url), engine_kwargs={
-        "pool_pre_ping": True,  # a connection that a restart has closed is opened again
-        "connect_args": {"connect_timeout": CONNECT_SECONDS, "keepalives_idle": 30},
-    })
+    return RDBStorage(
+        checked_url(url),
+        engine_kwargs={
+            "pool_pre_ping": True,  # a connection that a restart has closed is opened again
+            "connect_args": {"connect_timeout": CONNECT_SECONDS, "keepalives_idle": 30},
+        },
+    )
 
 
 @contextmanager
@@ -173,18 +181,22 @@ def _answering(url: str | None) -> Iterator[None]:
     try:
         yield
     except ImportError as error:
-        raise UserError("--storage needs psycopg; install it with: pip install 'psycopg[binary]'"
-                        ) from error
+        raise UserError(
+            "--storage needs psycopg; install it with: pip install 'psycopg[binary]'"
+        ) from error
     except Exception as error:
         if url is None or not _is_storage_error(error):
             raise
-        raise UserError(f"the storage {shown(url)} does not answer ({_reason(error)}); start it, "
-                        "or leave --storage out for a journal file") from error
+        raise UserError(
+            f"the storage {shown(url)} does not answer ({_reason(error)}); start it, "
+            "or leave --storage out for a journal file"
+        ) from error
 
 
 def _is_storage_error(error: BaseException) -> bool:
     return type(error).__name__ == "StorageInternalError" or type(error).__module__.startswith(
-        ("sqlalchemy", "psycopg"))
+        ("sqlalchemy", "psycopg")
+    )
 
 
 def _reason(error: BaseException) -> str:
@@ -199,6 +211,7 @@ def patient(call: Callable[P, T]) -> Callable[P, T]:
 
     Every call it stands before may be repeated: results are in the run folders.
     """
+
     @functools.wraps(call)
     def repeat(*args: P.args, **more: P.kwargs) -> T:
         began = time.monotonic()
@@ -206,20 +219,27 @@ def patient(call: Callable[P, T]) -> Callable[P, T]:
             try:
                 return call(*args, **more)
             except json.JSONDecodeError as error:
-                raise UserError(f"the journal is damaged ({error}); run again: it is set aside, "
-                                "and built anew from the results") from error
+                raise UserError(
+                    f"the journal is damaged ({error}); run again: it is set aside, "
+                    "and built anew from the results"
+                ) from error
             except Exception as error:
                 if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT):
-                    raise UserError("no space left for the journal; free some and run again"
-                                    ) from error
+                    raise UserError(
+                        "no space left for the journal; free some and run again"
+                    ) from error
                 if not _is_storage_error(error):
                     raise
                 waited = time.monotonic() - began
                 if waited > PATIENCE_SECONDS or preempt.requested():
-                    raise UserError(f"the storage has not answered for {waited:.0f} s "
-                                    f"({_reason(error)}); results are kept, run again") from error
-                print(plain(f"the storage does not answer, trying again ({_reason(error)})"),
-                      flush=True)
+                    raise UserError(
+                        f"the storage has not answered for {waited:.0f} s "
+                        f"({_reason(error)}); results are kept, run again"
+                    ) from error
+                print(
+                    plain(f"the storage does not answer, trying again ({_reason(error)})"),
+                    flush=True,
+                )
                 time.sleep(RETRY_SECONDS)
 
     return repeat

@@ -45,8 +45,10 @@ def planner(root: Path) -> Iterator[None]:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            raise Busy(f"another sweep is running in {root}; wait for it, help it with --join, or "
-                       "use another --out") from None
+            raise Busy(
+                f"another sweep is running in {root}; wait for it, help it with --join, or "
+                "use another --out"
+            ) from None
         yield
 
 
@@ -110,8 +112,12 @@ def parameters(table: Ablation, cell: Cell) -> dict[str, float | int]:
 
 
 def _attributes(table: Ablation, cell: Cell, attempt: int) -> dict[str, Any]:
-    return {"cell": cell.id, "row": cell.row, "attempt": attempt,
-            "parameters": parameters(table, cell)}
+    return {
+        "cell": cell.id,
+        "row": cell.row,
+        "attempt": attempt,
+        "parameters": parameters(table, cell),
+    }
 
 
 def _finished(table: Ablation, cell: Cell, result: dict[str, Any], attempt: int) -> Any:
@@ -121,9 +127,14 @@ def _finished(table: Ablation, cell: Cell, result: dict[str, Any], attempt: int)
 
     values = parameters(table, cell)
     return create_trial(
-        **_outcome(result), params=values,
-        distributions={name: IntDistribution(0, INT_MAX) if isinstance(value, int)
-                       else FloatDistribution(0.0, FLOAT_MAX) for name, value in values.items()},
+        **_outcome(result),
+        params=values,
+        distributions={
+            name: IntDistribution(0, INT_MAX)
+            if isinstance(value, int)
+            else FloatDistribution(0.0, FLOAT_MAX)
+            for name, value in values.items()
+        },
         user_attrs=_attributes(table, cell, attempt) | _summary(result),
     )
 
@@ -135,8 +146,10 @@ def _outcome(result: dict[str, Any]) -> dict[str, Any]:
     if result["status"] == "diverged":
         return {"state": TrialState.PRUNED}
     scores = result["scores"]
-    return {"state": TrialState.COMPLETE,
-            "value": fmean(scores["PC" if "PC" in scores else next(iter(scores))])}
+    return {
+        "state": TrialState.COMPLETE,
+        "value": fmean(scores["PC" if "PC" in scores else next(iter(scores))]),
+    }
 
 
 def _summary(result: dict[str, Any]) -> dict[str, Any]:
@@ -186,5 +199,6 @@ def give_back(study: optuna.Study, trial: optuna.Trial) -> None:
     """Puts a cell that was stopped half-way back into the queue; its lease is still held."""
     attributes = dict(trial.user_attrs)
     fail(study, trial)
-    study.enqueue_trial(attributes["parameters"],
-                        attributes | {"attempt": attributes["attempt"] + 1})
+    study.enqueue_trial(
+        attributes["parameters"], attributes | {"attempt": attributes["attempt"] + 1}
+    )

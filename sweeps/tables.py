@@ -92,8 +92,14 @@ def render(table: Table, folder: Path) -> list[Path]:
     from .render import csv, latex, markdown, provenance
 
     svg = (measured_plots if table.ablation.measured else plots).svg(table)
-    written = {"md": markdown(table), "tex": latex(table), "csv": csv(table), "svg": svg,
-               "html": html(table, svg), "json": provenance(table)}
+    written = {
+        "md": markdown(table),
+        "tex": latex(table),
+        "csv": csv(table),
+        "svg": svg,
+        "html": html(table, svg),
+        "json": provenance(table),
+    }
     paths = []
     for suffix, text in written.items():
         paths.append(folder / f"{table.ablation.file}.{suffix}")
@@ -109,19 +115,27 @@ def build(ablation: Ablation, cells: list[Cell], results: dict[str, dict[str, An
     lines = [_line(row, [c for c in cells if c.row == row.owner], own) for row in ablation.rows]
     scores = {line.row.label: _scores(line, ablation, wide) for line in lines}
     baseline = scores.get(ablation.baseline, {})
-    pools = {metric: _pool(own, [by.get(metric) for by in scores.values()])
-             for metric, own in baseline.items() if not _along_training(ablation)}
+    pools = {
+        metric: _pool(own, [by.get(metric) for by in scores.values()])
+        for metric, own in baseline.items()
+        if not _along_training(ablation)
+    }
     values = {
-        label: {metric: _value(own, scores[ablation.partner(label)].get(metric), pools.get(metric))
-                for metric, own in by_metric.items()}
+        label: {
+            metric: _value(own, scores[ablation.partner(label)].get(metric), pools.get(metric))
+            for metric, own in by_metric.items()
+        }
         for label, by_metric in scores.items()
     }
     values = _adjusted(ablation, values)
     values = _ranked(ablation, values, {x.row.label for x in lines if x.diverged}, pools)
     return Table(
-        ablation, cells[0].config,
+        ablation,
+        cells[0].config,
         tuple(replace(x, values=values[x.row.label]) for x in lines),
-        pools, _detectable(ablation, values), _provenance(own),
+        pools,
+        _detectable(ablation, values),
+        _provenance(own),
         tuple(own[name]["samples"] for name in sorted(own) if "samples" in own[name]),
     )
 
@@ -133,8 +147,10 @@ def _wide(scores: pd.DataFrame) -> dict[tuple[str, str], Array]:
     wide = scores.pivot(index="prompt", columns=["cell", "metric"], values="value")
     if wide.isna().to_numpy().any():
         cell = wide.columns[wide.isna().any(axis=0)][0][0]
-        raise UserError(f"cell {cell} was judged on other prompts or metrics than the table's "
-                        "other cells; remove its folder and run again")
+        raise UserError(
+            f"cell {cell} was judged on other prompts or metrics than the table's "
+            "other cells; remove its folder and run again"
+        )
     return {key: wide[key].to_numpy(float) for key in wide.columns}
 
 
@@ -146,16 +162,22 @@ def _line(row: Row, cells: list[Cell], results: dict[str, dict[str, Any]]) -> Li
     return Line(row, {}, tuple(cells), found.count(None), diverged, trained, negatives)
 
 
-def _scores(line: Line, ablation: Ablation, wide: dict[tuple[str, str], Array]
-            ) -> dict[str, Scores]:
+def _scores(
+    line: Line, ablation: Ablation, wide: dict[tuple[str, str], Array]
+) -> dict[str, Scores]:
     done = [cell for cell in line.cells if any(key[0] == cell.id for key in wide)]
     if not done:
         return {}
     seeds = tuple(cell.config.seed for cell in done)
-    found = {metric: [readings.column(wide, cell.id, line.row, metric) for cell in done]
-             for metric in ablation.metrics}
-    return {metric: Scores(np.stack([c for c in columns if c is not None]), seeds, line.trained)
-            for metric, columns in found.items() if columns[0] is not None}
+    found = {
+        metric: [readings.column(wide, cell.id, line.row, metric) for cell in done]
+        for metric in ablation.metrics
+    }
+    return {
+        metric: Scores(np.stack([c for c in columns if c is not None]), seeds, line.trained)
+        for metric, columns in found.items()
+        if columns[0] is not None
+    }
 
 
 def paired(a: Scores, b: Scores) -> Array | None:
@@ -163,8 +185,10 @@ def paired(a: Scores, b: Scores) -> Array | None:
     shared = [seed for seed in a.seeds if seed in b.seeds]
     if not shared:
         return None
-    return (a.matrix[[a.seeds.index(seed) for seed in shared]]
-            - b.matrix[[b.seeds.index(seed) for seed in shared]])
+    return (
+        a.matrix[[a.seeds.index(seed) for seed in shared]]
+        - b.matrix[[b.seeds.index(seed) for seed in shared]]
+    )
 
 
 def _along_training(ablation: Ablation) -> bool:
@@ -216,15 +240,19 @@ def _adjusted(ablation: Ablation, values: Values) -> Values:
     return values
 
 
-def _ranked(ablation: Ablation, values: Values, diverged: set[str],
-            pools: dict[str, Pool | None]) -> Values:
+def _ranked(
+    ablation: Ablation, values: Values, diverged: set[str], pools: dict[str, Pool | None]
+) -> Values:
     """Marks the best, the second, and what the paired interval does not separate from the best.
 
     Rows compare as printed: means that round to the same number share a rank.
     """
     for metric in ablation.metrics:
-        column = {label: by[metric] for label, by in values.items()
-                  if metric in by and label not in diverged}
+        column = {
+            label: by[metric]
+            for label, by in values.items()
+            if metric in by and label not in diverged
+        }
         show = METRICS[metric]
         if not show.better:
             continue
@@ -235,7 +263,9 @@ def _ranked(ablation: Ablation, values: Values, diverged: set[str],
         top = max(column, key=lambda label: show.better * column[label].mean.mean)
         for label, value in column.items():
             values[label][metric] = replace(
-                value, best=printed[label] == levels[0], second=printed[label] == levels[1],
+                value,
+                best=printed[label] == levels[0],
+                second=printed[label] == levels[1],
                 tied=label != top and _inseparable(value, column[top], pools.get(metric)),
             )
     return values
@@ -251,11 +281,17 @@ def _inseparable(value: Value, top: Value, pool: Pool | None) -> bool:
 
 def _detectable(ablation: Ablation, values: Values) -> dict[str, float]:
     """The PC contrasts' minimum detectable differences, the largest first."""
-    found = {label: values[label][metric].difference for label, metric in ablation.contrasts
-             if metric == "PC" and metric in values.get(label, {})}
+    found = {
+        label: values[label][metric].difference
+        for label, metric in ablation.contrasts
+        if metric == "PC" and metric in values.get(label, {})
+    }
     sizes = {label: stats.detectable(d, len(ablation.contrasts)) for label, d in found.items() if d}
-    return {label: size for label, size in sorted(sizes.items(), key=lambda item: -item[1])
-            if math.isfinite(size)}
+    return {
+        label: size
+        for label, size in sorted(sizes.items(), key=lambda item: -item[1])
+        if math.isfinite(size)
+    }
 
 
 def _provenance(results: dict[str, dict[str, Any]]) -> dict[str, Any]:

@@ -81,6 +81,7 @@ def attempt(cache: Path, run: Path, token: str) -> bool:
 
     True if it was asked to stop, false with neither file if its lease was lost.
     """
+
     def progress(stage: str, done: int, total: int) -> None:
         send(event="progress", cell=run.name, stage=stage, done=done, total=total)
         if stage != "train":  # which looks for itself, and saves first

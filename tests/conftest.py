@@ -52,19 +52,36 @@ def build_pipeline(folder: Path) -> Path:
         )
     ).eval()
     vae = AutoencoderKLWan(
-        base_dim=4, z_dim=4, dim_mult=[1, 1, 1], num_res_blocks=1,
-        temperal_downsample=[True, True], scale_factor_spatial=4,
-        latents_mean=[0.1, -0.2, 0.3, 0.0], latents_std=[0.5, 1.5, 2.0, 1.0],
-    )  # fmt: skip
+        base_dim=4,
+        z_dim=4,
+        dim_mult=[1, 1, 1],
+        num_res_blocks=1,
+        temperal_downsample=[True, True],
+        scale_factor_spatial=4,
+        latents_mean=[0.1, -0.2, 0.3, 0.0],
+        latents_std=[0.5, 1.5, 2.0, 1.0],
+    )
     transformer = WanTransformer3DModel(
-        patch_size=(1, 2, 2), num_attention_heads=2, attention_head_dim=12, in_channels=4,
-        out_channels=4, text_dim=24, freq_dim=16, ffn_dim=32, num_layers=2, cross_attn_norm=True,
-        qk_norm="rms_norm_across_heads", rope_max_seq_len=32,
-    )  # fmt: skip
+        patch_size=(1, 2, 2),
+        num_attention_heads=2,
+        attention_head_dim=12,
+        in_channels=4,
+        out_channels=4,
+        text_dim=24,
+        freq_dim=16,
+        ffn_dim=32,
+        num_layers=2,
+        cross_attn_norm=True,
+        qk_norm="rms_norm_across_heads",
+        rope_max_seq_len=32,
+    )
     WanPipeline(
-        tokenizer=tokenizer, text_encoder=text_encoder, vae=vae.eval(),
-        transformer=transformer.eval(), scheduler=FlowMatchEulerDiscreteScheduler(shift=3.0),
-    ).save_pretrained(folder, safe_serialization=True)  # fmt: skip
+        tokenizer=tokenizer,
+        text_encoder=text_encoder,
+        vae=vae.eval(),
+        transformer=transformer.eval(),
+        scheduler=FlowMatchEulerDiscreteScheduler(shift=3.0),
+    ).save_pretrained(folder, safe_serialization=True)
     return folder
 
 
@@ -112,12 +129,22 @@ def small(pipeline_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..
 
     def build(**values: object) -> Config:
         settings = {
-            "model.pipeline": str(pipeline_folder), "model.frames": 5, "model.height": 16,
-            "model.width": 16, "model.text_length": 12, "data.clips": 12, "macro.clusters": 3,
-            "macro.restarts": 2, "micro.min_cosine": 0.0, "train.steps": 6, "train.batch": 4,
-            "train.checkpoint_every": 2, "sample.steps": 3, "hard_sample.steps": 2,
+            "model.pipeline": str(pipeline_folder),
+            "model.frames": 5,
+            "model.height": 16,
+            "model.width": 16,
+            "model.text_length": 12,
+            "data.clips": 12,
+            "macro.clusters": 3,
+            "macro.restarts": 2,
+            "micro.min_cosine": 0.0,
+            "train.steps": 6,
+            "train.batch": 4,
+            "train.checkpoint_every": 2,
+            "sample.steps": 3,
+            "hard_sample.steps": 2,
             "evaluate.prompts": 5,
-        }  # fmt: skip
+        }
         dotted = {name.replace("__", "."): value for name, value in values.items()}
         return with_values(profile("tiny"), settings | dotted)
 

@@ -41,7 +41,7 @@ PROGRAM = {False: [str(ROOT / "tests/sweeps/fake.py")], True: ["-m", "sweeps.run
 def main() -> int:
     options = _options()
     rng = random.Random(options.seed)
-    with (tempfile.TemporaryDirectory(prefix="kill-") as made, _server(options.storage) as url):
+    with tempfile.TemporaryDirectory(prefix="kill-") as made, _server(options.storage) as url:
         out = Path(options.out or made)
         whole, killed = out / "whole", out / "killed"
         began = time.monotonic()
@@ -63,8 +63,11 @@ def main() -> int:
 
 
 def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m tests.kill_harness", description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.kill_harness",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     add = parser.add_argument
     add("--kills", type=int, default=30)
     add("--storage", choices=["journal", "postgresql"], default="journal")
@@ -101,13 +104,33 @@ def _sweep(options: argparse.Namespace, out: Path, url: str | None) -> subproces
     settings = [part for setting in options.set for part in ("--set", setting)]
     with open(out / "harness.log", "ab") as log:
         return subprocess.Popen(
-            [sys.executable, *PROGRAM[options.real], options.sweep, "--prompts", options.prompts,
-             "--seeds", options.seeds, "--workers", "2", "--out", str(out), *settings],
-            env=surroundings, cwd=ROOT, stdout=log, stderr=log)
+            [
+                sys.executable,
+                *PROGRAM[options.real],
+                options.sweep,
+                "--prompts",
+                options.prompts,
+                "--seeds",
+                options.seeds,
+                "--workers",
+                "2",
+                "--out",
+                str(out),
+                *settings,
+            ],
+            env=surroundings,
+            cwd=ROOT,
+            stdout=log,
+            stderr=log,
+        )
 
 
-def _kill(process: subprocess.Popen[bytes], rng: random.Random, options: argparse.Namespace,
-          kills: Counter[str]) -> bool:
+def _kill(
+    process: subprocess.Popen[bytes],
+    rng: random.Random,
+    options: argparse.Namespace,
+    kills: Counter[str],
+) -> bool:
     """Kills workers, and at last the planner; true if the sweep finished before that."""
     while kills.total() < options.kills:
         if rng.random() < 0.8:  # mostly not while it only imports: nothing is under way yet
@@ -165,8 +188,9 @@ def _start_over(out: Path, seen: dict[str, bytes]) -> None:
     seen.clear()
 
 
-def _compare(whole: Path, killed: Path, url: str | None, sweep: str, kills: Counter[str],
-             starts: int) -> int:
+def _compare(
+    whole: Path, killed: Path, url: str | None, sweep: str, kills: Counter[str], starts: int
+) -> int:
     results, tables = _results(whole), _tables(whole)
     root = next(killed.glob("runs/*"))
     trials = storage.open_study(root, sweep, url).get_trials(deepcopy=False)
@@ -175,12 +199,24 @@ def _compare(whole: Path, killed: Path, url: str | None, sweep: str, kills: Coun
     checks = {
         "results are those of the uninterrupted sweep": _results(killed) == results,
         "tables are, byte for byte": _tables(killed) == tables and bool(tables),
-        "every cell was published once a start, and nothing waits or runs":
-            set(complete) == set(results) and max(complete.values()) <= starts and not running,
+        "every cell was published once a start, and nothing waits or runs": set(complete)
+        == set(results)
+        and max(complete.values()) <= starts
+        and not running,
         "no lease is left": not list(killed.glob("runs/*/*/lease.json")),
     }
-    print(json.dumps({"kills": kills.total(), **kills, "starts": starts, "cells": len(results),
-                      "trials": len(trials), "tables": len(tables)}))
+    print(
+        json.dumps(
+            {
+                "kills": kills.total(),
+                **kills,
+                "starts": starts,
+                "cells": len(results),
+                "trials": len(trials),
+                "tables": len(tables),
+            }
+        )
+    )
     for name, holds in checks.items():
         print(f"{'yes' if holds else 'NO '}  {name}")
     return 0 if all(checks.values()) else 1

@@ -27,8 +27,13 @@ sys.path.insert(0, str(HERE.parent))  # before this folder, whose `direct` holds
 PROFILE = "wan2.1-t2v-1.3b"
 COLOURS = {"red": (220, 40, 40), "green": (40, 200, 60), "blue": (50, 70, 230)}
 VERBS = {"falls": "forces", "rises": "forces", "rolls": "interaction", "slides": "interaction"}
-SWAPS = (("falls", "rises"), ("rolls", "slides"), ("slowly", "quickly"), ("small", "large"),
-         ("heavy", "light"))  # fmt: skip
+SWAPS = (
+    ("falls", "rises"),
+    ("rolls", "slides"),
+    ("slowly", "quickly"),
+    ("small", "large"),
+    ("heavy", "light"),
+)
 
 
 def wisa_folder(folder: Path) -> Path:
@@ -41,8 +46,14 @@ def wisa_folder(folder: Path) -> Path:
         pace = ("slowly", "quickly")[n // 8]
         caption = f"a small {('heavy', 'light')[n // 4 % 2]} {colour} ball {verb} {pace}"
         law = "liquid motion" if n % 4 == 1 else "Rigid body motion "
-        entries.append({"video_name": f"clip{n:02}.mp4", "captions": caption, "label": law,
-                        "physical_annotation": {"phys_law": "gravity"}})  # fmt: skip
+        entries.append(
+            {
+                "video_name": f"clip{n:02}.mp4",
+                "captions": caption,
+                "label": law,
+                "physical_annotation": {"phys_law": "gravity"},
+            }
+        )
         frames = 60 if n == 12 else 81 + n
         size = (18, 24) if n == 13 else (18, 32)
         path = folder / "data" / "videos" / str(n % 2) / f"clip{n:02}.mp4"
@@ -93,12 +104,24 @@ def language_model():
 def settings(pipeline: Path) -> list[str]:
     """The paper's profile with small sizes, as options of every command."""
     values = {
-        "model.pipeline": pipeline, "model.frames": 5, "model.height": 16, "model.width": 16,
-        "model.text_length": 64, "data.clips": 12, "macro.clusters": 3, "macro.restarts": 4,
-        "micro.candidates": 4, "micro.min_cosine": 0.5, "train.steps": 4, "train.batch": 4,
-        "train.checkpoint_every": 2, "train.learning_rate": 1e-3, "sample.steps": 3,
-        "hard_sample.steps": 3, "evaluate.prompts": 6,
-    }  # fmt: skip
+        "model.pipeline": pipeline,
+        "model.frames": 5,
+        "model.height": 16,
+        "model.width": 16,
+        "model.text_length": 64,
+        "data.clips": 12,
+        "macro.clusters": 3,
+        "macro.restarts": 4,
+        "micro.candidates": 4,
+        "micro.min_cosine": 0.5,
+        "train.steps": 4,
+        "train.batch": 4,
+        "train.checkpoint_every": 2,
+        "train.learning_rate": 1e-3,
+        "sample.steps": 3,
+        "hard_sample.steps": 3,
+        "evaluate.prompts": 6,
+    }
     return [part for name, value in values.items() for part in ("--set", f"{name}={value}")]
 
 
@@ -127,8 +150,19 @@ def main(folder: Path) -> None:
     )
     judged = next(iter((folder / "runs" / PROFILE).glob("*/videophy")))
     (judged / "sa.csv").unlink()
-    run("evaluate", ["-m", "direct.evaluate", "videophy", "--folder", str(judged), "--prompts",
-                     str(few_prompts(folder))], rater)  # fmt: skip
+    run(
+        "evaluate",
+        [
+            "-m",
+            "direct.evaluate",
+            "videophy",
+            "--folder",
+            str(judged),
+            "--prompts",
+            str(few_prompts(folder)),
+        ],
+        rater,
+    )
     check(Path(trained), folder / "reports" / PROFILE / "table_s3.md")
     print(f"{time.monotonic() - began:5.1f} s  all of it", flush=True)
 
@@ -136,10 +170,19 @@ def main(folder: Path) -> None:
 def run(stage: str, command: list[str], rater: str = "") -> str:
     """Runs Python on a command line; its standard output. A failure ends the rehearsal."""
     began = time.monotonic()
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "DIRECT_RATER": rater,
-                                "HF_HUB_OFFLINE": "1"}  # fmt: skip
-    done = subprocess.run([sys.executable, *command], env=environment, cwd=HERE.parent, text=True,
-                          capture_output=True, check=False)  # fmt: skip
+    environment = os.environ | {
+        "OMP_NUM_THREADS": "1",
+        "DIRECT_RATER": rater,
+        "HF_HUB_OFFLINE": "1",
+    }
+    done = subprocess.run(
+        [sys.executable, *command],
+        env=environment,
+        cwd=HERE.parent,
+        text=True,
+        capture_output=True,
+        check=False,
+    )
     print(f"{time.monotonic() - began:5.1f} s  {stage}", flush=True)
     if done.returncode:
         sys.exit(f"{stage} ended with status {done.returncode}\n{done.stdout}\n{done.stderr}")

@@ -31,9 +31,12 @@ PARTS = ("transformer", "text_encoder", "vae")
 
 
 def texts(
-    config: Config, cache: Path, prompts: Sequence[str], progress: Progress | None = None,
+    config: Config,
+    cache: Path,
+    prompts: Sequence[str],
+    progress: Progress | None = None,
     workers: int = 1,
-) -> Lookup:  # fmt: skip
+) -> Lookup:
     """prompts -> embeddings [B, text_length, D]; cached without their padding."""
     store, length = text_store(config, cache), config.model.text_length
     key = lru_cache(maxsize=None)(text_key)
@@ -55,9 +58,12 @@ def _embed(config: Config, prompts: list[str]) -> list[Tensor]:
 
 
 def clip_latents(
-    config: Config, cache: Path, samples: Sequence[Sample], progress: Progress | None = None,
+    config: Config,
+    cache: Path,
+    samples: Sequence[Sample],
+    progress: Progress | None = None,
     workers: int = 1,
-) -> Callable[[Indices], Tensor]:  # fmt: skip
+) -> Callable[[Indices], Tensor]:
     """sample indices -> deterministic latents x [B, C, T, H, W] fp32, kept in model.dtype."""
     store = latent_store(config, cache)
     keys = [clip_key(sample) for sample in samples]

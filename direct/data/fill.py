@@ -38,9 +38,14 @@ POLL_SECONDS = 5.0  # before asking again for shards that another machine is mak
 
 
 def fill(
-    store: Store, wanted: dict[str, Any], make: Make, size: int, stage: str,
-    progress: Progress | None = None, workers: int = 1,
-) -> None:  # fmt: skip
+    store: Store,
+    wanted: dict[str, Any],
+    make: Make,
+    size: int,
+    stage: str,
+    progress: Progress | None = None,
+    workers: int = 1,
+) -> None:
     """Adds what `store` lacks of `wanted` {key: item}, in shards of `size`.
 
     With more than one worker, `make` and the items are pickled. Items that cannot be made are a

@@ -26,12 +26,24 @@ from ..progress import Progress
 from .video import Child, Unreadable, probe
 
 LAWS = (
-    "collision", "rigid body motion", "elastic motion", "liquid motion", "gas motion",
+    "collision",
+    "rigid body motion",
+    "elastic motion",
+    "liquid motion",
+    "gas motion",
     "deformation",
-    "melting", "solidification", "vaporization", "liquefaction", "explosion", "combustion",
-    "reflection", "refraction", "scattering", "interference and diffraction",
+    "melting",
+    "solidification",
+    "vaporization",
+    "liquefaction",
+    "explosion",
+    "combustion",
+    "reflection",
+    "refraction",
+    "scattering",
+    "interference and diffraction",
     "unnatural light source",
-)  # fmt: skip
+)
 FRAMES = 81
 ASPECT, TOLERANCE = 16 / 9, 0.01  # relative: 854x480 and 1366x768 are 16:9, 832x480 is not
 SECONDS = 120.0  # to decode one clip
@@ -45,9 +57,12 @@ class LeftOut(Exception):
 
 
 def curate(
-    wisa: Path, out: Path, workers: int = 1, seconds: float = SECONDS,
+    wisa: Path,
+    out: Path,
+    workers: int = 1,
+    seconds: float = SECONDS,
     progress: Progress | None = None,
-) -> Entry:  # fmt: skip
+) -> Entry:
     """Writes `out`/manifest.jsonl (clips kept), left_out.jsonl (each other one with its reason) and
     report.json (counts); returns the report. Order: the metadata's.
 
@@ -199,9 +214,13 @@ def _admitted(clip: Entry, probes: dict[Path, Entry], owner: dict[str, str], roo
 
 
 def _probes(
-    root: Path, paths: Sequence[Path], journal: Path, workers: int, seconds: float,
+    root: Path,
+    paths: Sequence[Path],
+    journal: Path,
+    workers: int,
+    seconds: float,
     progress: Progress | None,
-) -> dict[Path, Entry]:  # fmt: skip
+) -> dict[Path, Entry]:
     """{path: {"sha256", and "frames", "height", "width" or "fault"}} of every file."""
     known = {line.pop("key"): line for line in read_journal(journal)}
     found = {path: known[key] for path in paths if (key := _key(root, path)) in known}

@@ -56,9 +56,7 @@ def _clips(
     samples = load_arrays(generate.generate(config, cache=cache, run=run, progress=progress))
     assert samples is not None  # just made or found whole
     latents = samples["latents"]
-    pipeline = models.load_pipeline(
-        config.model.pipeline, without=("transformer", "text_encoder")
-    )
+    pipeline = models.load_pipeline(config.model.pipeline, without=("transformer", "text_encoder"))
     for chosen, valid in models.batches(len(latents), models.VIDEO_BATCH):
         yield from models.decode_latents(pipeline, latents[torch.from_numpy(chosen)])[:valid]
 

@@ -49,9 +49,7 @@ def prompts(path: Path | None = None) -> list[Prompt]:
     if not rows or not {"caption", "states_of_matter"} <= set(rows[0]):
         raise UserError(f"{path} needs the columns caption and states_of_matter and a row or more")
     return [
-        Prompt(
-            f"videophy-{n:03d}", row["caption"], {"states_of_matter": row["states_of_matter"]}
-        )
+        Prompt(f"videophy-{n:03d}", row["caption"], {"states_of_matter": row["states_of_matter"]})
         for n, row in enumerate(rows)
     ]
 
@@ -81,8 +79,14 @@ def score(answer: dict[str, float]) -> dict[str, float]:
     """Soft SA, PC and their mean; both binarised at 0.5 (`>=`), and their conjunction."""
     sa, pc = answer["SA"], answer["PC"]
     sa_hard, pc_hard = float(sa >= THRESHOLD), float(pc >= THRESHOLD)
-    return {"SA": sa, "PC": pc, "AVG": (sa + pc) / 2,
-            "SA_hard": sa_hard, "PC_hard": pc_hard, "Joint": sa_hard * pc_hard}  # fmt: skip
+    return {
+        "SA": sa,
+        "PC": pc,
+        "AVG": (sa + pc) / 2,
+        "SA_hard": sa_hard,
+        "PC_hard": pc_hard,
+        "Joint": sa_hard * pc_hard,
+    }
 
 
 def summary(records: Sequence[dict[str, Any]]) -> dict[str, dict[str, float]]:

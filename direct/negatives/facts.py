@@ -28,8 +28,14 @@ def facts(config: Config, cache: Path) -> dict[str, float] | None:
         return None
     samples = source.training(config, cache)
     prompts, laws = [item.prompt for item in samples], [item.law for item in samples]
-    key = [text_identity(config), prompts, laws, settings.clusters, settings.restarts,
-           settings.exclude_same_law]  # fmt: skip
+    key = [
+        text_identity(config),
+        prompts,
+        laws,
+        settings.clusters,
+        settings.restarts,
+        settings.exclude_same_law,
+    ]
 
     def make() -> dict[str, float]:
         z = pooled(config, cache, prompts)

@@ -62,8 +62,10 @@ class Negatives:
         }
         for name, negative in found.items():
             if not negative.weight.any():
-                raise UserError(f"step {step}: no sample of the batch has a negative of the kind "
-                                f"{name!r}; raise train.batch={size}")  # fmt: skip
+                raise UserError(
+                    f"step {step}: no sample of the batch has a negative of the kind "
+                    f"{name!r}; raise train.batch={size}"
+                )
         return found
 
 

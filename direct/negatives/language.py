@@ -66,9 +66,12 @@ def _generate(network: Any, tokenizer: Any, instructions: Sequence[str]) -> list
     asked = tokenizer(texts, return_tensors="pt", padding=True, add_special_tokens=False)
     asked = asked.to(network.device)
     said = network.generate(
-        **asked, do_sample=True, max_new_tokens=MAX_TOKENS, pad_token_id=tokenizer.pad_token_id,
+        **asked,
+        do_sample=True,
+        max_new_tokens=MAX_TOKENS,
+        pad_token_id=tokenizer.pad_token_id,
         **SAMPLING,
-    )[:, asked.input_ids.shape[1] :]  # fmt: skip
+    )[:, asked.input_ids.shape[1] :]
     ends = network.generation_config.eos_token_id
     ends = torch.tensor(ends if isinstance(ends, list) else [ends], device=said.device)
     complete = torch.isin(said, ends).any(1).tolist()
@@ -85,8 +88,13 @@ def server(url: str, model: str, parallel: int = 16, seconds: float = 120.0) -> 
         raise UserError(f"--server {url} is no address; write it as http://host:8000/v1")
 
     def one(text: str, seed: int) -> Answer:
-        body = {"model": model, "messages": [{"role": "user", "content": text}], "seed": seed,
-                "max_tokens": MAX_TOKENS, **SAMPLING}  # fmt: skip
+        body = {
+            "model": model,
+            "messages": [{"role": "user", "content": text}],
+            "seed": seed,
+            "max_tokens": MAX_TOKENS,
+            **SAMPLING,
+        }
         reply = _post(f"{url.rstrip('/')}/chat/completions", body, seconds)
         try:
             choice = reply["choices"][0]

@@ -103,10 +103,16 @@ Embed = Callable[[Sequence[str]], np.ndarray]  # prompts -> pooled embeddings [N
 
 
 def perturb(
-    prompts: Sequence[tuple[str, str]], out: Path, settings: Micro, ask: Ask, embed: Embed, *,
-    model: str, fits: Callable[[str], bool] = lambda text: True,
+    prompts: Sequence[tuple[str, str]],
+    out: Path,
+    settings: Micro,
+    ask: Ask,
+    embed: Embed,
+    *,
+    model: str,
+    fits: Callable[[str], bool] = lambda text: True,
     progress: Callable[[str, int, int], None] | None = None,
-) -> dict[str, Any]:  # fmt: skip
+) -> dict[str, Any]:
     """Perturbs (id, prompt) pairs into `out`; returns the retention statistics per dimension.
 
     `out`/candidates.jsonl gets a line per prompt with every answer, its axis, cosine and fate, as
@@ -185,9 +191,12 @@ def statistics(lines: Sequence[dict[str, Any]], min_cosine: float) -> dict[str, 
 
 
 def _group(
-    prompts: Sequence[tuple[str, str]], settings: Micro, ask: Ask, embed: Embed,
+    prompts: Sequence[tuple[str, str]],
+    settings: Micro,
+    ask: Ask,
+    embed: Embed,
     fits: Callable[[str], bool],
-) -> list[dict[str, Any]]:  # fmt: skip
+) -> list[dict[str, Any]]:
     """The lines of one group of prompts."""
     rngs = [np.random.default_rng(stable_seed(*pair, list(settings.axes))) for pair in prompts]
     seen: list[set[str]] = [set() for _ in prompts]
@@ -217,9 +226,11 @@ def _group(
 
 
 def _settle(
-    prompts: Sequence[tuple[str, str]], answers: list[list[dict[str, Any]]], settings: Micro,
+    prompts: Sequence[tuple[str, str]],
+    answers: list[list[dict[str, Any]]],
+    settings: Micro,
     embed: Embed,
-) -> None:  # fmt: skip
+) -> None:
     """Gives every usable answer its cosine and its fate."""
     usable = [[c for c in found if c["fate"] is None] for found in answers]
     z = embed([prompt for _, prompt in prompts] + [c["prompt"] for found in usable for c in found])

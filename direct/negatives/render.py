@@ -29,9 +29,12 @@ SHARD = 8  # clips, or one batch: a kill loses so many, which are 11 minutes at 
 
 
 def hard_negatives(
-    config: Config, cache: Path, prompts: Sequence[str], workers: int = 1,
+    config: Config,
+    cache: Path,
+    prompts: Sequence[str],
+    workers: int = 1,
     progress: Progress | None = None,
-) -> Lookup:  # fmt: skip
+) -> Lookup:
     """prompts -> x_hard [B, C, T, H, W] fp32, never decoded, kept in model.dtype.
 
     A prompt's latents depend on the prompt, the base model and the sampling settings alone.
@@ -58,10 +61,18 @@ def _render(config: Config, cache: Path, prompts: list[str]) -> list[Tensor | st
         asked = [prompts[i] for i in chosen]
         names = [models.clean(prompt) for prompt in asked]
         eps = generate.initial_noise(0, names, shape, generate.HARD).to(models.device())
-        latents = generate.sample(
-            _base(config.model), text(asked), text([negative]), eps, config.hard_sample,
-            models.velocity(config.model),
-        ).to(getattr(torch, config.model.dtype)).cpu()  # fmt: skip
+        latents = (
+            generate.sample(
+                _base(config.model),
+                text(asked),
+                text([negative]),
+                eps,
+                config.hard_sample,
+                models.velocity(config.model),
+            )
+            .to(getattr(torch, config.model.dtype))
+            .cpu()
+        )
         for prompt, z in zip(asked[:valid], latents, strict=False):
             finite = z.isfinite().all()
             made.append(z.clone() if finite else f"{prompt!r} gave latents that are not finite")

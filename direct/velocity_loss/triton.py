@@ -72,9 +72,21 @@ def _normal(seed, offset, first, term, BLOCK: tl.constexpr):
 
 @triton.jit
 def _residual(
-    v, x_ptr, eps_ptr, at, inside, seed, offset, first, term, alpha, sigma, threshold,
-    SOURCE: tl.constexpr, BLOCK: tl.constexpr,
-):  # fmt: skip
+    v,
+    x_ptr,
+    eps_ptr,
+    at,
+    inside,
+    seed,
+    offset,
+    first,
+    term,
+    alpha,
+    sigma,
+    threshold,
+    SOURCE: tl.constexpr,
+    BLOCK: tl.constexpr,
+):
     """m (v - u) of one term, zero outside the sample."""
     u = alpha * tl.load(x_ptr + at, mask=inside, other=0.0).to(tl.float32)
     if SOURCE == 1:
@@ -122,14 +134,44 @@ def _alignment(row_ptr, k, out_ptr, chunks, n, SOURCE: tl.constexpr, CHUNKS: tl.
 
 @triton.jit
 def _loss_kernel(
-    v_ptr, x_ptr, eps_ptr, x_rand_ptr, eps_rand_ptr, x_hard_ptr, eps_hard_ptr, v_ref_ptr,
-    key_ptr, weight_ptr, gradient_ptr, loss_ptr, distances_ptr, alignment_ptr,
-    partials_ptr, shares_ptr, tickets_ptr,
-    n, batch, chunks, c_rand, c_hard, c_anc, threshold, alpha, sigma, per_element,
-    FM: tl.constexpr, RAND: tl.constexpr, HARD: tl.constexpr, ANCHOR: tl.constexpr,
-    KEYED: tl.constexpr, WEIGHTS: tl.constexpr, GRADIENT: tl.constexpr,
-    BLOCK: tl.constexpr, STEPS: tl.constexpr, CHUNKS: tl.constexpr,
-):  # fmt: skip
+    v_ptr,
+    x_ptr,
+    eps_ptr,
+    x_rand_ptr,
+    eps_rand_ptr,
+    x_hard_ptr,
+    eps_hard_ptr,
+    v_ref_ptr,
+    key_ptr,
+    weight_ptr,
+    gradient_ptr,
+    loss_ptr,
+    distances_ptr,
+    alignment_ptr,
+    partials_ptr,
+    shares_ptr,
+    tickets_ptr,
+    n,
+    batch,
+    chunks,
+    c_rand,
+    c_hard,
+    c_anc,
+    threshold,
+    alpha,
+    sigma,
+    per_element,
+    FM: tl.constexpr,
+    RAND: tl.constexpr,
+    HARD: tl.constexpr,
+    ANCHOR: tl.constexpr,
+    KEYED: tl.constexpr,
+    WEIGHTS: tl.constexpr,
+    GRADIENT: tl.constexpr,
+    BLOCK: tl.constexpr,
+    STEPS: tl.constexpr,
+    CHUNKS: tl.constexpr,
+):
     program = tl.program_id(0)
     b = (program // chunks).to(tl.int64)
     chunk = (program % chunks).to(tl.int64)
@@ -154,19 +196,61 @@ def _loss_kernel(
         inside = at < n
         at += row
         v = tl.load(v_ptr + at, mask=inside, other=0.0).to(tl.float32)
-        e = _residual(v, x_ptr, eps_ptr, at, inside, seed, offset, first, 0, alpha, sigma,
-                      threshold, FM, BLOCK)  # fmt: skip
+        e = _residual(
+            v,
+            x_ptr,
+            eps_ptr,
+            at,
+            inside,
+            seed,
+            offset,
+            first,
+            0,
+            alpha,
+            sigma,
+            threshold,
+            FM,
+            BLOCK,
+        )
         d_fm += e * e
         g = w_fm * per_element * e
         if RAND > 0:
-            e_k = _residual(v, x_rand_ptr, eps_rand_ptr, at, inside, seed, offset, first, 1, alpha,
-                            sigma, threshold, RAND, BLOCK)  # fmt: skip
+            e_k = _residual(
+                v,
+                x_rand_ptr,
+                eps_rand_ptr,
+                at,
+                inside,
+                seed,
+                offset,
+                first,
+                1,
+                alpha,
+                sigma,
+                threshold,
+                RAND,
+                BLOCK,
+            )
             d_rand += e_k * e_k
             a_rand += e * e_k
             g += w_rand * c_rand * per_element * e_k
         if HARD > 0:
-            e_k = _residual(v, x_hard_ptr, eps_hard_ptr, at, inside, seed, offset, first, 2, alpha,
-                            sigma, threshold, HARD, BLOCK)  # fmt: skip
+            e_k = _residual(
+                v,
+                x_hard_ptr,
+                eps_hard_ptr,
+                at,
+                inside,
+                seed,
+                offset,
+                first,
+                2,
+                alpha,
+                sigma,
+                threshold,
+                HARD,
+                BLOCK,
+            )
             d_hard += e_k * e_k
             a_hard += e * e_k
             g += w_hard * c_hard * per_element * e_k
@@ -242,13 +326,35 @@ def evaluate(p: Inputs) -> Result:
     tickets = torch.zeros(batch + 1, dtype=torch.int32, device=v.device)
     with torch.cuda.device(v.device) if v.is_cuda else torch.device(v.device):
         _loss_kernel[(batch * chunks,)](
-            *dense, gradient, loss, distances, alignment, partials, shares, tickets,
-            n, batch, chunks, -p.lambda_rand, -p.lambda_hard, p.lambda_anc, p.threshold,
-            p.alpha_dot, p.sigma_dot, 2 / (batch * n),
-            *sources, int(p.v_ref is not None), p.key is not None,
-            0 if p.weight is None else 1 if p.weight.dim() == 1 else 4, p.need_gradient,
-            BLOCK, STEPS, 256, enable_fp_fusion=True, num_warps=4,
-        )  # fmt: skip
+            *dense,
+            gradient,
+            loss,
+            distances,
+            alignment,
+            partials,
+            shares,
+            tickets,
+            n,
+            batch,
+            chunks,
+            -p.lambda_rand,
+            -p.lambda_hard,
+            p.lambda_anc,
+            p.threshold,
+            p.alpha_dot,
+            p.sigma_dot,
+            2 / (batch * n),
+            *sources,
+            int(p.v_ref is not None),
+            p.key is not None,
+            0 if p.weight is None else 1 if p.weight.dim() == 1 else 4,
+            p.need_gradient,
+            BLOCK,
+            STEPS,
+            256,
+            enable_fp_fusion=True,
+            num_warps=4,
+        )
     return loss, distances, alignment, gradient.to(v.dtype)
 
 

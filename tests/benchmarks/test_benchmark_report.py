@@ -16,10 +16,16 @@ def run(limit: float, ours: float, peak: int | None = 5_000_000) -> list[dict]:
     """What one process finds; eager takes 40 s in all of them."""
     seconds = zip(NAMES, (limit, 40.0, ours), strict=True)
     return [
-        {"shape": [1, 4], "noise": "given", "name": name, "bytes": 10**9, "peak_extra_bytes": peak,
-         "seconds": taken}
+        {
+            "shape": [1, 4],
+            "noise": "given",
+            "name": name,
+            "bytes": 10**9,
+            "peak_extra_bytes": peak,
+            "seconds": taken,
+        }
         for name, taken in seconds
-    ]  # fmt: skip
+    ]
 
 
 def rows(*runs) -> dict[str, list[str]]:
@@ -43,8 +49,11 @@ def test_one_process_has_no_spread_and_an_unknown_peak_is_left_out():
 
 def test_the_better_compiled_form_is_that_of_each_process():
     """2, 3 and 4 times in the three; by the medians of either form it would be 4 times."""
-    seconds = {"compiled autograd": (2.0, 9.0, 4.0), "compiled by hand": (5.0, 3.0, 6.0),
-               "ours, cpp, op": (1.0, 1.0, 1.0)}  # fmt: skip
+    seconds = {
+        "compiled autograd": (2.0, 9.0, 4.0),
+        "compiled by hand": (5.0, 3.0, 6.0),
+        "ours, cpp, op": (1.0, 1.0, 1.0),
+    }
     found = report._against_compiled({name: list(times) for name, times in seconds.items()})
     assert found == ["The better compiled form takes 3.00 times as long as ours, cpp, op.", ""]
     assert report._against_compiled({"ours, cpp, op": [1.0], "eager fp32": [2.0]}) == []
@@ -63,8 +72,13 @@ def test_the_operator_alone_is_the_loss():
 def test_a_person_s_command_finds_the_benchmarks():
     """`python -m pytest benchmarks`, which the suite does not run: every shape, noise and name."""
     command = [sys.executable, "-m", "pytest", "benchmarks", "--collect-only", "-q"]
-    done = subprocess.run(command, cwd=Path(__file__).parents[2], text=True, capture_output=True,
-                          env=os.environ | {"BENCHMARK_BATCHES": "1,2"})  # fmt: skip
+    done = subprocess.run(
+        command,
+        cwd=Path(__file__).parents[2],
+        text=True,
+        capture_output=True,
+        env=os.environ | {"BENCHMARK_BATCHES": "1,2"},
+    )
     assert done.returncode == 0, done.stdout
     named = len(cases.implementations("cpu", "given")) + 2  # and two limits
     assert done.stdout.count("test_loss_and_backward[") == 3 * len(cases.VARIANTS) * named

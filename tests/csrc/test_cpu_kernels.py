@@ -28,10 +28,21 @@ def results(dtype, elements):
     key, t = noise.keys(1, 2, range(2)), torch.tensor([0.25, 0.8])
     v.requires_grad_()
     out = velocity_loss(
-        v, x, None, rand_latents=rand, hard_latents=hard, hard_noise=hard_noise,
-        reference=reference, noise_key=key, lambda_rand=0.1, lambda_hard=0.2, lambda_anc=0.3,
-        weight=torch.tensor([0.5, 2.0]), threshold=3.0, backend="cpp",
-    )  # fmt: skip
+        v,
+        x,
+        None,
+        rand_latents=rand,
+        hard_latents=hard,
+        hard_noise=hard_noise,
+        reference=reference,
+        noise_key=key,
+        lambda_rand=0.1,
+        lambda_hard=0.2,
+        lambda_anc=0.3,
+        weight=torch.tensor([0.5, 2.0]),
+        threshold=3.0,
+        backend="cpp",
+    )
     out.loss.backward()
     drawn = noise.normal(key, shape, term=noise.HARD)
     return [*out, v.grad, drawn, noise.interpolate(x, key, t)]
@@ -82,10 +93,20 @@ def masked(given, threshold, backend):
     v, x, eps, x_rand, eps_rand, x_hard, eps_hard, v_ref = given
     v = v.detach().requires_grad_()
     out = velocity_loss(
-        v, x, eps, rand_latents=x_rand, rand_noise=eps_rand, hard_latents=x_hard,
-        hard_noise=eps_hard, reference=v_ref, lambda_rand=0.25, lambda_hard=0.125, lambda_anc=0.5,
-        threshold=threshold, backend=backend,
-    )  # fmt: skip
+        v,
+        x,
+        eps,
+        rand_latents=x_rand,
+        rand_noise=eps_rand,
+        hard_latents=x_hard,
+        hard_noise=eps_hard,
+        reference=v_ref,
+        lambda_rand=0.25,
+        lambda_hard=0.125,
+        lambda_anc=0.5,
+        threshold=threshold,
+        backend=backend,
+    )
     out.loss.backward()
     return out.distances, out.alignment, v.grad
 

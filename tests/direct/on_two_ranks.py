@@ -30,12 +30,25 @@ class Killed(BaseException):
 def config(pipeline: Path, **values: object) -> Config:
     """Four global steps of four samples, ZeRO-2 in bf16, one sample per pass."""
     settings = {
-        "model.pipeline": str(pipeline), "model.frames": 5, "model.height": 16, "model.width": 16,
-        "model.text_length": 12, "model.dtype": "bfloat16", "data.clips": 12, "macro.clusters": 3,
-        "macro.restarts": 2, "micro.min_cosine": 0.0, "train.steps": 4, "train.batch": 4,
-        "train.micro_batch": 1, "train.checkpoint_every": 100, "train.engine": "deepspeed",
-        "train.learning_rate": 1e-3, "hard_sample.steps": 2, "evaluate.prompts": 5,
-    }  # fmt: skip
+        "model.pipeline": str(pipeline),
+        "model.frames": 5,
+        "model.height": 16,
+        "model.width": 16,
+        "model.text_length": 12,
+        "model.dtype": "bfloat16",
+        "data.clips": 12,
+        "macro.clusters": 3,
+        "macro.restarts": 2,
+        "micro.min_cosine": 0.0,
+        "train.steps": 4,
+        "train.batch": 4,
+        "train.micro_batch": 1,
+        "train.checkpoint_every": 100,
+        "train.engine": "deepspeed",
+        "train.learning_rate": 1e-3,
+        "hard_sample.steps": 2,
+        "evaluate.prompts": 5,
+    }
     dotted = {name.replace("__", "."): value for name, value in values.items()}
     return with_values(profile("tiny"), settings | dotted)
 

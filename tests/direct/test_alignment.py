@@ -40,8 +40,9 @@ class Setting:
 
     def step(self, kinds=None, config=None):
         chosen = {name: self.negatives[name] for name in kinds or self.negatives}
-        return alignment.step(self.engine, self.reference, self.batch, chosen,
-                              config or self.config)
+        return alignment.step(
+            self.engine, self.reference, self.batch, chosen, config or self.config
+        )
 
     def weights(self):
         return torch.cat([p.detach().reshape(-1) for p in self.engine.model.parameters()])
@@ -134,13 +135,18 @@ def test_killed_and_resumed_it_measures_the_same(config, cache, tmp_path):
         alignment.measure(config, cache=cache, run=tmp_path / "killed", progress=kill)
     again = alignment.measure(config, cache=cache, run=tmp_path / "killed")
     assert again == whole and [record["prompt"] for record in whole] == [
-        "step 0001", "step 0002", "step 0003"]
+        "step 0001",
+        "step 0002",
+        "step 0003",
+    ]
     assert not (tmp_path / "killed" / "checkpoints").exists()
-    first, second = (json.loads((tmp_path / name / "details.json").read_text())
-                     for name in ("whole", "killed"))
+    first, second = (
+        json.loads((tmp_path / name / "details.json").read_text()) for name in ("whole", "killed")
+    )
     assert first["samples"] == second["samples"]
-    assert set(first["samples"]) == {f"{kind}.{reading}" for kind in alignment.PROPOSITION
-                                     for reading in ("a", "delta_x")}
+    assert set(first["samples"]) == {
+        f"{kind}.{reading}" for kind in alignment.PROPOSITION for reading in ("a", "delta_x")
+    }
     assert np.shape(first["samples"]["hard.a"]) == (3, 4)
     assert set(first["provenance"]["step_ratio"]) == {"without_anchor", "with_anchor"}
     assert min(first["provenance"]["step_ratio"].values()) > 0
@@ -159,8 +165,10 @@ def test_same_cluster_negatives():
         assert min(np.bincount(own[own >= 0], minlength=6)[list(others - {-1})], default=150) > 110
 
 
-@pytest.mark.parametrize("values", [{"loss__lambda_rand": 0.0}, {"loss__lambda_hard": 0.0},
-                                    {"macro__sampling": "uniform"}])
+@pytest.mark.parametrize(
+    "values",
+    [{"loss__lambda_rand": 0.0}, {"loss__lambda_hard": 0.0}, {"macro__sampling": "uniform"}],
+)
 def test_without_both_negatives_it_refuses(small, tmp_path, values):
     config = small(measure__kind="alignment", **values)
     with pytest.raises(UserError, match="MaNS and MiNS"):

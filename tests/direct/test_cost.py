@@ -38,8 +38,10 @@ def test_each_method_holds_what_its_loss_needs(config, tmp_path):
         weights = 4 * sum(p.numel() for p in standin.random_transformer(config).parameters())
     clip = 4 * data.latents([0]).numel()
     cost._two_steps(config, data)
-    peak = {name: cost.peak_bytes(lambda own=own: cost._two_steps(own, data))
-            for name, own in cost.methods(config).items()}
+    peak = {
+        name: cost.peak_bytes(lambda own=own: cost._two_steps(own, data))
+        for name, own in cost.methods(config).items()
+    }
     assert peak["fm"] > 4 * weights  # weights, gradient, two moments
     assert weights <= peak["sft"] - peak["fm"] < 1.5 * weights, "the reference"
     assert 2 * 2 * clip <= peak["direct"] - peak["sft"] < 20 * 2 * clip, "two negatives, batch of 2"
@@ -54,6 +56,7 @@ def test_every_second_goes_to_its_part(config, tmp_path, monkeypatch):
         def inner(*arguments, **options):
             clock[0] += seconds
             return call(*arguments, **options)
+
         return inner
 
     class Slow(Engine):
@@ -66,8 +69,10 @@ def test_every_second_goes_to_its_part(config, tmp_path, monkeypatch):
     monkeypatch.setattr(cost, "load_passes", moving(load_passes, 11))
     monkeypatch.setattr(train, "velocity_loss", moving(train.velocity_loss, 13))
     own = cost.methods(config)
-    parts = {name: cost.iteration(Slow(model, config.train), reference, data, 0, own[name])
-             for name in own}
+    parts = {
+        name: cost.iteration(Slow(model, config.train), reference, data, 0, own[name])
+        for name in own
+    }
     same = {"data": 11, "forward": 3, "loss": 13, "backward": 5, "update": 2}
     assert parts["fm"] == same | {"reference": 0, "seconds_per_iteration": 34}
     assert parts["sft"] == parts["direct"] == same | {"reference": 7, "seconds_per_iteration": 41}
@@ -97,8 +102,11 @@ def test_methods_take_turns_and_blocks_are_medians(config, tmp_path, monkeypatch
 def test_end_to_end(config, tmp_path):
     records = cost.measure(config, cache=tmp_path / "cache", run=tmp_path / "run")
     assert [record["prompt"] for record in records] == [f"block {i:02d}" for i in (1, 2, 3, 4)]
-    names = {f"{method}.{reading}" for method in cost.METHODS
-             for reading in (*cost.PARTS, "seconds_per_iteration", "memory_gb")}
+    names = {
+        f"{method}.{reading}"
+        for method in cost.METHODS
+        for reading in (*cost.PARTS, "seconds_per_iteration", "memory_gb")
+    }
     for scores in (record["scores"] for record in records):
         assert set(scores) == names and min(scores.values()) >= 0
         assert scores["direct.seconds_per_iteration"] > 0 and scores["sft.reference"] > 0

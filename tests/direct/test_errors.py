@@ -25,9 +25,12 @@ command(main)
 @pytest.mark.parametrize("status", [0, 2, 75])
 def test_a_rank_ends_with_its_status_while_a_thread_of_gloo_still_runs(status):
     done = subprocess.run(
-        [sys.executable, "-c", ENDING, str(status)], env=os.environ | {"WORLD_SIZE": "2"},
-        capture_output=True, text=True, timeout=60,
-    )  # fmt: skip
+        [sys.executable, "-c", ENDING, str(status)],
+        env=os.environ | {"WORLD_SIZE": "2"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
     assert done.returncode == status
     assert done.stdout == ("" if status == 2 else "the result") + ", flushed"
     assert done.stderr == ("error: no such profile\n" if status == 2 else "")

@@ -28,9 +28,14 @@ def tokenizer_and_encoder(width: int = 24):
     vocabulary += [(f"▁{word}", -2.0) for word in conftest.WORDS]
     tokenizer = T5Tokenizer(vocab=vocabulary, extra_ids=0)
     config = T5Config(
-        vocab_size=len(tokenizer), d_model=width, d_kv=6, d_ff=32, num_layers=2, num_heads=4,
+        vocab_size=len(tokenizer),
+        d_model=width,
+        d_kv=6,
+        d_ff=32,
+        num_layers=2,
+        num_heads=4,
         dropout_rate=0.0,
-    )  # fmt: skip
+    )
     return tokenizer, T5EncoderModel(config).eval()
 
 
@@ -45,22 +50,36 @@ def build_ltx():
     torch.manual_seed(0)
     tokenizer, encoder = tokenizer_and_encoder()
     vae = AutoencoderKLLTXVideo(
-        latent_channels=8, block_out_channels=(8, 8, 8, 8), layers_per_block=(1,) * 5,
-        decoder_block_out_channels=(8, 8, 8, 8), decoder_layers_per_block=(1,) * 5,
-        spatio_temporal_scaling=(True, True, False, False), patch_size=1, patch_size_t=1,
-        decoder_spatio_temporal_scaling=(True, True, False, False), encoder_causal=True,
+        latent_channels=8,
+        block_out_channels=(8, 8, 8, 8),
+        layers_per_block=(1,) * 5,
+        decoder_block_out_channels=(8, 8, 8, 8),
+        decoder_layers_per_block=(1,) * 5,
+        spatio_temporal_scaling=(True, True, False, False),
+        patch_size=1,
+        patch_size_t=1,
+        decoder_spatio_temporal_scaling=(True, True, False, False),
+        encoder_causal=True,
         decoder_causal=False,
-    ).eval()  # fmt: skip
+    ).eval()
     vae.latents_mean.copy_(torch.linspace(-0.3, 0.3, 8))
     vae.latents_std.copy_(torch.linspace(0.5, 2.0, 8))
     transformer = LTXVideoTransformer3DModel(
-        in_channels=8, out_channels=8, num_attention_heads=4, attention_head_dim=8,
-        cross_attention_dim=32, num_layers=2, caption_channels=24,
-    ).eval()  # fmt: skip
+        in_channels=8,
+        out_channels=8,
+        num_attention_heads=4,
+        attention_head_dim=8,
+        cross_attention_dim=32,
+        num_layers=2,
+        caption_channels=24,
+    ).eval()
     return LTXPipeline(
-        scheduler=FlowMatchEulerDiscreteScheduler(shift=3.0), vae=vae, text_encoder=encoder,
-        tokenizer=tokenizer, transformer=transformer,
-    )  # fmt: skip
+        scheduler=FlowMatchEulerDiscreteScheduler(shift=3.0),
+        vae=vae,
+        text_encoder=encoder,
+        tokenizer=tokenizer,
+        transformer=transformer,
+    )
 
 
 @pytest.fixture(scope="module")
@@ -76,8 +95,18 @@ def pipeline(folder):
 
 
 def settings(folder, **values) -> Model:
-    return Model(**{"pipeline": str(folder), "frames": 9, "height": 16, "width": 16, "fps": 25,
-                    "text_length": 12, "dtype": "float32"} | values)  # fmt: skip
+    return Model(
+        **{
+            "pipeline": str(folder),
+            "frames": 9,
+            "height": 16,
+            "width": 16,
+            "fps": 25,
+            "text_length": 12,
+            "dtype": "float32",
+        }
+        | values
+    )
 
 
 def test_loaded_as_its_own_class_and_a_stranger_is_refused(folder, pipeline, tmp_path):
@@ -120,9 +149,13 @@ def test_sampling_equals_the_pipeline_at_equal_noise_levels(pipeline, folder, mo
     negative, _ = models.encode_prompts(pipeline, [""], 12)
     eps = torch.randn(1, 8, 3, 8, 8, generator=torch.manual_seed(1))
     ours = generate.sample(
-        pipeline.transformer, text, negative, eps, Sample(steps=4, guidance=3.0, shift=3.0),
+        pipeline.transformer,
+        text,
+        negative,
+        eps,
+        Sample(steps=4, guidance=3.0, shift=3.0),
         models.velocity(model),
-    )  # fmt: skip
+    )
     set_timesteps = pipeline.scheduler.set_timesteps
 
     def ours_too(num_inference_steps=None, device=None, sigmas=None, mu=None, timesteps=None):
@@ -131,10 +164,18 @@ def test_sampling_equals_the_pipeline_at_equal_noise_levels(pipeline, folder, mo
     monkeypatch.setattr(pipeline.scheduler, "set_timesteps", ours_too)
     pipeline.set_progress_bar_config(disable=True)
     theirs = pipeline(
-        prompt=PROMPTS[0], negative_prompt="", height=32, width=32, num_frames=9, frame_rate=25,
-        num_inference_steps=4, guidance_scale=3.0, max_sequence_length=12,
-        latents=pipeline._pack_latents(eps), output_type="latent",
-    ).frames  # fmt: skip
+        prompt=PROMPTS[0],
+        negative_prompt="",
+        height=32,
+        width=32,
+        num_frames=9,
+        frame_rate=25,
+        num_inference_steps=4,
+        guidance_scale=3.0,
+        max_sequence_length=12,
+        latents=pipeline._pack_latents(eps),
+        output_type="latent",
+    ).frames
     theirs = pipeline._unpack_latents(theirs, 3, 8, 8)
     torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
 
@@ -162,9 +203,14 @@ def test_trains_renders_negatives_and_generates(small, folder, tmp_path, rank, m
     clips = [longer(sample) for sample in conftest.build_samples(12, "training")]
     monkeypatch.setattr(source, "training", lambda *_: clips)
     config = small(
-        model__pipeline=str(folder), model__frames=9, model__fps=25, train__steps=4,
-        train__lora_rank=rank, train__learning_rate=1e-2, evaluate__prompts=2,
-    )  # fmt: skip
+        model__pipeline=str(folder),
+        model__frames=9,
+        model__fps=25,
+        train__steps=4,
+        train__lora_rank=rank,
+        train__learning_rate=1e-2,
+        evaluate__prompts=2,
+    )
     run = tmp_path / "run"
     final = train.train(config, cache=tmp_path / "cache", run=run)
     told = [json.loads(line) for line in (run / "metrics.jsonl").open()]
@@ -184,13 +230,16 @@ def test_released_ltx_has_the_strides_its_autoencoder_names():
     from diffusers import AutoencoderKLLTXVideo
 
     vae = AutoencoderKLLTXVideo(
-        block_out_channels=(8, 8, 8, 8), decoder_block_out_channels=(8, 8, 8, 8),
-        layers_per_block=(1,) * 5, decoder_layers_per_block=(1,) * 5,
-    )  # fmt: skip
+        block_out_channels=(8, 8, 8, 8),
+        decoder_block_out_channels=(8, 8, 8, 8),
+        layers_per_block=(1,) * 5,
+        decoder_layers_per_block=(1,) * 5,
+    )
     assert ltx.strides(vae.config) == (8, 32)
     assert ltx.strides(vae.config) == (
-        vae.temporal_compression_ratio, vae.spatial_compression_ratio,
-    )  # fmt: skip
+        vae.temporal_compression_ratio,
+        vae.spatial_compression_ratio,
+    )
     size = profile("ltx-video").model
     assert (size.frames - 1) % 8 == 0 and size.height % 32 == 0 and size.width % 32 == 0
 

@@ -39,10 +39,16 @@ def test_sample_equals_the_diffusers_pipeline(pipeline_folder, guidance):
     pipeline.scheduler.set_timesteps = lambda steps, device: set_timesteps(sigmas=levels)
     pipeline.set_progress_bar_config(disable=True)
     theirs = pipeline(
-        prompt_embeds=text, negative_prompt_embeds=negative.expand_as(text), latents=eps, height=16,
-        width=16, num_frames=5, num_inference_steps=settings.steps, guidance_scale=guidance,
+        prompt_embeds=text,
+        negative_prompt_embeds=negative.expand_as(text),
+        latents=eps,
+        height=16,
+        width=16,
+        num_frames=5,
+        num_inference_steps=settings.steps,
+        guidance_scale=guidance,
         output_type="latent",
-    ).frames  # fmt: skip
+    ).frames
     np.testing.assert_allclose(
         pipeline.scheduler.sigmas, flow.sampling_grid(settings.steps, 3.0), rtol=1e-6
     )
@@ -105,7 +111,8 @@ def test_variants_share_noise_and_zero_shot_is_the_base(small, tmp_path, pipelin
 
 
 def test_up_sampled_captions_are_prepared_and_the_short_ones_are_not_generated_from(
-        small, tmp_path, monkeypatch):
+    small, tmp_path, monkeypatch
+):
     longer, short = {}, small(train__steps=0)
     for item in source.evaluation(short):
         longer[item.prompt] = f"{item.prompt} slowly"

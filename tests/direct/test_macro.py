@@ -77,11 +77,15 @@ def test_mean_distance_is_over_every_allowed_pair(block, monkeypatch):
     for pools, allowed in (
         (None, lambda i, j: i != j),
         (macro.exclusion(clusters), lambda i, j: clusters[i] != clusters[j]),
-        (macro.exclusion(clusters, laws),
-         lambda i, j: clusters[i] != clusters[j] and laws[i] != laws[j]),
-    ):  # fmt: skip
-        means = [np.mean([np.linalg.norm(z[i] - z[j]) for j in range(60) if allowed(i, j)])
-                 for i in range(60)]  # fmt: skip
+        (
+            macro.exclusion(clusters, laws),
+            lambda i, j: clusters[i] != clusters[j] and laws[i] != laws[j],
+        ),
+    ):
+        means = [
+            np.mean([np.linalg.norm(z[i] - z[j]) for j in range(60) if allowed(i, j)])
+            for i in range(60)
+        ]
         assert macro.mean_distance(z, pools) == pytest.approx(np.mean(means), rel=1e-12)
     samples = np.arange(60).repeat(400)
     drawn = macro.draw(pools, samples, np.random.default_rng(2).random(len(samples)))

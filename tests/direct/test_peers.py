@@ -37,14 +37,27 @@ def cogvideox():
 
     tokenizer, encoder = tokenizer_and_encoder(32)
     vae = AutoencoderKLCogVideoX(
-        block_out_channels=(8, 8, 8, 8), latent_channels=4, layers_per_block=1, norm_num_groups=2,
+        block_out_channels=(8, 8, 8, 8),
+        latent_channels=4,
+        layers_per_block=1,
+        norm_num_groups=2,
         temporal_compression_ratio=4,
-    )  # fmt: skip
+    )
     transformer = CogVideoXTransformer3DModel(
-        num_attention_heads=4, attention_head_dim=8, in_channels=4, out_channels=4,
-        time_embed_dim=2, text_embed_dim=32, num_layers=1, sample_width=2, sample_height=2,
-        sample_frames=9, patch_size=2, temporal_compression_ratio=4, max_text_seq_length=16,
-    )  # fmt: skip
+        num_attention_heads=4,
+        attention_head_dim=8,
+        in_channels=4,
+        out_channels=4,
+        time_embed_dim=2,
+        text_embed_dim=32,
+        num_layers=1,
+        sample_width=2,
+        sample_height=2,
+        sample_frames=9,
+        patch_size=2,
+        temporal_compression_ratio=4,
+        max_text_seq_length=16,
+    )
     return CogVideoXPipeline(tokenizer, encoder, vae, transformer, CogVideoXDDIMScheduler())
 
 
@@ -58,14 +71,25 @@ def allegro():
 
     tokenizer, encoder = tokenizer_and_encoder(32)
     vae = AutoencoderKLAllegro(
-        block_out_channels=(8, 8, 8, 8), latent_channels=4, layers_per_block=1, norm_num_groups=2,
-        temporal_compression_ratio=4, sample_size=32,
-    )  # fmt: skip
+        block_out_channels=(8, 8, 8, 8),
+        latent_channels=4,
+        layers_per_block=1,
+        norm_num_groups=2,
+        temporal_compression_ratio=4,
+        sample_size=32,
+    )
     transformer = AllegroTransformer3DModel(
-        num_attention_heads=2, attention_head_dim=12, in_channels=4, out_channels=4, num_layers=1,
-        cross_attention_dim=24, sample_width=4, sample_height=4, sample_frames=6,
+        num_attention_heads=2,
+        attention_head_dim=12,
+        in_channels=4,
+        out_channels=4,
+        num_layers=1,
+        cross_attention_dim=24,
+        sample_width=4,
+        sample_height=4,
+        sample_frames=6,
         caption_channels=32,
-    )  # fmt: skip
+    )
     return AllegroPipeline(tokenizer, encoder, vae, transformer, DDIMScheduler())
 
 
@@ -79,14 +103,22 @@ def mochi():
 
     tokenizer, encoder = tokenizer_and_encoder(32)
     vae = AutoencoderKLMochi(
-        latent_channels=12, encoder_block_out_channels=(32, 32, 32, 32),
-        decoder_block_out_channels=(32, 32, 32, 32), layers_per_block=(1, 1, 1, 1, 1),
-    )  # fmt: skip
+        latent_channels=12,
+        encoder_block_out_channels=(32, 32, 32, 32),
+        decoder_block_out_channels=(32, 32, 32, 32),
+        layers_per_block=(1, 1, 1, 1, 1),
+    )
     transformer = MochiTransformer3DModel(
-        patch_size=2, num_attention_heads=2, attention_head_dim=8, num_layers=2,
-        pooled_projection_dim=16, in_channels=12, text_embed_dim=32, time_embed_dim=4,
+        patch_size=2,
+        num_attention_heads=2,
+        attention_head_dim=8,
+        num_layers=2,
+        pooled_projection_dim=16,
+        in_channels=12,
+        text_embed_dim=32,
+        time_embed_dim=4,
         max_sequence_length=16,
-    )  # fmt: skip
+    )
     return MochiPipeline(FlowMatchEulerDiscreteScheduler(), vae, encoder, tokenizer, transformer)
 
 
@@ -133,8 +165,12 @@ def test_a_row_of_table_2_from_its_own_pipeline_to_scores(tmp_path, monkeypatch)
     """A peer's cell as the sweep runs it; again, it makes nothing anew."""
     torch.manual_seed(0)
     cogvideox().save_pretrained(tmp_path / "weights", safe_serialization=True)
-    peer = replace(peers.PEERS["cogvideox-2b"], repository=str(tmp_path / "weights"),
-                   dtype=torch.float32, vae=torch.float32)  # fmt: skip
+    peer = replace(
+        peers.PEERS["cogvideox-2b"],
+        repository=str(tmp_path / "weights"),
+        dtype=torch.float32,
+        vae=torch.float32,
+    )
     monkeypatch.setitem(peers.PEERS, "cogvideox-2b", peer)
     small = SMALL["cogvideox-2b"][1] | {"num_inference_steps": 2, "max_sequence_length": 16}
     monkeypatch.setattr(peers, "render", partial(peers.render, **small))
@@ -151,8 +187,10 @@ def test_a_row_of_table_2_from_its_own_pipeline_to_scores(tmp_path, monkeypatch)
     monkeypatch.setattr(peers, "load", lambda *_: pytest.fail("loaded again"))
     (tmp_path / "run" / "records.jsonl").unlink()
     assert cell.execute(config, tmp_path / "cache", tmp_path / "run", lambda *_: None) == records
-    assert cell.inputs(config)["weights"] != cell.inputs(
-        with_values(config, {"model.pipeline": "peer:mochi"}))["weights"]  # fmt: skip
+    assert (
+        cell.inputs(config)["weights"]
+        != cell.inputs(with_values(config, {"model.pipeline": "peer:mochi"}))["weights"]
+    )
 
 
 def test_a_peer_that_is_none_or_is_to_be_trained_is_refused(tmp_path):

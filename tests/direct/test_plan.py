@@ -50,8 +50,12 @@ def test_what_is_kept_is_what_a_real_pass_keeps(pipeline_folder, rank):
     """The same hooks around a pass with data, of a model with weights and a real adapter."""
     from direct import lora
 
-    values = {"model.pipeline": str(pipeline_folder), "model.frames": 5, "train.lora_rank": rank,
-              "model.dtype": "bfloat16"}  # fmt: skip
+    values = {
+        "model.pipeline": str(pipeline_folder),
+        "model.frames": 5,
+        "train.lora_rank": rank,
+        "model.dtype": "bfloat16",
+    }
     config = with_values(profile("tiny"), values)
     clip = counted.count(config)
     transformer = models.load_transformer(pipeline_folder, torch.bfloat16).train()
@@ -121,16 +125,21 @@ def test_another_family_is_planned(monkeypatch, capsys):
     assert "1.92 billion weights, 3,630 tokens a clip" in said and "DOES NOT FIT" not in said
 
 
-@pytest.mark.parametrize(("arguments", "said"), [
-    (["--gpus", "0"], "--gpus 0 "), (["--gpus", "3"], "does not divide train.batch=8"),
-    (["--gpus", "8", "--set", "train.micro_batch=4"], "does not divide train.batch=8"),
-    (["--profile", "wan2.1-1gpu", "--gpus", "8"], "the torch engine is for one"),
-    (["--share", "-1"], "--share -1 is no share"), (["--share", "0"], "--share 0 is no share"),
-    (["--cells", "-3"], "--cells -3 is no number"),
-    (["--set", "model.frames=80"], "model.frames=80 must be a multiple of 4, plus one"),
-    (["--set", "model.height=490"], "model.height=490 must be a multiple of 16"),
-    (["--profile", "ltx-video", "--set", "model.height=16"], "must be a multiple of 32"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--gpus", "0"], "--gpus 0 "),
+        (["--gpus", "3"], "does not divide train.batch=8"),
+        (["--gpus", "8", "--set", "train.micro_batch=4"], "does not divide train.batch=8"),
+        (["--profile", "wan2.1-1gpu", "--gpus", "8"], "the torch engine is for one"),
+        (["--share", "-1"], "--share -1 is no share"),
+        (["--share", "0"], "--share 0 is no share"),
+        (["--cells", "-3"], "--cells -3 is no number"),
+        (["--set", "model.frames=80"], "model.frames=80 must be a multiple of 4, plus one"),
+        (["--set", "model.height=490"], "model.height=490 must be a multiple of 16"),
+        (["--profile", "ltx-video", "--set", "model.height=16"], "must be a multiple of 32"),
+    ],
+)
 def test_what_training_would_refuse_is_not_planned(monkeypatch, arguments, said):
     with pytest.raises(UserError, match=said):
         run(monkeypatch, *arguments)

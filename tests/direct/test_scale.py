@@ -141,8 +141,14 @@ def test_live_metrics_are_tensorboards(out):
     board.Reload()
     tags = set(board.Tags()["scalars"])
     terms = {f"distance/d_{term}" for term in ("fm", "rand", "hard", "anc")}
-    others = {"loss/loss", "alignment/a_hard", "gradient/grad_norm", "gradient/clip_share",
-              "speed/samples_per_second", "speed/memory_gib"}  # fmt: skip
+    others = {
+        "loss/loss",
+        "alignment/a_hard",
+        "gradient/grad_norm",
+        "gradient/clip_share",
+        "speed/samples_per_second",
+        "speed/memory_gib",
+    }
     assert terms | others <= tags
     losses = board.Scalars("loss/loss")
     assert [event.step for event in losses] == [1, 2, 3, 4]  # what was done twice is there once
@@ -224,9 +230,14 @@ def test_kill_at_each_point_of_a_save_leaves_the_one_before_loadable(small, tmp_
 
                 return call
 
-            for module, name in ((os, "replace"), (os, "fsync"), (checkpoint, "_write"),
-                                 (checkpoint.shutil, "copyfile"), (checkpoint, "write_json"),
-                                 (models, "write_manifest")):  # fmt: skip
+            for module, name in (
+                (os, "replace"),
+                (os, "fsync"),
+                (checkpoint, "_write"),
+                (checkpoint.shutil, "copyfile"),
+                (checkpoint, "write_json"),
+                (models, "write_manifest"),
+            ):
                 patch.setattr(module, name, counted(getattr(module, name)))
             checkpoint.save(folder, 2, model, running.optimizer, {"run": "a"}, metrics)
         return calls
@@ -298,8 +309,10 @@ def test_command_ends_with_75_where_it_was_asked_to_stop_and_keeps_others_folder
     def stopped(*_, **__):
         raise preempt.Preempted("run again")
 
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGUSR1,
-                                                               signal.SIGUSR2)}  # fmt: skip
+    handlers = {
+        number: signal.getsignal(number)
+        for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
+    }
     monkeypatch.setattr(train, "train", stopped)
     arguments = ["direct.train", "--folder", str(tmp_path / "run"), "--out", str(tmp_path)]
     monkeypatch.setattr(sys, "argv", arguments)

@@ -200,7 +200,8 @@ def test_reference_runs_only_where_it_is_anchored_to(small, tmp_path, monkeypatc
 
 
 def test_an_adapter_whose_merged_weights_were_not_written_is_exported_again(
-        small, tmp_path, monkeypatch):
+    small, tmp_path, monkeypatch
+):
     """A kill, or a full disk, between the two folders of a LoRA run."""
     config, places = small(train__lora_rank=2), {"cache": tmp_path / "c", "run": tmp_path / "run"}
     save = train._save

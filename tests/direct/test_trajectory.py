@@ -90,11 +90,20 @@ def test_a_damaged_shared_checkpoint_is_set_aside_and_the_one_before_taken(
 
 def test_only_training_names_a_run(small):
     config = small()
-    same = {"train__steps": 3, "train__checkpoint_every": 1, "evaluate__prompts": 2,
-            "sample__guidance": 1.5}  # fmt: skip
+    same = {
+        "train__steps": 3,
+        "train__checkpoint_every": 1,
+        "evaluate__prompts": 2,
+        "sample__guidance": 1.5,
+    }
     assert trajectory.name(small(**same)) == trajectory.name(config)
-    for setting in ({"seed": 1}, {"loss__lambda_hard": 0.1}, {"train__learning_rate": 0.5},
-                    {"macro__clusters": 2}, {"hard_sample__steps": 1}):  # fmt: skip
+    for setting in (
+        {"seed": 1},
+        {"loss__lambda_hard": 0.1},
+        {"train__learning_rate": 0.5},
+        {"macro__clusters": 2},
+        {"hard_sample__steps": 1},
+    ):
         assert trajectory.name(small(**setting)) != trajectory.name(config)
     halves = [small(train__init="sft", train__steps=steps) for steps in (4, 6)]
     assert sft_config(halves[0]).train.steps == 2

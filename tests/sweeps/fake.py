@@ -47,11 +47,25 @@ def execute(config, cache, run, progress):
     records = []
     for i in range(prompts):
         sa, pc = np.clip(shared[i] * 0.6 + gain + 0.05 * rng.random(2), 0, 1)
-        scores = {"SA": sa, "PC": pc, "AVG": (sa + pc) / 2, "PCcap": pc, "Instr": 3 * sa,
-                  "Frame": 1.0, "Temp": pc, "Mass": sa, "Penetr": 1.0,
-                  "Total": 3 * sa + 2 + pc + sa}
-        records.append({"prompt": f"p{i:03d}", "caption": f"clip {i}",
-                        "scores": {k: float(v) for k, v in scores.items()}})
+        scores = {
+            "SA": sa,
+            "PC": pc,
+            "AVG": (sa + pc) / 2,
+            "PCcap": pc,
+            "Instr": 3 * sa,
+            "Frame": 1.0,
+            "Temp": pc,
+            "Mass": sa,
+            "Penetr": 1.0,
+            "Total": 3 * sa + 2 + pc + sa,
+        }
+        records.append(
+            {
+                "prompt": f"p{i:03d}",
+                "caption": f"clip {i}",
+                "scores": {k: float(v) for k, v in scores.items()},
+            }
+        )
     return records
 
 

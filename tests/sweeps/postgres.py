@@ -29,22 +29,38 @@ class Server:
 
     def start(self) -> None:
         # Small and without fsync: nothing here outlives the test.
-        options = (f"-p {self.port} -c listen_addresses=127.0.0.1 -c fsync=off "
-                   f"-c unix_socket_directories={self.data} -c shared_buffers=16MB")
+        options = (
+            f"-p {self.port} -c listen_addresses=127.0.0.1 -c fsync=off "
+            f"-c unix_socket_directories={self.data} -c shared_buffers=16MB"
+        )
         self._run("pg_ctl", "start", "-w", "-t", "120", "-l", str(self.data / "log"), "-o", options)
 
     def stop(self) -> None:
         self._run("pg_ctl", "stop", "-w", "-m", "immediate")
 
     def create(self) -> None:
-        self._run("initdb", "--auth=trust", "--username=postgres", "--no-sync", "--no-locale",
-                  "--encoding=UTF8")
+        self._run(
+            "initdb",
+            "--auth=trust",
+            "--username=postgres",
+            "--no-sync",
+            "--no-locale",
+            "--encoding=UTF8",
+        )
 
     def _run(self, program: str, *arguments: str) -> None:
         account = {"user": self.user, "group": self.user, "extra_groups": []} if self.user else {}
-        subprocess.run([str(self.bin / program), *arguments], check=True, cwd="/", timeout=180,
-                       env=os.environ | {"PGDATA": str(self.data)}, stdin=subprocess.DEVNULL,
-                       stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, **account)
+        subprocess.run(
+            [str(self.bin / program), *arguments],
+            check=True,
+            cwd="/",
+            timeout=180,
+            env=os.environ | {"PGDATA": str(self.data)},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            **account,
+        )
 
 
 def missing() -> str | None:

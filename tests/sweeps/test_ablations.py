@@ -34,8 +34,12 @@ def test_lambda_hard_is_table_s3():
 
 
 def test_table_s2_was_run_at_another_lambda_hard():
-    assert {cell.config.loss.lambda_hard for label, row in by_row(ABLATIONS["lambda_rand"]).items()
-            if label != "zero-shot" for cell in row} == {0.01}
+    assert {
+        cell.config.loss.lambda_hard
+        for label, row in by_row(ABLATIONS["lambda_rand"]).items()
+        if label != "zero-shot"
+        for cell in row
+    } == {0.01}
 
 
 def test_the_base_has_a_cell_for_each_seed():
@@ -84,8 +88,10 @@ def test_a_table_has_its_own_prompts_unless_others_are_asked_for():
     assert prompts("--set", "evaluate.prompts=192") == {192}
     assert prompts("--profile", "wan2.1-t2v-1.3b") == {344}, "VideoPhy has no more"
     given = options_of(["all"])
-    ids = {name: {c.id for c in planned_cells(ABLATIONS[name], BASE, given)}
-           for name in ("sampling", "sota")}
+    ids = {
+        name: {c.id for c in planned_cells(ABLATIONS[name], BASE, given)}
+        for name in ("sampling", "sota")
+    }
     assert ids["sota"] < ids["sampling"], "Table 2's rows are two of Table 1's"
 
 
@@ -98,10 +104,19 @@ def test_a_point_along_training_is_a_shorter_cell_of_the_same_run():
     assert ids(rows["DiReCT, end"]) == ids(one["+ MaNS + MiNS"]), "App. F: only the loss differs"
     steps = {label: row[0].config.train.steps for label, row in rows.items()}
     assert [steps[f"SFT, {part}"] for part in ("fifth", "third", "two thirds", "end")] == [
-        30, 50, 100, 150]
+        30,
+        50,
+        100,
+        150,
+    ]
     for curve in ("SFT", "DiReCT"):
-        names = {trajectory.name(cell.config) for label, row in rows.items()
-                 if label.startswith(curve) for cell in row if cell.config.seed == 1}
+        names = {
+            trajectory.name(cell.config)
+            for label, row in rows.items()
+            if label.startswith(curve)
+            for cell in row
+            if cell.config.seed == 1
+        }
         assert len(names) == 1
     paper_scale = by_row(ABLATIONS["dynamics"], base=profile("wan2.1-t2v-1.3b"))
     assert paper_scale["SFT, fifth"][0].config.train.steps == 3000
@@ -118,7 +133,8 @@ def test_peers_have_cells_on_their_own_profile_alone():
     assert paper_scale["LTX"][0].config.model.pipeline == "peer:ltx-video"
     one = by_row(ABLATIONS["sampling"])
     assert [c.id for c in by_row(sota)["DiReCT (ours)"]] == [
-        c.id for c in one["+ SFT + MaNS + MiNS (DiReCT)"]]
+        c.id for c in one["+ SFT + MaNS + MiNS (DiReCT)"]
+    ]
     from direct.peers import PEERS as known
     from sweeps.ablations import PEERS
 

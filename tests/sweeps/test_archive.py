@@ -18,9 +18,16 @@ from sweeps.schema import cells
 
 def fill(root, seeds=(0, 1)):
     for cell in cells(S3, BASE, seeds):
-        result = {"schema": SCHEMA, "cell": identity(cell.config), "config": _plain(cell.config),
-                  "status": "done", "prompts": ["p"], "captions": ["c"],
-                  "scores": {"PC": [0.5]}, "provenance": {"commit": "abc"}}
+        result = {
+            "schema": SCHEMA,
+            "cell": identity(cell.config),
+            "config": _plain(cell.config),
+            "status": "done",
+            "prompts": ["p"],
+            "captions": ["c"],
+            "scores": {"PC": [0.5]},
+            "provenance": {"commit": "abc"},
+        }
         result["checksum"] = digest(result, 64)
         write_json(root / cell.id / "result.json", result)
         write_json(root / cell.id / "config.json", _plain(cell.config))
@@ -88,8 +95,16 @@ def test_another_result_is_never_overwritten(packed, tmp_path):
         archive.export(root, "tiny", path)
 
 
-@pytest.mark.parametrize("name", ["../../evil/result.json", "/tmp/result.json", "a/b/result.json",
-                                  "0123456789ab/../x/result.json", "0123456789ab/other.json"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "../../evil/result.json",
+        "/tmp/result.json",
+        "a/b/result.json",
+        "0123456789ab/../x/result.json",
+        "0123456789ab/other.json",
+    ],
+)
 def test_a_path_that_escapes_is_refused(packed, tmp_path, name):
     path = packed[1]
     rewrite(path, members(path) | {name: b"{}"})
@@ -98,8 +113,9 @@ def test_a_path_that_escapes_is_refused(packed, tmp_path, name):
     assert not (tmp_path / "there").exists()
 
 
-@pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.CHRTYPE,
-                                  tarfile.DIRTYPE])
+@pytest.mark.parametrize(
+    "kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.CHRTYPE, tarfile.DIRTYPE]
+)
 def test_links_and_devices_are_refused(packed, tmp_path, kind):
     path = packed[1]
     special = tarfile.TarInfo("0123456789ab/result.json")
@@ -130,8 +146,9 @@ def edited(found, change):
 
 def rehashed(found):
     manifest = json.loads(found[archive.MANIFEST])
-    manifest["results"] = {n.split("/")[0]: archive._sha(d) for n, d in found.items()
-                           if n != archive.MANIFEST}
+    manifest["results"] = {
+        n.split("/")[0]: archive._sha(d) for n, d in found.items() if n != archive.MANIFEST
+    }
     return found | {archive.MANIFEST: json.dumps(manifest).encode()}
 
 
@@ -147,10 +164,15 @@ def test_an_edited_result_is_refused_also_with_its_manifest_mended(packed, tmp_p
     assert not (tmp_path / "there").exists()
 
 
-@pytest.mark.parametrize(("change", "said"), [
-    ({"version": 2}, "of version 2"), ({"schema": 99}, "results 99"),
-    ({"profile": "wan2.1-t2v-1.3b"}, "of profile"), ({"results": None}, "no whole manifest"),
-])
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"version": 2}, "of version 2"),
+        ({"schema": 99}, "results 99"),
+        ({"profile": "wan2.1-t2v-1.3b"}, "of profile"),
+        ({"results": None}, "no whole manifest"),
+    ],
+)
 def test_another_version_or_profile_is_refused(packed, tmp_path, change, said):
     path = packed[1]
     found = members(path)

@@ -40,9 +40,12 @@ def test_outcomes_follow_p_and_the_interval(table):
     value = line(table, "MiNS: forces alone").values["PC"]
     d = value.difference
     for mean, low, high, p, expected in (
-        (0.02, 0.01, 0.03, 0.001, "helps"), (-0.02, -0.03, -0.01, 0.001, "hurts"),
-        (0.02, 0.01, 0.03, 0.2, "not resolved"), (0.001, -0.014, 0.014, 0.9, "alike"),
-        (0.001, -0.016, 0.014, 0.9, "not resolved"), (0.01, 0.001, 0.02, 0.049, "helps"),
+        (0.02, 0.01, 0.03, 0.001, "helps"),
+        (-0.02, -0.03, -0.01, 0.001, "hurts"),
+        (0.02, 0.01, 0.03, 0.2, "not resolved"),
+        (0.001, -0.014, 0.014, 0.9, "alike"),
+        (0.001, -0.016, 0.014, 0.9, "not resolved"),
+        (0.01, 0.001, 0.02, 0.049, "helps"),
         (0.01, 0.001, 0.02, 0.05, "not resolved"),
     ):
         found = replace(value, difference=replace(d, mean=mean, low=low, high=high), p_holm=p)
@@ -57,8 +60,9 @@ def test_a_row_that_is_not_run_is_said_to_be():
     for cell in planned:
         if cell.row == "MiNS: forces alone":
             results.pop(cell.id)
-    assert "not run: “MiNS: forces alone”" in beyond.words(
-        tables.build(declared, planned, results))[0]
+    assert (
+        "not run: “MiNS: forces alone”" in beyond.words(tables.build(declared, planned, results))[0]
+    )
 
 
 def test_differences_are_to_the_rows_own_partner():
@@ -82,8 +86,10 @@ def test_points_along_one_run_lend_each_other_no_variance():
     drift = {seed: 0.2 * seed for seed in (0, 1, 2)}  # of the early points of both runs alike
 
     def along(cell, scores):
-        return {name: values + drift[cell.config.seed] * ("fifth" in cell.row)
-                for name, values in scores.items()}
+        return {
+            name: values + drift[cell.config.seed] * ("fifth" in cell.row)
+            for name, values in scores.items()
+        }
 
     declared = ABLATIONS["dynamics"]
     plain, drifting = build(declared), build(declared, change=along)
@@ -92,7 +98,8 @@ def test_points_along_one_run_lend_each_other_no_variance():
         assert one.half == pytest.approx(other.half, rel=1e-6)
         assert "nothing is pooled" in " ".join(layout.notes(plain))
         assert one.half == pytest.approx(
-            stats.estimate(line(plain, label).values["PC"].differences).half)
+            stats.estimate(line(plain, label).values["PC"].differences).half
+        )
 
 
 def test_table_s5_shows_what_the_exclusion_changes():
@@ -101,8 +108,11 @@ def test_table_s5_shows_what_the_exclusion_changes():
     for cell in planned:
         macro = cell.config.macro
         results[cell.id]["negatives"] = {
-            "sum_p_squared": 1 / macro.clusters, "distance": 2.1, "uniform_distance": 2.0,
-            "changed": 1 / macro.clusters + 0.1 * macro.exclude_same_law}
+            "sum_p_squared": 1 / macro.clusters,
+            "distance": 2.1,
+            "uniform_distance": 2.0,
+            "changed": 1 / macro.clusters + 0.1 * macro.exclude_same_law,
+        }
     *_, block = layout.blocks(tables.build(declared, planned, results))
     rows = {row[0].text: [entry.text for entry in row[1:]] for row in block.rows}
     assert len(rows) == 10

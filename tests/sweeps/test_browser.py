@@ -22,8 +22,17 @@ DRIVER = shutil.which("chromedriver")
 pytestmark = pytest.mark.skipif(not (CHROMIUM and DRIVER), reason="needs chromium and chromedriver")
 
 HOSTILE = EVIL + """"><img src=x onerror="document.title='x'"><svg onload="document.title='x'">"""
-FLAGS = ("headless", "no-sandbox", "disable-gpu", "disable-quic", "no-first-run", "disable-sync",
-         "disable-background-networking", "disable-component-update", "disable-dev-shm-usage")
+FLAGS = (
+    "headless",
+    "no-sandbox",
+    "disable-gpu",
+    "disable-quic",
+    "no-first-run",
+    "disable-sync",
+    "disable-background-networking",
+    "disable-component-update",
+    "disable-dev-shm-usage",
+)
 
 
 @pytest.fixture(scope="module")
@@ -40,8 +49,15 @@ def page(found, tmp_path_factory):  # noqa: F811
     shown = replace(found, examples=(replace(first, prompt=HOSTILE, clips=clips), *others))
     findings = claims.findings({})  # all "not run"
     path = tmp_path_factory.mktemp("page") / "index.html"
-    path.write_text(report.index(built, [section_of(table, plots.svg(table)) for table in built],
-                                 findings, built[0].judge, shown))
+    path.write_text(
+        report.index(
+            built,
+            [section_of(table, plots.svg(table)) for table in built],
+            findings,
+            built[0].judge,
+            shown,
+        )
+    )
     return path.as_uri()
 
 
@@ -68,8 +84,10 @@ def view(browser, page):
         size = {"width": width, "height": 800, "deviceScaleFactor": 1, "mobile": width < 500}
         browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
         features = {"prefers-color-scheme": scheme, "prefers-reduced-motion": motion}
-        browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [
-            {"name": name, "value": value} for name, value in features.items()]})
+        browser.execute_cdp_cmd(
+            "Emulation.setEmulatedMedia",
+            {"features": [{"name": name, "value": value} for name, value in features.items()]},
+        )
         browser.get("about:blank")
         for kind in ("browser", "performance"):
             browser.get_log(kind)
@@ -82,8 +100,11 @@ def view(browser, page):
 def requests(browser):
     """Addresses that the page asked for, other than pictures which stand in it."""
     events = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
-    urls = [event["params"]["request"]["url"] for event in events
-            if event["method"] == "Network.requestWillBeSent"]
+    urls = [
+        event["params"]["request"]["url"]
+        for event in events
+        if event["method"] == "Network.requestWillBeSent"
+    ]
     return [url for url in urls if not url.startswith("data:")]
 
 
@@ -158,8 +179,7 @@ def test_clips_play_loop_and_obey_the_keyboard(view):
     slider.send_keys(Keys.END)
     shown = browser.execute_script("return document.querySelector('.example output').textContent")
     assert shown == "frame 17 of 17" and browser.execute_script(x) == "-512"
-    outline = browser.execute_script(
-        "return getComputedStyle(document.activeElement).outlineStyle")
+    outline = browser.execute_script("return getComputedStyle(document.activeElement).outlineStyle")
     assert outline == "solid", "focus can be seen"
 
 
@@ -196,8 +216,9 @@ def test_the_page_never_scrolls_sideways(view, width):
     assert browser.execute_script("return document.documentElement.scrollWidth") <= width
     boxes = browser.execute_script("""return [...document.querySelectorAll('.scroll, .plot')].map(
         x => [x.clientWidth, x.scrollWidth, x.tabIndex, getComputedStyle(x).overflowX])""")
-    assert all(clip <= width and index == 0 and overflow == "auto"
-               for clip, _, index, overflow in boxes)
+    assert all(
+        clip <= width and index == 0 and overflow == "auto" for clip, _, index, overflow in boxes
+    )
     if width == 360:
         assert all(wide > clip for clip, wide, _, _ in boxes[1:3]), "tables scroll in their boxes"
         height = "return document.querySelector('.example button').getBoundingClientRect().height"
@@ -235,4 +256,9 @@ def test_every_link_leads_to_a_heading(view):
     heads = browser.execute_script("""return [...document.querySelectorAll('nav a')].map(a =>
         document.querySelector(a.hash).querySelector('h2').textContent)""")
     assert [head.split(":")[0] for head in heads] == [
-        "Clips", "Claims of the paper", "Table 1", "Table S3", "Provenance"]
+        "Clips",
+        "Claims of the paper",
+        "Table 1",
+        "Table S3",
+        "Provenance",
+    ]

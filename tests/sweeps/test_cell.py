@@ -12,8 +12,10 @@ CONFIG = override(profile("tiny"), "evaluate.prompts=2")
 
 
 def records(value=0.5):
-    return [{"prompt": f"p{i}", "caption": "a ball", "scores": {"SA": value, "PC": i / 2}}
-            for i in range(2)]
+    return [
+        {"prompt": f"p{i}", "caption": "a ball", "scores": {"SA": value, "PC": i / 2}}
+        for i in range(2)
+    ]
 
 
 @pytest.fixture
@@ -47,13 +49,16 @@ def test_the_bytes_of_a_result_do_not_depend_on_when_it_was_made(run):
     assert (run / "result.json").read_bytes() == first
 
 
-@pytest.mark.parametrize("damage", [
-    lambda text: text.replace('"p1"', '"p2"'),  # edited by hand
-    lambda text: text.replace("0.5", "0.9"),
-    lambda text: text[: len(text) // 2],
-    lambda text: "",
-    lambda text: "[]",
-])
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda text: text.replace('"p1"', '"p2"'),  # edited by hand
+        lambda text: text.replace("0.5", "0.9"),
+        lambda text: text[: len(text) // 2],
+        lambda text: "",
+        lambda text: "[]",
+    ],
+)
 def test_a_damaged_result_is_set_aside_and_made_anew(run, damage, capsys):
     go(run)
     path = run / "result.json"
@@ -139,8 +144,11 @@ def test_what_another_base_model_left_is_made_anew(run, monkeypatch, capsys):
 
 
 def test_config_round_trip_and_a_foreign_one(tmp_path):
-    for config in (CONFIG, override(CONFIG, "micro.axes=forces,material"),
-                   profile("wan2.1-t2v-1.3b")):
+    for config in (
+        CONFIG,
+        override(CONFIG, "micro.axes=forces,material"),
+        profile("wan2.1-t2v-1.3b"),
+    ):
         run = tmp_path / identity(config)
         cell.write_config(run, config)
         assert cell.read_config(run) == config

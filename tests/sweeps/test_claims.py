@@ -35,15 +35,21 @@ def test_every_row_and_metric_of_a_claim_is_in_its_table():
         for contrast in claim.contrasts:
             assert table is None or all(
                 row in {r.label for r in table.rows} and metric in table.metrics
-                for _, row, metric in contrast.terms), claim.name
+                for _, row, metric in contrast.terms
+            ), claim.name
     assert len({claim.name for claim in CLAIMS}) == len(CLAIMS)
 
 
 def test_a_judge_without_the_metric_leaves_the_claim_open():
     """VideoPhy gives SA, PC and AVG alone; the other claims of Table 1 are then not run."""
     alone = ("SA", "PC", "AVG")
-    found = {"lambda_hard": tables.build(S3, cells(S3, BASE, (0, 1, 2)), results_of(
-        S3, change=lambda cell, scores: {name: scores[name] for name in alone}))}
+    found = {
+        "lambda_hard": tables.build(
+            S3,
+            cells(S3, BASE, (0, 1, 2)),
+            results_of(S3, change=lambda cell, scores: {name: scores[name] for name in alone}),
+        )
+    }
     assert verdict(more("0.1", "0.005", "PC"), found).verdict == REPRODUCED
     open_ = verdict(more("0.1", "0.005", "PC", "Total"), found)
     assert open_.verdict == NOT_RUN and open_.why == "this judge gives no Total"
@@ -82,8 +88,11 @@ def test_differences_of_differences_use_their_own_seeds():
     terms = ((1, "0.1", "PC"), (-1, "0.005", "PC"), (-1, "0.1", "SA"), (1, "0.005", "SA"))
     found = verdict((Contrast(terms),))
     results = results_of(S3)
-    score = {(c.row, c.config.seed, m): np.array(results[c.id]["scores"][m])
-             for c in cells(S3, BASE, (0, 1, 2)) for m in ("PC", "SA")}
+    score = {
+        (c.row, c.config.seed, m): np.array(results[c.id]["scores"][m])
+        for c in cells(S3, BASE, (0, 1, 2))
+        for m in ("PC", "SA")
+    }
     d = np.array([sum(w * 100 * score[row, seed, m] for w, row, m in terms) for seed in range(3)])
     assert found.estimates[0].mean == pytest.approx(d.mean())
     assert found.verdict == UNRESOLVED
@@ -93,9 +102,11 @@ def test_a_difference_from_the_base_pools_nothing():
     S1 = ABLATIONS["lambda_anc"]
     planned, results = cells(S1, BASE, (0, 1, 2)), results_of(S1)
     claim = Claim("x", "lambda_anc", "here", "text", more("0.1", "zero-shot", "PC"))
-    found, = claims.judge((claim,), {"lambda_anc": tables.build(S1, planned, results)})
-    a, b = (np.array([results[c.id]["scores"]["PC"] for c in planned if c.row == row])
-            for row in ("0.1", "zero-shot"))
+    (found,) = claims.judge((claim,), {"lambda_anc": tables.build(S1, planned, results)})
+    a, b = (
+        np.array([results[c.id]["scores"]["PC"] for c in planned if c.row == row])
+        for row in ("0.1", "zero-shot")
+    )
     own = claims.stats.estimate(100 * (a - b))
     assert found.estimates[0].low == pytest.approx(own.low)
     assert found.estimates[0].high == pytest.approx(own.high)
@@ -104,8 +115,10 @@ def test_a_difference_from_the_base_pools_nothing():
 def test_one_seed_is_the_paired_t_test():
     found = verdict(more("0.02", "0.005", "PC"), built(seeds=(0,)))
     results = results_of(S3, (0,))
-    a, b = (next(results[c.id]["scores"]["PC"] for c in cells(S3, BASE, (0,)) if c.row == row)
-            for row in ("0.02", "0.005"))
+    a, b = (
+        next(results[c.id]["scores"]["PC"] for c in cells(S3, BASE, (0,)) if c.row == row)
+        for row in ("0.02", "0.005")
+    )
     theirs = scipy_stats.ttest_rel(a, b)
     assert found.p_for == pytest.approx(theirs.pvalue) and found.verdict == REPRODUCED
 
@@ -132,10 +145,19 @@ def test_rows_of_another_profile_or_left_out_are_not_run():
 
 def test_chance_alone_rarely_decides_anything():
     """100 tables without any difference, 6 claims each: at most 5 % decide one, beyond 2 errors."""
-    family = tuple(Claim(str(i), "lambda_hard", "", "", contrasts) for i, contrasts in enumerate([
-        more("0.02", "0.005", "PC"), more("0.02", "0.1", "PC"), more("0.02", "0.005", "SA"),
-        more("0.1", "0.005", "PC", "SA"), more("0.02", ("0.005", "0.1"), "SA"),
-        more("0.1", "0.02", "SA")]))
+    family = tuple(
+        Claim(str(i), "lambda_hard", "", "", contrasts)
+        for i, contrasts in enumerate(
+            [
+                more("0.02", "0.005", "PC"),
+                more("0.02", "0.1", "PC"),
+                more("0.02", "0.005", "SA"),
+                more("0.1", "0.005", "PC", "SA"),
+                more("0.02", ("0.005", "0.1"), "SA"),
+                more("0.1", "0.02", "SA"),
+            ]
+        )
+    )
     rng, wrong = np.random.default_rng(5), 0
     start = built()["lambda_hard"]
     for _ in range(100):
@@ -150,8 +172,9 @@ def test_chance_alone_rarely_decides_anything():
                 means[metric].append(matrix.mean(-1))
             lines.append(replace(line, values=values, trained=True))
         pools = {metric: claims.stats.pool(np.array(m)) for metric, m in means.items()}
-        found = claims.judge(family, {"lambda_hard": replace(start, lines=tuple(lines),
-                                                             pools=pools)})
+        found = claims.judge(
+            family, {"lambda_hard": replace(start, lines=tuple(lines), pools=pools)}
+        )
         wrong += any(x.verdict != UNRESOLVED for x in found)
     assert wrong <= 5 + 2 * (100 * 0.05 * 0.95) ** 0.5
 

@@ -88,7 +88,7 @@ def test_a_small_clip_is_kept_exactly_and_a_large_one_is_reduced():
     assert size == (32, 32, 17) and clips.PICTURE.fullmatch(data)
     strip = np.asarray(Image.open(io.BytesIO(base64.b64decode(data.split(",")[1]))))
     for t in range(17):
-        assert (strip[:, 32 * t:32 * (t + 1)] == video[t]).all()
+        assert (strip[:, 32 * t : 32 * (t + 1)] == video[t]).all()
     large = np.repeat(np.repeat(np.repeat(video, 3, 0), 15, 1), 26, 2)  # [51, 480, 832, 3]
     data, (width, height, frames) = clips.picture(large)
     assert (width, height, frames) == (139, 80, 17) and data.startswith("data:image/jpeg")
@@ -102,9 +102,16 @@ def test_tracks_are_where_the_world_put_the_objects():
             assert laws == ()
             continue
         for k in range(truth.shape[1]):
-            off = min(np.nanmax([np.hypot(*(np.array(place) - truth[t, k]))
-                                 for t, place in enumerate(path) if place
-                                 and (abs(truth[t, k] - 16) < 11).all()]) for path in tracks)
+            off = min(
+                np.nanmax(
+                    [
+                        np.hypot(*(np.array(place) - truth[t, k]))
+                        for t, place in enumerate(path)
+                        if place and (abs(truth[t, k] - 16) < 11).all()
+                    ]
+                )
+                for path in tracks
+            )
             assert off < 0.5
         assert len(laws) == truth.shape[1] and all(len(path) == 17 for path in laws)
 
@@ -127,12 +134,18 @@ def test_the_gallery_holds_what_the_rule_chose(stages):
         assert x.prompt == RECORDS[i].caption
         pc = {row: result["scores"]["PC"][i] for row, result in first.items()}
         assert x.difference == pc[gallery.DIRECT] - pc[figure.against]
-        assert [c.label for c in x.clips] == [gallery.TRUTH, *(gallery.SHORT[r]
-                                                               for r in figure.rows)]
+        assert [c.label for c in x.clips] == [
+            gallery.TRUTH,
+            *(gallery.SHORT[r] for r in figure.rows),
+        ]
         assert [c.scores["PC"] for c in x.clips[1:]] == [pc[row] for row in figure.rows]
         assert x.clips[0].scores["PC"] > 0.8
-    best = max(range(12), key=lambda i: first[gallery.DIRECT]["scores"]["PC"][i]
-               - first[gallery.BASE]["scores"]["PC"][i])
+    best = max(
+        range(12),
+        key=lambda i: (
+            first[gallery.DIRECT]["scores"]["PC"][i] - first[gallery.BASE]["scores"]["PC"][i]
+        ),
+    )
     assert found.examples[0].id == f"p{best}"
 
 
@@ -141,7 +154,9 @@ def test_written_read_and_drawn_again_without_decoding(stages, tmp_path):
     found = gallery.gather(CELLS, root, root)
     paths = gallery.write(found, tmp_path / "a")
     assert {path.name for path in paths} == {
-        "gallery.json", *(f"{f.name}.{kind}" for f in gallery.FIGURES for kind in ("svg", "md"))}
+        "gallery.json",
+        *(f"{f.name}.{kind}" for f in gallery.FIGURES for kind in ("svg", "md")),
+    }
     read = gallery.read(tmp_path / "a")
     assert read == found
     before = len(decoded)
@@ -196,11 +211,15 @@ def test_a_filmstrip_is_xml_with_six_frames_a_row(found):
 
 def test_a_hostile_caption_is_text(found, tmp_path):
     evil = EVIL + '"><img src=x onerror=alert(1)></svg>'
-    found = replace(found, judge=evil,
-                    examples=tuple(replace(x, prompt=evil) for x in found.examples))
+    found = replace(
+        found, judge=evil, examples=tuple(replace(x, prompt=evil) for x in found.examples)
+    )
     gallery.write(found, tmp_path)
-    for text in (gallery.section(found), (tmp_path / "figure_1.svg").read_text(),
-                 (tmp_path / "figure_1.md").read_text()):
+    for text in (
+        gallery.section(found),
+        (tmp_path / "figure_1.svg").read_text(),
+        (tmp_path / "figure_1.md").read_text(),
+    ):
         assert not re.search(r"<script|<img|\x1b|\u202e", text)
     ET.fromstring((tmp_path / "figure_1.svg").read_text())
 
@@ -214,8 +233,9 @@ def test_decoded_as_the_judge_saw_it(tmp_path):
     config = next(cell for cell in CELLS if cell.row == gallery.BASE).config
     pipeline = models.load_pipeline("tiny", without=("transformer", "text_encoder"))
     channels, stride = pipeline.vae.config.z_dim, pipeline.vae.config.scale_factor_spatial
-    latents = torch.randn(3, channels, 5, 32 // stride, 32 // stride,
-                          generator=torch.Generator().manual_seed(0))
+    latents = torch.randn(
+        3, channels, 5, 32 // stride, 32 // stride, generator=torch.Generator().manual_seed(0)
+    )
     save_arrays(tmp_path / "samples.safetensors", {"latents": latents})
     torch.set_num_threads(config.threads)  # some processors' convolutions add in another order
     whole = models.decode_latents(pipeline, latents)

@@ -40,8 +40,12 @@ def as_submitted(path):
     stub = path.with_name("scontrol")
     stub.write_text(f'#!/bin/bash\necho "$@" >> {path.parent}/scontrol.log\n')
     stub.chmod(0o755)
-    return {"PATH": f"{path.parent}:{os.environ['PATH']}", "SLURM_JOB_ID": "4711",
-            "SLURM_ARRAY_JOB_ID": "4711", "SLURM_ARRAY_TASK_ID": "3"}
+    return {
+        "PATH": f"{path.parent}:{os.environ['PATH']}",
+        "SLURM_JOB_ID": "4711",
+        "SLURM_ARRAY_JOB_ID": "4711",
+        "SLURM_ARRAY_TASK_ID": "3",
+    }
 
 
 def test_an_array_survives_its_time_limit(tmp_path, surroundings, capsys):
@@ -68,14 +72,17 @@ def test_an_array_survives_its_time_limit(tmp_path, surroundings, capsys):
     assert len(begun) == 1 and not (root / begun[0] / "lease.json").exists()
     states = [t.state.name for t in storage.open_study(root, "lambda_hard").trials]
     assert states.count("WAITING") == 4 and "RUNNING" not in states, "given back, waiting again"
-    tasks = [subprocess.Popen(["bash", str(path)], env=extra, text=True, stdout=subprocess.PIPE)
-             for _ in range(2)]
+    tasks = [
+        subprocess.Popen(["bash", str(path)], env=extra, text=True, stdout=subprocess.PIPE)
+        for _ in range(2)
+    ]
     said = [task.communicate(timeout=300)[0] for task in tasks]
     assert [task.returncode for task in tasks] == [0, 0]
     planned = cells(ABLATIONS["lambda_hard"], BASE, (0,))
     assert all(read_result(root / cell.id) for cell in planned)
     assert sorted(executed.read_text().split()) == sorted(
-        [*begun, *(cell.id for cell in planned)]), "every cell once, and the stopped one again"
+        [*begun, *(cell.id for cell in planned)]
+    ), "every cell once, and the stopped one again"
     assert any("table_s3.md" in text for text in said)
 
 
@@ -85,13 +92,25 @@ def options(*more):
 
 
 def test_the_script_asks_for_what_a_worker_owns(tmp_path):
-    found, workers = options("--gpus-per-cell", "4", "--set", "loss.lambda_anc=0.3", "--storage",
-                             "postgresql://me@db/sweeps", "--out", str(tmp_path / "a b; rm -rf c"))
+    found, workers = options(
+        "--gpus-per-cell",
+        "4",
+        "--set",
+        "loss.lambda_anc=0.3",
+        "--storage",
+        "postgresql://me@db/sweeps",
+        "--out",
+        str(tmp_path / "a b; rm -rf c"),
+    )
     text = launch.script(found, workers, 3, tmp_path)
     subprocess.run(["bash", "-n"], input=text, text=True, check=True)
-    for line in ("#SBATCH --array=0-2", "#SBATCH --gpus-per-node=4", "#SBATCH --requeue",
-                 f"#SBATCH --signal=B:USR1@{launch.SAVE_SECONDS}",
-                 "export SWEEPS_STORAGE=postgresql://me@db/sweeps"):
+    for line in (
+        "#SBATCH --array=0-2",
+        "#SBATCH --gpus-per-node=4",
+        "#SBATCH --requeue",
+        f"#SBATCH --signal=B:USR1@{launch.SAVE_SECONDS}",
+        "export SWEEPS_STORAGE=postgresql://me@db/sweeps",
+    ):
         assert line in text.splitlines()
     command = next(line for line in text.splitlines() if "sweeps.run" in line)
     assert "--gpus-per-cell 4 --set loss.lambda_anc=0.3" in command and "--join" in command
@@ -109,8 +128,9 @@ def test_a_password_is_not_written_into_a_script(tmp_path):
 def test_failed_cells_do_not_wait_for_workers(tmp_path, capsys):
     """One of five has failed: four wait. All have: nothing is submitted, and the status says so."""
     arguments = [*PLAN, "--out", str(tmp_path)]
-    folders = [tmp_path / "runs/tiny" / cell.id for cell in
-               cells(ABLATIONS["lambda_hard"], BASE, (0,))]
+    folders = [
+        tmp_path / "runs/tiny" / cell.id for cell in cells(ABLATIONS["lambda_hard"], BASE, (0,))
+    ]
     write_json(folders[0] / "failure.json", {"reason": "no clip could be read"})
     assert run.main(arguments) == 1
     said = capsys.readouterr().out
@@ -177,8 +197,9 @@ def test_ranks_stop_when_the_worker_is_asked_to(cell, tmp_path, monkeypatch):
 
 def test_a_rank_that_is_killed_ends_the_worker(cell, tmp_path, monkeypatch):
     folder, token = cell
-    monkeypatch.setenv("FAKE_KILL", str(cells(ABLATIONS["lambda_hard"], BASE, (0,))[0]
-                                        .config.loss.lambda_hard))
+    monkeypatch.setenv(
+        "FAKE_KILL", str(cells(ABLATIONS["lambda_hard"], BASE, (0,))[0].config.loss.lambda_hard)
+    )
     with pytest.raises(UserError, match="ended with status"):
         launch.on_several(2, tmp_path, folder, token)
 
@@ -208,5 +229,3 @@ def test_the_storage_of_the_environment_is_taken(monkeypatch):
     monkeypatch.setenv(storage.VARIABLE, "sqlite:///x")
     with pytest.raises(UserError, match="not a PostgreSQL URL"):
         options()
-
-

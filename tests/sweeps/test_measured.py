@@ -52,13 +52,22 @@ def built(table, make, seeds=None, label="step"):
         scores = make(np.random.default_rng(i))
         steps = len(next(iter(scores.values())))
         found[one.id] = {
-            "cell": one.id, "config": {"seed": one.config.seed}, "status": "done",
+            "cell": one.id,
+            "config": {"seed": one.config.seed},
+            "status": "done",
             "prompts": [f"{label} {p:04d}" for p in range(steps)],
             "scores": {name: values.tolist() for name, values in scores.items()},
-            "provenance": {"commit": "abc", "device": "a processor", "parameters": 1_240_000,
-                           "step_ratio": {"with_anchor": 2.0}},
-            "samples": {f"{kind}.{what}": [[0.5, None, 0.25]] * steps
-                        for kind in PROP for what in ("a", "delta_x")},
+            "provenance": {
+                "commit": "abc",
+                "device": "a processor",
+                "parameters": 1_240_000,
+                "step_ratio": {"with_anchor": 2.0},
+            },
+            "samples": {
+                f"{kind}.{what}": [[0.5, None, 0.25]] * steps
+                for kind in PROP
+                for what in ("a", "delta_x")
+            },
         }
     return tables.build(table, planned, found)
 
@@ -94,8 +103,12 @@ def test_the_jackknifes_interval_of_a_deviation_covers():
 def test_one_cell_per_seed_holds_all_rows():
     assert [cell.row for cell in cells(S6, BASE, (0, 1, 2))] == [ALL_ROWS] * 3
     assert len(cells(S4, BASE, S4.seeds)) == 1
-    scores = {cell.id for table in ABLATIONS.values() if not table.measured
-              for cell in cells(table, BASE, (0,))}
+    scores = {
+        cell.id
+        for table in ABLATIONS.values()
+        if not table.measured
+        for cell in cells(table, BASE, (0,))
+    }
     assert scores.isdisjoint(cell.id for table in (S4, S6) for cell in cells(table, BASE, (0,)))
 
 
@@ -106,8 +119,14 @@ def test_settings_that_do_not_matter_make_no_other_cell():
         return canonical(base) == canonical(changed)
 
     assert same("scores", measure__steps=7, measure__iterations=7)
-    assert same("alignment", evaluate__prompts=7, sample__steps=3, train__steps=7,
-                measure__iterations=7, loss__negative_noise="marginal")
+    assert same(
+        "alignment",
+        evaluate__prompts=7,
+        sample__steps=3,
+        train__steps=7,
+        measure__iterations=7,
+        loss__negative_noise="marginal",
+    )
     assert same("cost", evaluate__prompts=7, measure__steps=7, data__clips=100, micro__keep=1)
     assert not same("alignment", measure__steps=7) and not same("cost", measure__iterations=7)
     assert not same("alignment", micro__keep=1) and not same("cost", train__batch=4)
@@ -133,20 +152,29 @@ def test_table_s6_holds_what_was_put_in():
 
 def test_claims_on_readings_that_bear_them_out_and_that_refute_them():
     def verdicts(table):
-        return {x.claim.name: x.verdict for x in claims.findings({table.ablation.name: table})
-                if x.claim.sweep == table.ablation.name}
+        return {
+            x.claim.name: x.verdict
+            for x in claims.findings({table.ablation.name: table})
+            if x.claim.sweep == table.ablation.name
+        }
 
     assert set(verdicts(built(S6, gradients)).values()) == {REPRODUCED}
 
     def reversed_(rng):
         found = gradients(rng)
         swapped = {"random": "mans", "mans": "random", "same": "other", "other": "same"}
-        return {".".join([swapped.get(kind, kind), reading]): values
-                for name, values in found.items() for kind, reading in [name.split(".")]}
+        return {
+            ".".join([swapped.get(kind, kind), reading]): values
+            for name, values in found.items()
+            for kind, reading in [name.split(".")]
+        }
 
     assert verdicts(built(S6, reversed_)) == {
-        "cosine-random": CONTRADICTED, "cosine-mans": CONTRADICTED,
-        "cosine-deviation": CONTRADICTED, "proposition-1": CONTRADICTED}
+        "cosine-random": CONTRADICTED,
+        "cosine-mans": CONTRADICTED,
+        "cosine-deviation": CONTRADICTED,
+        "proposition-1": CONTRADICTED,
+    }
     found = verdicts(built(S4, seconds, label="block"))
     assert found == {"cost-time": REPRODUCED, "cost-memory": REPRODUCED}
 
@@ -207,8 +235,10 @@ def test_what_a_measurement_says_beside_its_scores_is_in_its_result(tmp_path, mo
     run = tmp_path / cells(S6, BASE, (0,))[0].id
 
     def execute(config, cache, run, progress):
-        write_json(run / "details.json", {"samples": {"same.a": [[1.0]]},
-                                          "provenance": {"step_ratio": {"with_anchor": 2.0}}})
+        write_json(
+            run / "details.json",
+            {"samples": {"same.a": [[1.0]]}, "provenance": {"step_ratio": {"with_anchor": 2.0}}},
+        )
         return [{"prompt": "step 0001", "caption": "", "scores": {"mans.cosine": 0.5}}]
 
     monkeypatch.setattr(cell, "execute", execute)

@@ -25,8 +25,11 @@ def test_rows_that_two_tables_share():
     t1, t2, s1, s3, s5 = (paper.TABLES[name] for name in ("1", "2", "S1", "S3", "S5"))
     assert t1["Zero-shot"] == t2["Wan 2.1-T2V (base)"]
     assert t1["+ SFT + MaNS + MiNS (DiReCT)"] == t2["DiReCT (ours)"]
-    for own, other in ((s1["0.2"], t1["+ SFT"]), (s3["0.02"], t1["+ MaNS + MiNS"]),
-                       (s5["32"], t1["+ SFT + MaNS + MiNS (DiReCT)"])):
+    for own, other in (
+        (s1["0.2"], t1["+ SFT"]),
+        (s3["0.02"], t1["+ MaNS + MiNS"]),
+        (s5["32"], t1["+ SFT + MaNS + MiNS (DiReCT)"]),
+    ):
         assert own == {name: other[name] for name in paper.VIDEOPHY}
     assert set(paper.PARAMETERS) == set(t2)
 

@@ -63,10 +63,13 @@ def test_without_results_it_says_what_to_run(tmp_path):
         power.main([*OPTIONS, "--out", str(tmp_path)])
 
 
-@pytest.mark.parametrize(("sweep", "message"), [
-    ("cost", "cost declares no contrast of PC"),
-    ("lambda_hrad", "is not a sweep; did you mean lambda_"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("sweep", "message"),
+    [
+        ("cost", "cost declares no contrast of PC"),
+        ("lambda_hrad", "is not a sweep; did you mean lambda_"),
+    ],
+)
 def test_a_sweep_without_contrasts_is_refused(sweep, message):
     with pytest.raises(UserError, match=message):
         power.main([sweep])

@@ -92,8 +92,9 @@ def test_an_evil_caption_is_text(written):
     table = written[0]["lambda_hard"]
     evil = "</style><script>alert(1)</script>\x1b[2J"
     table = replace(table, ablation=replace(S3, title=evil), provenance={evil: [{evil: evil}]})
-    text = report.index([table], [page.section_of(table, "<svg></svg>")], findings(written[0]),
-                        evil)
+    text = report.index(
+        [table], [page.section_of(table, "<svg></svg>")], findings(written[0]), evil
+    )
     assert "<script" not in text and "\x1b" not in text
 
 
@@ -122,7 +123,9 @@ def test_the_policy_admits_what_the_page_holds_and_nothing_else(written):
     assert f"'sha256-{sha}'" in policy and "script-src" not in policy
     assert text.count("<style") == 1, "the plots' own sheets are gone"
     assert set(re.findall(r"https?://[^\"' ]*", text)) <= {
-        "http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"}, "names, not addresses"
+        "http://www.w3.org/2000/svg",
+        "http://www.w3.org/1999/xlink",
+    }, "names, not addresses"
 
 
 def test_a_plot_on_the_page_keeps_its_words(written):

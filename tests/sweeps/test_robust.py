@@ -48,12 +48,31 @@ cp -r runs reports "$OUT"
 def test_a_full_disk_is_said_and_nothing_half_written_is_believed(tmp_path):
     disk, out = tmp_path / "disk", tmp_path / "out"
     disk.mkdir(), out.mkdir()
-    arguments = [sys.executable, fake.__file__, "lambda_hard", "--prompts", "4", "--seeds", "0",
-                 "--workers", "1", "--out", "."]
-    surroundings = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1",
-                                 "FAKE_SECONDS": "2", "DISK": str(disk), "OUT": str(out)}
-    done = subprocess.run(["unshare", "--map-root-user", "--mount", "bash", "-c", FULL_DISK, "-",
-                           *arguments], env=surroundings, check=False)
+    arguments = [
+        sys.executable,
+        fake.__file__,
+        "lambda_hard",
+        "--prompts",
+        "4",
+        "--seeds",
+        "0",
+        "--workers",
+        "1",
+        "--out",
+        ".",
+    ]
+    surroundings = os.environ | {
+        "PYTHONPATH": str(ROOT),
+        "OMP_NUM_THREADS": "1",
+        "FAKE_SECONDS": "2",
+        "DISK": str(disk),
+        "OUT": str(out),
+    }
+    done = subprocess.run(
+        ["unshare", "--map-root-user", "--mount", "bash", "-c", FULL_DISK, "-", *arguments],
+        env=surroundings,
+        check=False,
+    )
     if done.returncode in (1, 77) and not (out / "first.status").exists():
         pytest.skip("no file system of a test's own can be mounted here")
     first = (out / "first.log").read_text()
@@ -114,7 +133,7 @@ def test_a_value_added_to_a_grid_is_all_that_is_new(tmp_path):
     before = [trial.user_attrs["cell"] for trial in study.trials]
     more = replace(TABLE, rows=(Row("0.01", {"loss.lambda_hard": 0.01}), *TABLE.rows))
     queue.plan(study, more, cells(more, BASE, (0,)), tmp_path)
-    added = [trial.user_attrs for trial in study.trials[len(before):]]
+    added = [trial.user_attrs for trial in study.trials[len(before) :]]
     assert [attributes["row"] for attributes in added] == ["0.01"]
     fewer = replace(TABLE, rows=TABLE.rows[1:])
     queue.plan(study, fewer, cells(fewer, BASE, (0,)), tmp_path)

@@ -30,8 +30,14 @@ def environment(**more):
 
 
 def sweep(out, *arguments, **more):
-    return subprocess.run([*FAKE, *SMALL, "--out", str(out), *arguments], capture_output=True,
-                          text=True, env=environment(**more), timeout=300, check=False)
+    return subprocess.run(
+        [*FAKE, *SMALL, "--out", str(out), *arguments],
+        capture_output=True,
+        text=True,
+        env=environment(**more),
+        timeout=300,
+        check=False,
+    )
 
 
 def tables(out):
@@ -71,16 +77,23 @@ def test_a_second_run_only_renders(finished):
     """Nothing that trains, generates, judges or queues is even imported; results stay untouched."""
     out, _ = finished
     before, log = (tables(out), stamps(out)), (out / "cache/tiny/executed.log").read_text()
-    code = ("import sys; from sweeps import cell, run\n"
-            "def called(*arguments): raise AssertionError('a cell was executed again')\n"
-            "cell.execute = cell.run_cell = run.prepare = called\n"
-            "status = run.main(['lambda_hard', *sys.argv[1:]])\n"
-            "work = {'torch', 'optuna', 'diffusers', 'transformers', 'direct.train', "
-            "'direct.generate', 'direct.evaluate', 'sweeps.pool', 'sweeps.study'}\n"
-            "assert not work & set(sys.modules), work & set(sys.modules)\n"
-            "sys.exit(status)")
-    again = subprocess.run([sys.executable, "-c", code, *SMALL, "--out", str(out)], text=True,
-                           capture_output=True, env=environment(), check=False)
+    code = (
+        "import sys; from sweeps import cell, run\n"
+        "def called(*arguments): raise AssertionError('a cell was executed again')\n"
+        "cell.execute = cell.run_cell = run.prepare = called\n"
+        "status = run.main(['lambda_hard', *sys.argv[1:]])\n"
+        "work = {'torch', 'optuna', 'diffusers', 'transformers', 'direct.train', "
+        "'direct.generate', 'direct.evaluate', 'sweeps.pool', 'sweeps.study'}\n"
+        "assert not work & set(sys.modules), work & set(sys.modules)\n"
+        "sys.exit(status)"
+    )
+    again = subprocess.run(
+        [sys.executable, "-c", code, *SMALL, "--out", str(out)],
+        text=True,
+        capture_output=True,
+        env=environment(),
+        check=False,
+    )
     assert again.returncode == 0, again.stdout + again.stderr
     assert "table_s3.md" in again.stdout and "to do" not in again.stdout
     assert (tables(out), stamps(out)) == before
@@ -104,10 +117,16 @@ def test_results_of_another_base_model_are_not_added_to(finished, tmp_path):
 
 def test_all_runs_every_sweep_and_shared_cells_once(tmp_path):
     """Then export, import elsewhere and report there: the same tables, claims and page."""
+
     def command(name, *more, out=tmp_path):
-        return subprocess.run([*FAKE[:2], name, *more, "--prompts", "4", "--seeds", "0",
-                               "--out", str(out)], capture_output=True, text=True, check=False,
-                              env=environment(), timeout=600)
+        return subprocess.run(
+            [*FAKE[:2], name, *more, "--prompts", "4", "--seeds", "0", "--out", str(out)],
+            capture_output=True,
+            text=True,
+            check=False,
+            env=environment(),
+            timeout=600,
+        )
 
     done = command("all")
     assert done.returncode == 0, done.stdout + done.stderr
@@ -133,11 +152,18 @@ def test_all_runs_every_sweep_and_shared_cells_once(tmp_path):
 
 
 def test_rendering_imports_no_torch(finished):
-    code = ("import sys; from sweeps import run; "
-            "run.main(['report', '--prompts', '4', '--seeds', '0,1', '--out', sys.argv[1]]); "
-            "assert 'torch' not in sys.modules")
-    done = subprocess.run([sys.executable, "-c", code, str(finished[0])], check=True, text=True,
-                          env=environment(), capture_output=True)
+    code = (
+        "import sys; from sweeps import run; "
+        "run.main(['report', '--prompts', '4', '--seeds', '0,1', '--out', sys.argv[1]]); "
+        "assert 'torch' not in sys.modules"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(finished[0])],
+        check=True,
+        text=True,
+        env=environment(),
+        capture_output=True,
+    )
     assert "table_s3.md" in done.stdout and "table_1" not in done.stdout
 
 
@@ -157,13 +183,19 @@ def test_a_planner_that_waits_for_a_helper_starts_no_workers_for_nothing(tmp_pat
     """The last cell is a helper's: workers that find no cell end, and none takes their place."""
     log = tmp_path / "workers"
     arguments = ["--out", str(tmp_path), "--seeds", "0", "--prompts", "4"]
-    planner = subprocess.Popen([*FAKE, *arguments, "--workers", "1"], stdout=subprocess.DEVNULL,
-                               env=environment(FAKE_SECONDS="1.5", FAKE_WORKERS=str(log)))
+    planner = subprocess.Popen(
+        [*FAKE, *arguments, "--workers", "1"],
+        stdout=subprocess.DEVNULL,
+        env=environment(FAKE_SECONDS="1.5", FAKE_WORKERS=str(log)),
+    )
     while not (tmp_path / "cache/tiny/executed.log").exists():
         assert planner.poll() is None
         time.sleep(0.05)
-    helper = subprocess.Popen([*FAKE, *arguments, "--workers", "1", "--join"],
-                              env=environment(FAKE_SECONDS="12"), stdout=subprocess.DEVNULL)
+    helper = subprocess.Popen(
+        [*FAKE, *arguments, "--workers", "1", "--join"],
+        env=environment(FAKE_SECONDS="12"),
+        stdout=subprocess.DEVNULL,
+    )
     assert planner.wait(120) == 0 and helper.wait(120) == 0
     assert len(log.read_text().split()) <= 2
 
@@ -172,12 +204,16 @@ def test_killed_at_any_moment_it_goes_on_and_the_table_is_the_same(finished, tmp
     """kill -9 of the planner, of a worker, of both; every cell is published once."""
     rng = random.Random(0)
     for round_ in range(5):
-        process = subprocess.Popen([*FAKE, *SMALL, "--out", str(tmp_path), "--workers", "2"],
-                                   env=environment(FAKE_SECONDS="0.2"), stdout=subprocess.DEVNULL,
-                                   stderr=subprocess.DEVNULL)
+        process = subprocess.Popen(
+            [*FAKE, *SMALL, "--out", str(tmp_path), "--workers", "2"],
+            env=environment(FAKE_SECONDS="0.2"),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
         time.sleep(0.8 + 1.2 * rng.random())
-        children = subprocess.run(["pgrep", "-P", str(process.pid)], capture_output=True, text=True,
-                                  check=False).stdout.split()
+        children = subprocess.run(
+            ["pgrep", "-P", str(process.pid)], capture_output=True, text=True, check=False
+        ).stdout.split()
         if round_ % 3 != 0 and children:
             os.kill(int(rng.choice(children)), signal.SIGKILL)
         if round_ % 3 != 1:
@@ -211,9 +247,13 @@ def test_a_failed_cell_says_why_and_a_diverged_one_is_a_row(tmp_path):
     assert done.returncode == 1 and "RuntimeError: made to fail" in done.stdout
     table = tables(tmp_path)["table_s3.md"].decode()
     assert "†: 0.005 diverged in 1 of 1 runs (loss was nan 10 times up to step 17)" in table
-    status = subprocess.run([*FAKE[:2], "status", "--prompts", "4", "--seeds", "0", "--out",
-                             str(tmp_path)], capture_output=True, text=True, env=environment(),
-                            check=True).stdout
+    status = subprocess.run(
+        [*FAKE[:2], "status", "--prompts", "4", "--seeds", "0", "--out", str(tmp_path)],
+        capture_output=True,
+        text=True,
+        env=environment(),
+        check=True,
+    ).stdout
     assert "1 diverged" in status and "1 failed" in status and "2 done" in status
     executed = (tmp_path / "cache/tiny/executed.log").read_text()
     left = sweep(tmp_path, "--seeds", "0")  # what failed by itself is not run again unasked
@@ -231,9 +271,14 @@ def _heeds_ctrl_c():
 
 
 def test_ctrl_c_is_clean(tmp_path):
-    process = subprocess.Popen([*FAKE, *SMALL, "--out", str(tmp_path)], text=True,
-                               env=environment(FAKE_SECONDS="30"), stdout=subprocess.PIPE,
-                               stderr=subprocess.PIPE, preexec_fn=_heeds_ctrl_c)
+    process = subprocess.Popen(
+        [*FAKE, *SMALL, "--out", str(tmp_path)],
+        text=True,
+        env=environment(FAKE_SECONDS="30"),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        preexec_fn=_heeds_ctrl_c,
+    )
     while not (tmp_path / "cache/tiny/executed.log").exists():
         assert process.poll() is None
         time.sleep(0.05)
@@ -243,34 +288,45 @@ def test_ctrl_c_is_clean(tmp_path):
     assert not (tmp_path / "reports").exists()
 
 
-@pytest.mark.parametrize(("arguments", "said"), [
-    (["lamda_hard"], "did you mean lambda_hard"),
-    (["statsu"], "did you mean status"),
-    (["lambda_hard", "--set", "loss.lambda_had=1"], "did you mean lambda_hard"),
-    (["lambda_hard", "--set", "loss.lambda_hard"], "has no '='"),
-    (["lambda_hard", "--set", "loss.lambda_anc=-1"], "is negative"),
-    (["lambda_hard", "--set", "loss.lambda_hard=3"], "not convex"),
-    (["lambda_hard", "--set", "macro.clusters=1"], "macro.clusters=1"),
-    (["lambda_hard", "--profile", "tinny"], "did you mean tiny"),
-    (["lambda_hard", "--seeds", "0,0"], "repeats a seed"),
-    (["lambda_hard", "--seeds", "a"], "0,1,2"),
-    (["lambda_hard", "--prompts", "0"], "at least 1"),
-    (["lambda_hard", "--workers", "0"], "1 or more"),
-])
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["lamda_hard"], "did you mean lambda_hard"),
+        (["statsu"], "did you mean status"),
+        (["lambda_hard", "--set", "loss.lambda_had=1"], "did you mean lambda_hard"),
+        (["lambda_hard", "--set", "loss.lambda_hard"], "has no '='"),
+        (["lambda_hard", "--set", "loss.lambda_anc=-1"], "is negative"),
+        (["lambda_hard", "--set", "loss.lambda_hard=3"], "not convex"),
+        (["lambda_hard", "--set", "macro.clusters=1"], "macro.clusters=1"),
+        (["lambda_hard", "--profile", "tinny"], "did you mean tiny"),
+        (["lambda_hard", "--seeds", "0,0"], "repeats a seed"),
+        (["lambda_hard", "--seeds", "a"], "0,1,2"),
+        (["lambda_hard", "--prompts", "0"], "at least 1"),
+        (["lambda_hard", "--workers", "0"], "1 or more"),
+    ],
+)
 def test_bad_input_is_one_sentence_and_status_2(arguments, said):
-    done = subprocess.run([sys.executable, "-m", "sweeps.run", *arguments, "--dry-run"], text=True,
-                          capture_output=True, env=environment(), check=False)
+    done = subprocess.run(
+        [sys.executable, "-m", "sweeps.run", *arguments, "--dry-run"],
+        text=True,
+        capture_output=True,
+        env=environment(),
+        check=False,
+    )
     assert done.returncode == 2
     assert said in done.stderr and done.stderr.count("\n") == 1 and "Traceback" not in done.stderr
 
 
 def test_help_is_quick_and_imports_nothing_heavy():
-    code = ("import sys; from sweeps import run\n"
-            "try: run.main(['--help'])\nexcept SystemExit: pass\n"
-            "heavy = {'torch', 'pandas', 'optuna', 'scipy', 'matplotlib'} & set(sys.modules)\n"
-            "assert not heavy, heavy")
-    subprocess.run([sys.executable, "-c", code], check=True, env=environment(),
-                   stdout=subprocess.DEVNULL)
+    code = (
+        "import sys; from sweeps import run\n"
+        "try: run.main(['--help'])\nexcept SystemExit: pass\n"
+        "heavy = {'torch', 'pandas', 'optuna', 'scipy', 'matplotlib'} & set(sys.modules)\n"
+        "assert not heavy, heavy"
+    )
+    subprocess.run(
+        [sys.executable, "-c", code], check=True, env=environment(), stdout=subprocess.DEVNULL
+    )
 
 
 def test_dry_run_lists_cells_states_and_costs(finished, capsys, tmp_path):
@@ -310,4 +366,8 @@ def test_terminal_control_is_not_obeyed():
     assert "\x1b" not in plain("\x1b[2J\u202ehidden") and pool.MARK not in plain("\x1e{}")
     assert [words(x) for x in (3.21, 59, 250, 7500)] == ["3.2 s", "59 s", "4 min 10 s", "2 h 5 min"]
     assert [words(x) for x in (9.97, 59.7, 2879.6, 3599.8)] == [
-        "10 s", "1 min 0 s", "48 min 0 s", "1 h 0 min"]
+        "10 s",
+        "1 min 0 s",
+        "48 min 0 s",
+        "1 h 0 min",
+    ]

@@ -24,8 +24,9 @@ SMALL = ["--prompts", "4"]
 
 def hill(weights):
     """Highest at (0.3, 0.001, 0.02) on the grids; no weight's best depends on the others."""
-    return (1 - abs(weights.anc - 0.29) - 3 * abs(weights.rand - 0.0012)
-            - 2 * abs(weights.hard - 0.021))
+    return (
+        1 - abs(weights.anc - 0.29) - 3 * abs(weights.rand - 0.0012) - 2 * abs(weights.hard - 0.021)
+    )
 
 
 def run(method, function):
@@ -41,8 +42,9 @@ def run(method, function):
 
 def test_greedy_finds_the_best_of_the_whole_grid_where_weights_do_not_interact():
     (anchors, rands, hards), chosen = run(greedy(), hill)
-    assert chosen == Weights(*max(itertools.product(*GRIDS.values()),
-                                  key=lambda values: hill(Weights(*values))))
+    assert chosen == Weights(
+        *max(itertools.product(*GRIDS.values()), key=lambda values: hill(Weights(*values)))
+    )
     assert [(w.anc, w.rand, w.hard) for w in anchors] == [(x, 0, 0) for x in (0.1, 0.2, 0.3)]
     assert {(w.anc, w.hard) for w in rands} == {(0.3, 0.01)}, "Table S2 was run at 0.01"
     assert {(w.anc, w.rand) for w in hards} == {(0.3, 0.001)}
@@ -52,8 +54,9 @@ def test_greedy_follows_the_papers_own_numbers_to_the_papers_weights():
     from sweeps import paper
 
     def published(w):
-        table, value = (("S1", w.anc) if not w.hard else ("S2", w.rand) if w.hard == 0.01 else
-                        ("S3", w.hard))
+        table, value = (
+            ("S1", w.anc) if not w.hard else ("S2", w.rand) if w.hard == 0.01 else ("S3", w.hard)
+        )
         return paper.TABLES[table][f"{value:g}"]["AVG"]
 
     assert run(greedy(), published)[1] == Weights(0.2, 0.005, 0.02)
@@ -108,8 +111,14 @@ def test_methods_share_rounds_and_stop_where_results_are_missing():
 
 def command(out, *arguments, **more):
     environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"} | more
-    return subprocess.run([*FAKE, *arguments, *SMALL, "--out", str(out)], capture_output=True,
-                          text=True, env=environment, timeout=600, check=False)
+    return subprocess.run(
+        [*FAKE, *arguments, *SMALL, "--out", str(out)],
+        capture_output=True,
+        text=True,
+        env=environment,
+        timeout=600,
+        check=False,
+    )
 
 
 def executed(out):
@@ -191,11 +200,15 @@ def test_weights_are_rows_of_a_table():
     tried = [Weights(0.2), Weights(0.2, 0.005, 0.0123), Weights(0.2)]
     table, planned = search.table_of(tried, base, (0, 1))
     assert len(table.rows) == 2 and len(planned) == 4
-    results = {cell.id: {"status": "done", "scores": {"AVG": [0.1 * i, 0.3]}}
-               for i, cell in enumerate(planned)}
+    results = {
+        cell.id: {"status": "done", "scores": {"AVG": [0.1 * i, 0.3]}}
+        for i, cell in enumerate(planned)
+    }
     scores = search.scores_of(tried, planned, results)
-    by_row = {row.label: [results[c.id]["scores"]["AVG"] for c in planned if c.row == row.label]
-              for row in table.rows}
+    by_row = {
+        row.label: [results[c.id]["scores"]["AVG"] for c in planned if c.row == row.label]
+        for row in table.rows
+    }
     assert scores == [pytest.approx(sum(map(sum, by_row[str(w)])) / 4) for w in tried]
     results.pop(planned[0].id)
     assert search.scores_of(tried, planned, results) is None

@@ -12,8 +12,11 @@ from sweeps.stats import Components
 
 
 def sample(S, P, seed, prompt, rest, rng):
-    return (seed * rng.standard_normal((S, 1)) + prompt * rng.standard_normal((1, P))
-            + rest * rng.standard_normal((S, P)))
+    return (
+        seed * rng.standard_normal((S, 1))
+        + prompt * rng.standard_normal((1, P))
+        + rest * rng.standard_normal((S, P))
+    )
 
 
 def of_prompts(se, df):

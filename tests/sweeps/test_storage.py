@@ -44,8 +44,11 @@ def fast(monkeypatch):
     monkeypatch.setattr(queue, "CLAIM_SECONDS", 0.0)
     monkeypatch.setattr(storage, "RETRY_SECONDS", 0.1)
     monkeypatch.setattr(cell_module, "inputs", lambda config: {})
-    monkeypatch.setattr(cell_module, "execute", lambda *a: [
-        {"prompt": "p0", "caption": "a ball", "scores": {"SA": 0.5, "PC": 0.25}}])
+    monkeypatch.setattr(
+        cell_module,
+        "execute",
+        lambda *a: [{"prompt": "p0", "caption": "a ball", "scores": {"SA": 0.5, "PC": 0.25}}],
+    )
 
 
 def finish_all(study, root):
@@ -70,8 +73,9 @@ def test_every_cell_goes_to_one_worker(server, tmp_path):
     study._storage._backend.engine.dispose()  # no connection is shared with the children
     fork = multiprocessing.get_context("fork")
     answers = fork.Queue()
-    workers = [fork.Process(target=claim_all, args=(tmp_path, server.url, answers))
-               for _ in range(4)]
+    workers = [
+        fork.Process(target=claim_all, args=(tmp_path, server.url, answers)) for _ in range(4)
+    ]
     for worker in workers:
         worker.start()
     claimed = Counter(answers.get(timeout=120) for _ in many)
@@ -157,10 +161,17 @@ def test_a_server_that_accepts_and_says_nothing_is_given_up(tmp_path, monkeypatc
             storage.open_study(tmp_path, "s", url)
 
 
-@pytest.mark.parametrize("url", [
-    "sqlite:///a.db", "mysql://u@h/d", "postgresql:", "postgresql://u:secret@h:port/d", "study.db",
-    "postgresql://u:secret@[h/d",
-])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "sqlite:///a.db",
+        "mysql://u@h/d",
+        "postgresql:",
+        "postgresql://u:secret@h:port/d",
+        "study.db",
+        "postgresql://u:secret@[h/d",
+    ],
+)
 def test_what_is_no_postgresql_url_is_refused(url):
     with pytest.raises(UserError, match="write postgresql://user@host/database") as error:
         storage.checked_url(url)
@@ -178,18 +189,39 @@ def test_a_sweep_on_postgresql_killed_half_way(server, tmp_path, monkeypatch):
 
     The URL reaches workers through the environment alone: command lines are seen by everyone.
     """
-    command = [sys.executable, fake.__file__, "lambda_hard", "--prompts", "4", "--seeds", "0",
-               "--workers", "2", "--out", str(tmp_path), "--storage", server.url]
-    surroundings = os.environ | {"PYTHONPATH": str(Path(fake.__file__).parents[2]),
-                                 "OMP_NUM_THREADS": "1"}
+    command = [
+        sys.executable,
+        fake.__file__,
+        "lambda_hard",
+        "--prompts",
+        "4",
+        "--seeds",
+        "0",
+        "--workers",
+        "2",
+        "--out",
+        str(tmp_path),
+        "--storage",
+        server.url,
+    ]
+    surroundings = os.environ | {
+        "PYTHONPATH": str(Path(fake.__file__).parents[2]),
+        "OMP_NUM_THREADS": "1",
+    }
     executed = tmp_path / "cache/tiny/executed.log"
-    first = subprocess.Popen(command, env=surroundings | {"FAKE_SECONDS": "1"},
-                             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    first = subprocess.Popen(
+        command,
+        env=surroundings | {"FAKE_SECONDS": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
     while not (executed.exists() and executed.stat().st_size):
         assert first.poll() is None, first.communicate()[0]
         time.sleep(0.05)
-    workers = subprocess.run(["pgrep", "-P", str(first.pid)], capture_output=True, text=True,
-                             check=True).stdout.split()
+    workers = subprocess.run(
+        ["pgrep", "-P", str(first.pid)], capture_output=True, text=True, check=True
+    ).stdout.split()
     seen = [Path(f"/proc/{pid}/cmdline").read_bytes() for pid in workers]
     assert len(seen) == 2 and not any(server.url.encode() in line for line in seen)
     first.kill()
@@ -228,8 +260,11 @@ def test_the_dashboard_shows_parameters_and_scores_per_cell(kind, tmp_path, requ
         port = str(probe.getsockname()[1])
     place = str(storage.journal(tmp_path)) if url is None else storage.checked_url(url)
     program = Path(sys.executable).with_name("optuna-dashboard")
-    dashboard = subprocess.Popen([program, place, "--host", "127.0.0.1", "--port", port],
-                                 stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    dashboard = subprocess.Popen(
+        [program, place, "--host", "127.0.0.1", "--port", port],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
     try:
         found = ask(dashboard, port, "studies")["study_summaries"]
         number = next(s["study_id"] for s in found if s["study_name"] == study.study_name)

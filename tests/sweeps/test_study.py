@@ -27,8 +27,11 @@ CELLS = cells(TABLE, override(profile("tiny"), "evaluate.prompts=2"), (0, 1))
 def fast(monkeypatch):
     monkeypatch.setattr(queue, "CLAIM_SECONDS", 0.0)
     monkeypatch.setattr(cell_module, "inputs", lambda config: {})
-    monkeypatch.setattr(cell_module, "execute", lambda *a: [
-        {"prompt": "p0", "caption": "a ball", "scores": {"SA": 0.5, "PC": 0.25}}])
+    monkeypatch.setattr(
+        cell_module,
+        "execute",
+        lambda *a: [{"prompt": "p0", "caption": "a ball", "scores": {"SA": 0.5, "PC": 0.25}}],
+    )
 
 
 def states(study):
@@ -83,11 +86,13 @@ def test_a_lost_journal_is_rebuilt_from_the_results(tmp_path):
 def test_a_cell_of_a_dead_worker_goes_back_into_the_queue(tmp_path):
     study = storage.open_study(tmp_path, "s")
     queue.plan(study, TABLE, CELLS[:1], tmp_path)
-    code = ("import sys, time; from pathlib import Path; "
-            "from sweeps import leases, storage, study as q; root = Path(sys.argv[1]); "
-            "s = storage.open_study(root, 's'); t = q.claim(s); "
-            "assert leases.take(root / t.user_attrs['cell']); print('held', flush=True); "
-            "time.sleep(60)")
+    code = (
+        "import sys, time; from pathlib import Path; "
+        "from sweeps import leases, storage, study as q; root = Path(sys.argv[1]); "
+        "s = storage.open_study(root, 's'); t = q.claim(s); "
+        "assert leases.take(root / t.user_attrs['cell']); print('held', flush=True); "
+        "time.sleep(60)"
+    )
     worker = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE)
     assert worker.stdout.readline() == b"held\n"
     run = tmp_path / CELLS[0].id
@@ -180,8 +185,11 @@ def test_a_stale_journal_lock_is_removed_and_said(tmp_path, monkeypatch):
 
 
 def test_two_planners_at_once_are_refused(tmp_path):
-    with queue.planner(tmp_path), pytest.raises(UserError, match="another sweep"), \
-            queue.planner(tmp_path):
+    with (
+        queue.planner(tmp_path),
+        pytest.raises(UserError, match="another sweep"),
+        queue.planner(tmp_path),
+    ):
         pass
     with queue.planner(tmp_path):
         pass
@@ -216,11 +224,14 @@ def test_no_sampler_of_optuna_is_ever_asked(tmp_path, monkeypatch):
 
 
 def test_a_worker_whose_planner_is_gone_ends_and_fails_no_cell(tmp_path):
-    code = ("from sweeps import worker\n"
-            "try: worker.send(event='progress')\nexcept Exception: print('raised', flush=True)")
+    code = (
+        "from sweeps import worker\n"
+        "try: worker.send(event='progress')\nexcept Exception: print('raised', flush=True)"
+    )
     reading, writing = os.pipe()
     os.close(reading)
-    ended = subprocess.run([sys.executable, "-c", code], stdout=writing, stderr=subprocess.PIPE,
-                           check=False)
+    ended = subprocess.run(
+        [sys.executable, "-c", code], stdout=writing, stderr=subprocess.PIPE, check=False
+    )
     os.close(writing)
     assert ended.returncode == 1 and ended.stderr == b""

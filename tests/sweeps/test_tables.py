@@ -34,13 +34,24 @@ def results_of(table, seeds=(0, 1, 2), change=lambda cell, scores: scores):
         shared = np.random.default_rng(99).random(12)
         gain = cell.config.loss.lambda_hard * bool(cell.config.train.steps)
         sa, pc = (0.5 * shared + gain + 0.02 * rng.random(12) for _ in range(2))
-        scores = {"SA": sa, "PC": pc, "AVG": (sa + pc) / 2, "PCcap": pc, "Instr": 3 * sa,
-                  "Frame": np.ones(12), "Temp": pc, "Mass": sa, "Penetr": np.ones(12),
-                  "Total": 3 * sa + 2 + pc + sa}
+        scores = {
+            "SA": sa,
+            "PC": pc,
+            "AVG": (sa + pc) / 2,
+            "PCcap": pc,
+            "Instr": 3 * sa,
+            "Frame": np.ones(12),
+            "Temp": pc,
+            "Mass": sa,
+            "Penetr": np.ones(12),
+            "Total": 3 * sa + 2 + pc + sa,
+        }
         scores = change(cell, scores)
         status = {"status": "done"} if scores else {"status": "diverged", "reason": "at step 3"}
         found[cell.id] = {
-            "cell": cell.id, "config": {"seed": cell.config.seed}, **status,
+            "cell": cell.id,
+            "config": {"seed": cell.config.seed},
+            **status,
             "prompts": [f"p{k}" for k in range(12)] if scores else [],
             "scores": {name: values.tolist() for name, values in scores.items()},
             "provenance": {"commit": "abc123", "device": "a processor"},
@@ -111,8 +122,9 @@ def test_seeds_that_only_one_row_has_are_left_out_of_the_difference():
     results.pop(missing.id)
     table = tables.build(S3, planned, results)
     found = line(table, "0.1").values["PC"].difference
-    means = [matrix(results, S3, x, "PC")[[0, 2]].mean(-1) for x in ("0.005", "0.1",
-                                                                     "0 (MaNS only)")]
+    means = [
+        matrix(results, S3, x, "PC")[[0, 2]].mean(-1) for x in ("0.005", "0.1", "0 (MaNS only)")
+    ]
     seeds = stats.pool(np.stack([*means, base[[0, 2]].mean(-1)])).of_difference(2)
     assert same(found, stats.estimate((own - base)[[0, 2]], seeds))
     assert line(table, "0.1").values["PC"].mean.seeds == 3
@@ -142,13 +154,20 @@ def test_values_that_print_alike_share_a_rank():
 def test_the_caption_has_n_interval_power_and_commit():
     table = build()
     text = layout.caption(table)
-    for words in ("3 training seeds × 12 prompts", "random seeds", "world judge, tiny",
-                  "paper, Wan2.1-1.3B", "80 % power, after Holm over 4 contrasts", "abc123"):
+    for words in (
+        "3 training seeds × 12 prompts",
+        "random seeds",
+        "world judge, tiny",
+        "paper, Wan2.1-1.3B",
+        "80 % power, after Holm over 4 contrasts",
+        "abc123",
+    ):
         assert words in text
     printed = float(re.search(r"difference: ([\d.]+) points", text)[1])
     d = [line(table, label).values["PC"].difference for label in ("0.005", "0.1")]
-    by_normal = max(x.se * (stats.critical(x.parts, 0.05 / 4) + stats.critical(x.parts, 0.4))
-                    for x in d)
+    by_normal = max(
+        x.se * (stats.critical(x.parts, 0.05 / 4) + stats.critical(x.parts, 0.4)) for x in d
+    )
     assert printed == pytest.approx(100 * by_normal, rel=0.1)
     assert "this one seed (fixed)" in layout.caption(build(seeds=(0,)))
 
@@ -169,8 +188,12 @@ def test_a_constant_column_and_a_diverged_row():
 
 def test_an_empty_table_renders():
     table = tables.build(S3, cells(S3, BASE, (0, 1, 2)), {})
-    for text in (render.markdown(table), render.latex(table), render.csv(table),
-                 page.html(table, plots.svg(table))):
+    for text in (
+        render.markdown(table),
+        render.latex(table),
+        render.csv(table),
+        page.html(table, plots.svg(table)),
+    ):
         assert "50.61" in text  # the published values stand there from the start
     assert "Incomplete: 12 of 12" in render.markdown(table)
 
@@ -215,8 +238,16 @@ def test_the_same_results_give_the_same_bytes(tmp_path):
         results = dict(list(results_of(S3).items())[::order])
         table = tables.build(S3, cells(S3, BASE, (0, 1, 2)), results)
         svg = plots.svg(table)
-        texts.append([render.markdown(table), render.latex(table), render.csv(table), svg,
-                      page.html(table, svg), render.provenance(table)])
+        texts.append(
+            [
+                render.markdown(table),
+                render.latex(table),
+                render.csv(table),
+                svg,
+                page.html(table, svg),
+                render.provenance(table),
+            ]
+        )
     assert texts[0] == texts[1]
 
 
@@ -261,15 +292,21 @@ def test_latex_is_balanced_and_ascii(name):
 
 def test_symbols_and_minus_signs_in_latex():
     assert render.tex("Σ p_k², −1 to -0.5 [-2, +3]") == (
-        r"$\Sigma$ p\_k$^2$, $-$1 to $-$0.5 [$-$2, +3]")
+        r"$\Sigma$ p\_k$^2$, $-$1 to $-$0.5 [$-$2, +3]"
+    )
     assert render.tex("Wan2.1-1.3B, non-zero, é, κ") == "Wan2.1-1.3B, non-zero, é, ?"
 
 
 def pdflatex(path, folder):
     """What it prints; the file must compile."""
-    done = subprocess.run(["pdflatex", "-interaction=nonstopmode", "-halt-on-error",
-                           "-no-shell-escape", str(path)], cwd=folder, text=True,
-                          capture_output=True, check=False, timeout=300)
+    done = subprocess.run(
+        ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "-no-shell-escape", str(path)],
+        cwd=folder,
+        text=True,
+        capture_output=True,
+        check=False,
+        timeout=300,
+    )
     assert done.returncode == 0, done.stdout[-2000:]
     return done.stdout
 
@@ -282,8 +319,9 @@ def test_latex_compiles_as_it_is(evil, tmp_path):
 
 
 @pytest.mark.skipif(not shutil.which("pdflatex"), reason="needs pdflatex with booktabs")
-@pytest.mark.parametrize("path", sorted((ROOT / "reports/tiny").glob("*.tex")),
-                         ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "path", sorted((ROOT / "reports/tiny").glob("*.tex")), ids=lambda path: path.stem
+)
 def test_committed_latex_compiles(path, tmp_path):
     said = pdflatex(path, tmp_path)
     assert not re.search(r"Overfull \\hbox \(\d{3,}", said), "runs out of the page"

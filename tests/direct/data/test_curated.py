@@ -21,9 +21,17 @@ from direct.negatives import perturb
 from direct.settings import override
 
 CLIPS = 6
-SMALL = {"data.clips": CLIPS, "macro.restarts": 1, "macro.clusters": 2, "train.steps": 3,
-         "macro.exclude_same_law": "false", "micro.candidates": 2, "micro.min_cosine": -1,
-         "hard_sample.steps": 2, "evaluate.prompts": 2}  # fmt: skip
+SMALL = {
+    "data.clips": CLIPS,
+    "macro.restarts": 1,
+    "macro.clusters": 2,
+    "train.steps": 3,
+    "macro.exclude_same_law": "false",
+    "micro.candidates": 2,
+    "micro.min_cosine": -1,
+    "hard_sample.steps": 2,
+    "evaluate.prompts": 2,
+}
 
 
 def configured(pipeline, **more):
@@ -50,10 +58,13 @@ class Place:
             return [(f"{caption} {word} {n % 3}", True) for n, caption in enumerate(captions)]
 
         perturb.perturb(
-            [(clip.id, clip.prompt) for clip in clips], curated.perturbed(self.config, self.cache),
-            self.config.micro, ask, lambda prompts: encode.pool_once(self.config, prompts),
+            [(clip.id, clip.prompt) for clip in clips],
+            curated.perturbed(self.config, self.cache),
+            self.config.micro,
+            ask,
+            lambda prompts: encode.pool_once(self.config, prompts),
             model=word,
-        )  # fmt: skip
+        )
         return self.state()
 
     def state(self):
@@ -111,8 +122,9 @@ def test_training_reads_the_files_pixels_and_the_base_models_negatives(made, pip
     assert len(set(before["hard"])) == len(before["hard"]) > 0
     data = prepare.shared(place.config, place.cache)
     line = data.samples[2].record
-    shown = video.read_frames(place.folder / "wisa" / line["video"],
-                              wisa.subsample(line["frames"])[:5], 16, 16)  # fmt: skip
+    shown = video.read_frames(
+        place.folder / "wisa" / line["video"], wisa.subsample(line["frames"])[:5], 16, 16
+    )
     pipeline = models.load_pipeline(str(pipeline_folder), dtype=torch.bfloat16)
     expected = models.encode_videos(pipeline, shown[None])[0].bfloat16().float()
     assert torch.equal(data.latents([2])[0], expected)
@@ -193,8 +205,15 @@ def test_a_cell_does_not_run_on_other_clips_than_it_was_planned_with(place):
 
 def test_a_subset_is_part_of_each_larger_one(made):
     place, _ = made
-    ids = [[clip.id for clip in source.training(override(place.config, f"data.clips={n}",
-            "macro.clusters=2"), place.cache)] for n in (2, 4, 6)]  # fmt: skip
+    ids = [
+        [
+            clip.id
+            for clip in source.training(
+                override(place.config, f"data.clips={n}", "macro.clusters=2"), place.cache
+            )
+        ]
+        for n in (2, 4, 6)
+    ]
     assert ids[0] == ids[1][:2] and ids[1] == ids[2][:4] and ids[2] != sorted(ids[2])
     with pytest.raises(UserError, match=r"data.clips=7, but .* has 6 clips"):
         source.training(override(place.config, "data.clips=7"), place.cache)

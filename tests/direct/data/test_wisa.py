@@ -23,8 +23,13 @@ def clip(frames, seed=0, height=18, width=32):
 
 
 def entry(name, label="collision", caption="a ball hits a wall", **more):
-    return {"video_name": name, "captions": caption, "label": label,
-            "physical_annotation": {"phys_law": "momentum is conserved"}, **more}  # fmt: skip
+    return {
+        "video_name": name,
+        "captions": caption,
+        "label": label,
+        "physical_annotation": {"phys_law": "momentum is conserved"},
+        **more,
+    }
 
 
 @pytest.fixture(scope="module")
@@ -51,10 +56,16 @@ def data(tmp_path_factory):
         entry("short.mp4"),
     ]
     second = [
-        entry("square.mp4"), entry("cut.mp4"), entry("text.mp4"), entry("twice.mp4"),
-        entry("absent.mp4"), entry("../../long.mp4"), {"label": "collision"}, 7,
+        entry("square.mp4"),
+        entry("cut.mp4"),
+        entry("text.mp4"),
+        entry("twice.mp4"),
+        entry("absent.mp4"),
+        entry("../../long.mp4"),
+        {"label": "collision"},
+        7,
         entry("long.mp4", caption="\x00"),
-    ]  # fmt: skip
+    ]
     text = json.dumps(first) + " , " + json.dumps(second)
     (root / "data" / "wisa-80k.json").write_text(text)
     return root
@@ -68,8 +79,9 @@ def test_every_entry_is_kept_or_left_out_with_its_reason(data, tmp_path):
     report = wisa.curate(data, tmp_path, workers=2)
     kept = lines(tmp_path / "manifest.jsonl")
     assert [(c["id"], c["law"], c["frames"]) for c in kept] == [
-        ("long", "deformation", 100), ("exact", "gas motion", 81),
-    ]  # fmt: skip
+        ("long", "deformation", 100),
+        ("exact", "gas motion", 81),
+    ]
     assert kept[0]["caption"] == "A[31m ball falls down." and kept[0]["caption_cleaned"]
     assert not kept[1]["caption_cleaned"] and kept[1]["phys_law"] == "momentum is conserved"
     assert kept[0]["video"] == "data/videos/0/long.mp4"
@@ -117,8 +129,13 @@ def test_a_run_cut_short_goes_on(data, tmp_path, monkeypatch):
 
 def test_all_known_layouts_are_read(tmp_path):
     video.write_video(tmp_path / "any" / "abc.mp4", clip(81))
-    flat = {"file": "/elsewhere/abc.mp4", "video_id": "abc", "caption": "PIKA_CRUSH ice melts",
-            "phys_law": "heat", "label": "Melting"}  # fmt: skip
+    flat = {
+        "file": "/elsewhere/abc.mp4",
+        "video_id": "abc",
+        "caption": "PIKA_CRUSH ice melts",
+        "phys_law": "heat",
+        "label": "Melting",
+    }
     for number, layout in enumerate([[flat], {"data": [flat]}, [{**flat, "file": None}]]):
         (tmp_path / "wisa-80k.json").write_text(json.dumps(layout))
         wisa.curate(tmp_path, tmp_path / f"out{number}")

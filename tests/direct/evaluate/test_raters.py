@@ -108,7 +108,7 @@ def test_the_last_of_repeated_rows_counts_and_a_torn_row_does_not(prompts, folde
     path = str(folder / "videos" / "p1.mp4")
     with open(folder / "pc.csv", "a", newline="") as handle:
         csv.writer(handle).writerow([path, videophy.PC, 0.77])
-        handle.write(f"{path},\"{videophy.PC}\",0.0")
+        handle.write(f'{path},"{videophy.PC}",0.0')
     records = rater.rate(videophy, prompts, folder)
     assert [r["scores"]["PC"] for r in records] == pytest.approx([0, 0.77, 0.2])
 
@@ -213,9 +213,15 @@ def test_both_parsings(item, text, strict, upstream):
 def test_worldmodelbench_totals_and_disagreements():
     scores = worldmodelbench.score(ANSWER)
     assert {name: scores[name] for name in worldmodelbench.ITEMS} == {
-        "Instr": 2, "Newton": 1, "Mass": 0, "Fluid": 1, "Penetr": 1, "Gravity": 0,
-        "Frame": 0, "Temp": 1,
-    }  # fmt: skip
+        "Instr": 2,
+        "Newton": 1,
+        "Mass": 0,
+        "Fluid": 1,
+        "Penetr": 1,
+        "Gravity": 0,
+        "Frame": 0,
+        "Temp": 1,
+    }
     assert scores["Total"] == 2 + 0 + 1 + 0 + 1 and scores["Official"] == 6
     assert scores["Official_upstream"] == 7 and scores["Total_upstream"] == 4  # "cannot", "known"
     assert scores["Disagree"] == 1 and scores["Unparsed"] == 0
@@ -227,10 +233,15 @@ def test_worldmodelbench_totals_and_disagreements():
 @pytest.fixture
 def bench(tmp_path):
     entries = [
-        {"domain": d, "subdomain": "s", "text_first_frame": f"A robot {n}.",
-         "text_instruction": f"It lifts {n}.", "first_frame": f"images/{d}_{n}.jpg"}
+        {
+            "domain": d,
+            "subdomain": "s",
+            "text_first_frame": f"A robot {n}.",
+            "text_instruction": f"It lifts {n}.",
+            "first_frame": f"images/{d}_{n}.jpg",
+        }
         for n, d in enumerate(["robotics", "human", "human"])
-    ]  # fmt: skip
+    ]
     path = tmp_path / "worldmodelbench.json"
     path.write_text(json.dumps(entries))
     prompts = worldmodelbench.prompts(path)
@@ -285,12 +296,19 @@ def test_prompts_file_is_asked_for_and_checked(tmp_path, monkeypatch):
 
 # In a run
 
+
 def test_a_cell_is_judged_outside(small, tmp_path, monkeypatch, command):
     items = [
-        Sample(f"videophy-{n}", f"a {c} ball falls", "", source._no_clip, source._no_clip,
-               {"states_of_matter": "solid_solid"})
+        Sample(
+            f"videophy-{n}",
+            f"a {c} ball falls",
+            "",
+            source._no_clip,
+            source._no_clip,
+            {"states_of_matter": "solid_solid"},
+        )
         for n, c in enumerate(["red", "blue", "green"])
-    ]  # fmt: skip
+    ]
     monkeypatch.setattr(source, "evaluation", lambda config: items)
     config = small(train__steps=0, evaluate__prompts=3, evaluate__judge="videophy")
     run = tmp_path / "run"
@@ -316,7 +334,8 @@ def test_an_outside_judge_of_the_worlds_prompts_is_refused_before_a_clip_is_made
 
 
 def test_prompts_that_cannot_be_read_and_a_command_with_open_quotes_are_named(
-        tmp_path, monkeypatch):
+    tmp_path, monkeypatch
+):
     with pytest.raises(UserError, match=r"nope\.csv cannot be read"):
         videophy.prompts(tmp_path / "nope.csv")
     monkeypatch.setenv(rater.COMMAND, 'judge "here')

@@ -132,9 +132,11 @@ def test_every_candidate_is_recorded_with_its_fate(tmp_path):
         fates = {c["fate"] for c in line["candidates"] if c["cosine"] is None}
         assert fates <= {"refusal", "repeat"}
     every = [c for line in lines for c in line["candidates"]]
-    assert sum(report["rejected"][axis].get("refusal", 0) for axis in report["rejected"]) == sum(
-        c["fate"] == "refusal" for c in every
-    ) > 0  # fmt: skip
+    assert (
+        sum(report["rejected"][axis].get("refusal", 0) for axis in report["rejected"])
+        == sum(c["fate"] == "refusal" for c in every)
+        > 0
+    )
     assert report["overall"]["kept"] == sum(c["fate"] == "kept" for c in every) > 0
     material = report["by_axis"]["material"]
     assert material["passed"] == sum(
@@ -212,9 +214,12 @@ def qwen(tmp_path_factory):
     special = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
     vocab |= {token: 256 + n for n, token in enumerate(special)}
     tokenizer = Qwen2Tokenizer(
-        vocab=vocab, merges=[], eos_token="<|im_end|>", pad_token="<|endoftext|>",
+        vocab=vocab,
+        merges=[],
+        eos_token="<|im_end|>",
+        pad_token="<|endoftext|>",
         additional_special_tokens=special,
-    )  # fmt: skip
+    )
     tokenizer.chat_template = (
         "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
         "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
@@ -222,10 +227,17 @@ def qwen(tmp_path_factory):
     tokenizer.save_pretrained(folder)
     torch.manual_seed(0)
     config = Qwen2Config(
-        vocab_size=259, hidden_size=32, intermediate_size=48, num_hidden_layers=2,
-        num_attention_heads=4, num_key_value_heads=2, bos_token_id=256, eos_token_id=[258, 256],
-        pad_token_id=256, initializer_range=0.5,
-    )  # fmt: skip
+        vocab_size=259,
+        hidden_size=32,
+        intermediate_size=48,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        bos_token_id=256,
+        eos_token_id=[258, 256],
+        pad_token_id=256,
+        initializer_range=0.5,
+    )
     Qwen2ForCausalLM(config).save_pretrained(folder)
     return str(folder)
 
@@ -350,17 +362,47 @@ def test_command_line(host, tmp_path, pipeline_folder, monkeypatch, capsys):
         return said(f"{text} {speeds[body['seed'] % 4]}")
 
     host["reply"] = reply
-    clips = [{"id": f"c{n}", "caption": f"a red ball {'rolls ' * n}falls", "law": "collision",
-              "video": "x.mp4", "sha256": str(n), "frames": 81} for n in range(20)]  # fmt: skip
+    clips = [
+        {
+            "id": f"c{n}",
+            "caption": f"a red ball {'rolls ' * n}falls",
+            "law": "collision",
+            "video": "x.mp4",
+            "sha256": str(n),
+            "frames": 81,
+        }
+        for n in range(20)
+    ]
     home = tmp_path / "cache" / "wisa"
     home.mkdir(parents=True)
     (home / "manifest.jsonl").write_text("".join(json.dumps(clip) + "\n" for clip in clips))
     (home / "report.json").write_text(json.dumps({"folder": "/nowhere"}))
-    line = ["direct.prepare", "perturb", "--out", str(tmp_path),
-            "--server", host["url"], "--llm", "qwen", "--profile", "tiny",
-            "--set", "data.source=cache", "--set", "data.clips=20", "--set", "macro.clusters=2",
-            "--set", f"model.pipeline={pipeline_folder}", "--set", "micro.candidates=2",
-            "--set", "micro.min_cosine=-1", "--set", "micro.keep=2"]  # fmt: skip
+    line = [
+        "direct.prepare",
+        "perturb",
+        "--out",
+        str(tmp_path),
+        "--server",
+        host["url"],
+        "--llm",
+        "qwen",
+        "--profile",
+        "tiny",
+        "--set",
+        "data.source=cache",
+        "--set",
+        "data.clips=20",
+        "--set",
+        "macro.clusters=2",
+        "--set",
+        f"model.pipeline={pipeline_folder}",
+        "--set",
+        "micro.candidates=2",
+        "--set",
+        "micro.min_cosine=-1",
+        "--set",
+        "micro.keep=2",
+    ]
     monkeypatch.setattr(sys, "argv", line)
     dying = True
     last = max(clips, key=lambda clip: digest(clip["id"]))["caption"]

@@ -100,9 +100,17 @@ def test_wrong_constants_are_found_as_such(share):
 
 def test_an_impact_in_the_first_frames_is_fitted():
     record = Record(
-        "collide", "blue", "white", "large", "quickly", "right", "rubber", "bounces", "yellow",
+        "collide",
+        "blue",
+        "white",
+        "large",
+        "quickly",
+        "right",
+        "rubber",
+        "bounces",
+        "yellow",
         (0.8826366511581263, 0.13468016778790808, 0.6248687488469331),
-    )  # fmt: skip
+    )
     p = parameters(record)
     p["restitution"] = p["restitution"] * np.sqrt(1.2)
     reading = read(render(record, replace(film(record), xy=path("collide", p)[0])))
