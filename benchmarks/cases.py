@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from direct import noise, velocity_loss
-from direct.velocity_loss import backends
-from direct.velocity_loss.reference import Inputs
+from direct.loss import backends
+from direct.loss.reference import Inputs
 
 PAPER = (16, 21, 60, 104)  # latents of an 81-frame clip of 480 x 832 pixels
 TINY = (32, 5, 4, 4)
@@ -133,9 +133,9 @@ def ours(backend: str, drawn: bool):
 def operator_alone(backend: str, variant: str):
     """Loss, telemetry and gradient by the operator itself: what the limits are compared with."""
     if backend == "triton":
-        from direct.velocity_loss.triton import evaluate as operator
+        from direct.loss.triton import evaluate as operator
     else:
-        from direct.velocity_loss.native import operator
+        from direct.loss.native import operator
     settings = (*LAMBDAS, THRESHOLD, -1.0, 1.0, False, True)  # u = eps - x, with its gradient
 
     def step(s: dict[str, Tensor]) -> object:

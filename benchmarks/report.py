@@ -19,7 +19,7 @@ from typing import Any
 
 import torch
 
-from direct.files import write_json, write_text
+from direct.common.files import write_json, write_text
 
 from . import cases, measure
 

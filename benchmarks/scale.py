@@ -19,8 +19,8 @@ from statistics import median
 import numpy as np
 import torch
 
-from direct.data.cache import Store
 from direct.negatives import macro
+from direct.prepare.store import Store
 
 PROMPTS, DIM, LAWS = 11_299, 4096, 17
 CLIP = (16, 21, 60, 104)  # latents of the paper's clips, bf16: 4.2 MB

@@ -1,7 +1,7 @@
 // The one file that knows torch: schemas, and tensors to the plain structures of the kernels.
 //
 // Only torch's stable ABI (2.11) is used, so the library loads in every later torch. The behaviour under
-// autograd and torch.compile is registered in direct/velocity_loss/native.py.
+// autograd and torch.compile is registered in direct/loss/native.py.
 
 #include <torch/csrc/stable/accelerator.h>
 #include <torch/csrc/stable/library.h>

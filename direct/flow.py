@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from . import draws
+from . import noise
 
 Number = TypeVar("Number", float, np.ndarray, Tensor)
 
@@ -45,7 +45,7 @@ def sample_times(seed: int, step: int, batch: int, s: float) -> Tensor:
 
     VideoX-Fun stratifies by rank, so that a rank always sees the same noise levels; we do not.
     """
-    point = (draws.uniform(seed, step, "time", batch) * TIMESTEPS).astype(np.int64)
+    point = (noise.uniform(seed, step, "time", batch) * TIMESTEPS).astype(np.int64)
     return torch.from_numpy(training_grid(s)[point]).float()
 
 

@@ -1,4 +1,9 @@
-"""Counter-based normal noise: a pure function of a key, the same bits on every backend.
+"""Random numbers without a state: every draw is a pure function of a key or of (seed, step).
+
+Nothing is kept between steps, so a resumed run draws what an uninterrupted one would have, and two
+variants with one seed see the same data order, times, noise and negatives (common random numbers).
+
+Normal noise is counter-based and has the same bits on every backend.
 
 The words are Philox4x32-10 (Salmon et al., SC 2011) with the layout of PyTorch's stateless
 generator and of Triton's `tl.randint4x`: a key is `(seed, offset)`, four consecutive elements share
@@ -8,19 +13,22 @@ of one loss apart, so one key serves `eps` and both negatives' noises.
 Words become normals by Box-Muller, (R cos, R sin) of each pair. Logarithm, sine and cosine are
 short polynomials, written with integer operations, correctly rounded `+`, `*`, fused multiply-add
 and square root alone. IEEE 754 fixes the bits of those, so a CPU, a GPU and this file agree on
-every bit of every normal, whatever their libraries do. csrc/noise.h and velocity_loss/triton.py
+every bit of every normal, whatever their libraries do. csrc/noise.h and loss/triton.py
 hold the same text.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from . import extension
-from .errors import UserError
+from .common.errors import UserError
+from .common.files import stable_seed
 
 EPS, RAND, HARD = 0, 1, 2  # the term of the loss a noise belongs to: counter word 2
 
@@ -207,3 +215,26 @@ def _checked(key: Tensor, shape: Sequence[int]) -> Tensor:
             f"give int64 [{shape[0]}, 2], as noise.keys does"
         )
     return key
+
+
+def uniform(seed: int, step: int, stream: str, count: int) -> np.ndarray:
+    """[count] float64 in [0, 1), one per global sample; entry b does not depend on `count`."""
+    return np.random.Generator(np.random.Philox(key=stable_seed(seed, step, stream))).random(count)
+
+
+def indices(seed: int, step: int, batch: int, size: int) -> np.ndarray:
+    """[batch] int64: which of `size` samples global batch `step` holds, by epoch permutations."""
+    position = step * batch + np.arange(batch)
+    epochs = position // size
+    chosen = np.empty(batch, np.int64)
+    for epoch in np.unique(epochs):
+        chosen[epochs == epoch] = _permutation(seed, int(epoch), size)[
+            position[epochs == epoch] % size
+        ]
+    return chosen
+
+
+@lru_cache(maxsize=4)
+def _permutation(seed: int, epoch: int, size: int) -> np.ndarray:
+    generator = np.random.Generator(np.random.Philox(key=stable_seed(seed, epoch, "order")))
+    return generator.permutation(size)

@@ -7,14 +7,10 @@ import math
 import types
 import typing
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
-from .errors import UserError, nearest
-
-if TYPE_CHECKING:
-    from .config import Config
-
-AXES = ("kinematics", "forces", "material", "interaction", "magnitude")  # of MiNS (Eq. 4)
+from .common.errors import UserError, nearest
+from .config import AXES, Config
 
 
 def override(config: Config, *assignments: str) -> Config:

@@ -55,7 +55,7 @@ PARTS = {  # of the training steps; a fifth and a third: 3,000 and 5,000 of the 
     "end": Fraction(1),
 }
 PAPERS_PROFILE = "wan2.1-t2v-1.3b"  # the paper's scale and raters
-PEERS = {  # Table 2's other models, by their names in direct.peers
+PEERS = {  # Table 2's other models, by their names in direct.models.peers
     "CogVideoX-2B": "cogvideox-2b",
     "LTX": "ltx-video",
     "Allegro": "allegro",

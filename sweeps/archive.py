@@ -18,8 +18,15 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import IO, Any
 
-from direct.errors import UserError
-from direct.files import canonical_json, digest, file_digest, write_atomic, write_bytes, write_json
+from direct.common.errors import UserError
+from direct.common.files import (
+    canonical_json,
+    digest,
+    file_digest,
+    write_atomic,
+    write_bytes,
+    write_json,
+)
 
 from .cell import SCHEMA, parse_result, read_json
 

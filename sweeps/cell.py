@@ -26,10 +26,10 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from direct.common.errors import UserError
+from direct.common.files import canonical_json, digest, set_aside, write_json
+from direct.common.progress import Progress
 from direct.config import Config, identity
-from direct.errors import UserError
-from direct.files import canonical_json, digest, set_aside, write_json
-from direct.progress import Progress
 
 SCHEMA = 1
 STAGES = ("train", "generate", "judge")
@@ -44,16 +44,16 @@ def execute(config: Config, cache: Path, run: Path, progress: Progress) -> list[
 
     torch.set_num_threads(config.threads)  # sums depend on it: part of the cell
     if config.measure.kind != "scores":
-        from direct import alignment, cost
+        from direct.measure import alignment, cost
 
         with timed(run, "train"):
             measure = (alignment if config.measure.kind == "alignment" else cost).measure
             return measure(config, cache=cache, run=run, progress=progress)
-    from direct import peers
-    from direct.evaluate import judge
-    from direct.generate import generate
-    from direct.negatives import facts as negatives
-    from direct.train import train
+    from direct.evaluate import peers
+    from direct.evaluate.clips import generate
+    from direct.evaluate.judge import judge
+    from direct.prepare import facts as negatives
+    from direct.train.loop import train
 
     with timed(run, "train"):
         train(config, cache=cache, run=run, progress=progress)
@@ -283,7 +283,7 @@ def device() -> str:
 
 def inputs(config: Config) -> dict[str, str]:
     """Hashes of the base pipeline's weights and of what the clips are made from."""
-    from direct import models
     from direct.data import source
+    from direct.models import pipeline
 
-    return {"weights": models.identity(config.model), "data": source.identity(config)}
+    return {"weights": pipeline.identity(config.model), "data": source.identity(config)}

@@ -12,9 +12,7 @@ from dataclasses import dataclass, replace
 
 from . import paper_claims, stats
 from .ablations import ABLATIONS
-from .layout import escape_markdown
 from .paper_claims import Claim, Contrast
-from .progress import plain
 from .schema import METRICS
 from .stats import Estimate
 from .tables import Line, Scores, Table, paired
@@ -126,78 +124,12 @@ def _below(d: Estimate, bar: float) -> float:
 
 def counts(findings: list[Finding]) -> str:
     """How many there are of each verdict, in words."""
-    verdicts = [x.verdict for x in findings]
+    found = [x.verdict for x in findings]
     return "; ".join(
-        f"{verdicts.count(v)} {v}" for v in (REPRODUCED, CONTRADICTED, UNRESOLVED, NOT_RUN)
+        f"{found.count(v)} {v}" for v in (REPRODUCED, CONTRADICTED, UNRESOLVED, NOT_RUN)
     )
 
 
-def contrast_words(contrast: Contrast) -> str:
-    """`PC: 32 - 8 > 0`, as a reader would write it."""
-    metrics = {metric for _, _, metric in contrast.terms}
-    parts = []
-    for weight, row, metric in contrast.terms:
-        name = row if len(metrics) == 1 else f"{metric}({row})"
-        number = "" if abs(weight) == 1 else f"{abs(weight):.4g} × "
-        parts.append(f"{'−' if weight < 0 else '+'} {number}[{name}]")
-    left = " ".join(parts).removeprefix("+ ")
-    prefix = f"{metrics.pop()}: " if len(metrics) == 1 else ""
-    return prefix + (f"{left} > 0" if contrast.margin is None else f"|{left}| < {contrast.margin}")
-
-
-def estimate_words(d: Estimate) -> str:
-    return f"{d.mean:+z.2f} [{d.low:+z.2f}, {d.high:+z.2f}]"
-
-
-HEADS = ("claim", "verdict", "p, Holm", "contrast and our 95 % interval", "paper; sweep")
-
-
-def rows(findings: list[Finding]) -> list[tuple[str, str, str, list[str], str]]:
-    """Columns as `HEADS`; the fourth is a list."""
-    found = []
-    for x in findings:
-        claim = x.claim
-        texts = [contrast_words(c) for c in claim.contrasts]
-        if x.estimates:
-            texts = [f"{t}: {estimate_words(d)}" for t, d in zip(texts, x.estimates, strict=True)]
-        p = ("< 0.001" if x.p_holm < 0.001 else f"{x.p_holm:.3f}") if x.estimates else "–"
-        verdict = x.verdict + (f" ({x.why})" if x.why else "")
-        text = claim.text + (f" Note: {claim.note}" if claim.note else "")
-        found.append((plain(text), verdict, p, texts, f"{claim.place}; {claim.sweep}"))
-    return found
-
-
-def explanation(findings: list[Finding], judge_name: str) -> str:
-    return (
-        f"{len(findings)} claims: {counts(findings)}. Scores: {judge_name}; a verdict is about "
-        "this scale, never a replication of a published number. Contrasts, α = "
-        f"{ALPHA} and margins were declared in sweeps/paper_claims.py before the runs. A claim "
-        "holds if all its contrasts do; Holm is over the claims of one table."
-    )
-
-
-def markdown(findings: list[Finding], judge_name: str) -> str:
-    """`claims.md`."""
-    lines = [
-        "# The paper's claims",
-        "",
-        escape_markdown(explanation(findings, judge_name)),
-        "",
-        "| " + " | ".join(HEADS) + " |",
-        "|" + "---|" * len(HEADS),
-    ]
-    for text, verdict, p, contrasts, place in rows(findings):
-        cells = [
-            escape_markdown(text),
-            f"**{escape_markdown(verdict)}**",
-            escape_markdown(p),
-            "<br>".join(map(escape_markdown, contrasts)),
-            escape_markdown(place),
-        ]
-        lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join(lines) + "\n"
-
-
-def findings(tables: dict[str, Table]) -> list[Finding]:
+def verdicts(tables: dict[str, Table]) -> list[Finding]:
     """A verdict for every claim of the paper."""
     return judge(paper_claims.CLAIMS, tables)

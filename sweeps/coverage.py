@@ -1,7 +1,7 @@
 """Simulated tables: do the intervals cover, does Holm's test hold its size, what would a run find?
 
 A table is `rows` trained rows, each judged for `S` seeds on `P` prompts; row 0 is the baseline. The
-committed answer is docs/coverage.md, written by `python -m sweeps.stats`.
+committed answer is docs/coverage.md, written by `python -m sweeps.coverage > docs/coverage.md`.
 """
 
 from __future__ import annotations
@@ -140,7 +140,7 @@ def simulation(repeats: int = 2000) -> str:
         found[name] = shares(S, P, parts, rows=rows, metrics=metrics, repeats=repeats)
     head = [
         "# Do the tables' intervals and tests hold what they promise?\n",
-        "Written by `python -m sweeps.stats`: simulated Gaussian tables of rows, seeds and "
+        "Written by `python -m sweeps.coverage`: simulated Gaussian tables of rows, seeds and "
         "prompts, without any true difference. Variances of seeds and prompts are those of the "
         "difference of two rows, as multiples of the rest's. The family is Holm's over 4 "
         "contrasts: 3 trained rows with 2 metrics, or 5 with 1. "
@@ -210,3 +210,7 @@ def _worst(name: str, found: dict[str, Shares]) -> str:
         f"{min(x.differences for x in every):.1%}; family-wise size "
         f"{max(x.size for x in every):.1%}."
     )
+
+
+if __name__ == "__main__":
+    print(simulation())

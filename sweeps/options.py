@@ -5,17 +5,19 @@ from __future__ import annotations
 import argparse
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
-from direct.config import Config, profile
+from direct.common.errors import UserError
+from direct.config import Config
 from direct.data import source
-from direct.errors import UserError
+from direct.profiles import profile
 from direct.settings import override, with_values
 
 from .ablations import ABLATIONS
+from .queue.storage import VARIABLE, checked_url
+from .queue.workers import Workers
 from .schema import Ablation, Cell, cells
-from .storage import VARIABLE, checked_url
 
 VERBS = ("all", "gallery", "search", "status", "report", "export", "import", "fsck")
 
@@ -110,20 +112,6 @@ def seeds_of(options: argparse.Namespace) -> tuple[int, ...] | None:
     if len(set(seeds)) < len(seeds) or min(seeds) < 0:
         raise UserError(f"--seeds {text} repeats a seed or has a negative one; write 0,1,2")
     return seeds
-
-
-@dataclass(frozen=True)
-class Workers:
-    """Who works on a sweep. None of it can change a result."""
-
-    count: int  # processes
-    gpus: int = 0  # of each, its own ones; 0: as the environment gives them
-    storage: str | None = None  # a PostgreSQL URL; None: a journal file
-    retry_failed: bool = False
-    join: bool = False  # help a sweep that another process planned
-
-    def __str__(self) -> str:
-        return f"{self.count} worker{'s' if self.count > 1 else ''}"
 
 
 def workers_of(options: argparse.Namespace, base: Config) -> Workers:

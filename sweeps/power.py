@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from direct.errors import UserError, command, nearest
+from direct.common.errors import UserError, command, nearest
 
 from .ablations import ABLATIONS
 from .coverage import planned_detectable

@@ -22,17 +22,20 @@ from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
-from direct import preempt, trajectory
+from direct.common import preempt
+from direct.common.errors import UserError, command, nearest
 from direct.config import Config
-from direct.errors import UserError, command, nearest
+from direct.train import trajectory
 
-from . import gallery, launch
 from .ablations import ABLATIONS
 from .cell import STAGES, commit, inputs, read_json, read_result, timed
-from .estimate import Estimator, words
-from .listing import failures, listing, state_line, summary, told
-from .options import Workers, base_of, names, options_of, planned_cells, rows_of, workers_of
-from .progress import Display
+from .options import base_of, names, options_of, planned_cells, rows_of, workers_of
+from .queue import slurm
+from .queue.display import Display
+from .queue.estimate import Estimator, words
+from .queue.status import failures, listing, state_line, summary, told
+from .queue.workers import Workers
+from .report import gallery
 from .results import folder
 from .schema import Ablation, Cell, union
 
@@ -54,7 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.sweep == "all":
         return _all(base, options, out, root)
     if options.sweep == "search":
-        from . import search_report
+        from .report import search_report
 
         return search_report.main(base, options, out, work)
     if options.sweep not in (*ABLATIONS, "gallery"):
@@ -65,13 +68,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(listing(table, planned, root, workers_of(options, base)))
         return 0
     if options.launcher:
-        return launch.slurm(table, planned, options, root, workers_of(options, base))
+        return slurm.slurm(table, planned, options, root, workers_of(options, base))
     return _run(table, planned, out, base, workers_of(options, base))
 
 
 def _files(options: argparse.Namespace, base: Config, root: Path, out: Path) -> int:
     """export, import and fsck."""
-    from . import archive, study
+    from . import archive
+    from .queue import study
 
     if options.sweep == "fsck":
         _no_file(options)
@@ -111,7 +115,7 @@ def _all(base: Config, options: argparse.Namespace, out: Path, root: Path) -> in
         return 0
     everything = union(tables)
     if options.launcher:
-        return launch.slurm(everything, once, options, root, workers)
+        return slurm.slurm(everything, once, options, root, workers)
     together = [cell for cell in once if cell.config.measure.kind != "cost"]
     alone = [cell for cell in once if cell.config.measure.kind == "cost"]  # timed by the clock
     failed = work(everything, together, out, base, workers)
@@ -134,8 +138,8 @@ def _report_all(
     Tables share cells, and shared cells alone make no table. A table that was written before and is
     not complete here stays as it is: it came with this repository, or its results are elsewhere.
     """
-    from . import search_report
-    from .report import report
+    from .report import search_report
+    from .report.write import report
     from .results import read_all
     from .tables import build
 
@@ -201,7 +205,7 @@ def work(
     failed = {} if workers.retry_failed else failures(planned, root)
     todo = [cell for cell in planned if cell.id not in failed]
     if left := [cell for cell in todo if not read_result(root / cell.id)]:
-        from . import pool, study
+        from .queue import pool, study
 
         _stands_beside(planned, root)
         with nullcontext() if workers.join else study.planner(root), Display() as display:
@@ -256,7 +260,7 @@ def prepare(left: list[Cell], cache: Path, root: Path, workers: int, display: Di
     """
     import torch
 
-    from direct.prepare import prepare as build
+    from direct.prepare.shared import prepare as build
 
     start = time.monotonic()
     shared: dict[Config, Config] = {}
@@ -298,8 +302,9 @@ def _where_time_went(wall: float, prepared: float, spent: dict[str, float], work
 
 
 def _report(table: Ablation, planned: list[Cell], out: Path, name: str) -> None:
+    from .report.write import render
     from .results import read_all
-    from .tables import build, render
+    from .tables import build
 
     root, target = folder(name, out), out / "reports" / name
     if table.name == gallery.ABLATION.name:

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from typing import Any
 
-from direct.config import PROFILES, Config, identity
+from direct.config import Config, identity
+from direct.profiles import PROFILES
 from direct.settings import with_values
 
 from . import paper

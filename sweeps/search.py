@@ -17,8 +17,8 @@ from dataclasses import dataclass, replace
 from statistics import fmean
 from typing import Any
 
+from direct.common.errors import UserError
 from direct.config import Config
-from direct.errors import UserError
 
 from .schema import Ablation, Cell, Row, cells
 

@@ -20,8 +20,7 @@ Seeds are random: the claim is about training again. With one seed it is about p
   Holm's family-wise size was 14 %.
 
 A pooled or nested standard error would be too small, and a bootstrap over 3 seeds cannot cover.
-
-    python -m sweeps.stats > docs/coverage.md    # simulation over a grid of variance ratios
+`coverage.py` simulates this over a grid of variance ratios (docs/coverage.md).
 """
 
 from __future__ import annotations
@@ -253,9 +252,3 @@ def components(d: Array) -> Components:
         raise ValueError(f"variance components need 2 seeds and 2 prompts, got {S} and {P}")
     ms_s, ms_p, ms_sp = (float(x) for x in mean_squares(d))
     return Components(max(0.0, (ms_s - ms_sp) / P), max(0.0, (ms_p - ms_sp) / S), ms_sp)
-
-
-if __name__ == "__main__":
-    from .coverage import simulation
-
-    print(simulation())

@@ -7,14 +7,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from direct.common.errors import UserError
 from direct.config import Config
-from direct.errors import UserError
-from direct.files import write_text
 
 from . import readings, stats
 from .results import frame
@@ -71,7 +69,7 @@ class Table:
     pools: dict[str, Pool | None]  # variance over seeds, by metric
     detectable: dict[str, float]  # by contrasted row: smallest paired PC difference, judge's units
     provenance: dict[str, Any]
-    samples: tuple[dict[str, Any], ...] = ()  # of a measuring table, by cell (see direct.alignment)
+    samples: tuple[dict[str, Any], ...] = ()  # of a measuring table, by cell (measure/alignment.py)
 
     @property
     def judge(self) -> str:
@@ -83,28 +81,6 @@ class Table:
     @property
     def baseline(self) -> Line | None:
         return next((x for x in self.lines if x.row.label == self.ablation.baseline), None)
-
-
-def render(table: Table, folder: Path) -> list[Path]:
-    """Writes `folder/table_x.{md,tex,csv,html,svg,json}`."""
-    from . import measured_plots, plots
-    from .page import html
-    from .render import csv, latex, markdown, provenance
-
-    svg = (measured_plots if table.ablation.measured else plots).svg(table)
-    written = {
-        "md": markdown(table),
-        "tex": latex(table),
-        "csv": csv(table),
-        "svg": svg,
-        "html": html(table, svg),
-        "json": provenance(table),
-    }
-    paths = []
-    for suffix, text in written.items():
-        paths.append(folder / f"{table.ablation.file}.{suffix}")
-        write_text(paths[-1], text)
-    return paths
 
 
 def build(ablation: Ablation, cells: list[Cell], results: dict[str, dict[str, Any]]) -> Table:

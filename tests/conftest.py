@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 import torch
 
-from direct.config import Config, profile
+from direct.config import Config
 from direct.data import source
-from direct.data.source import Sample
+from direct.data.sample import Sample
+from direct.profiles import profile
 from direct.settings import with_values
 
 if not torch.cuda.is_available():

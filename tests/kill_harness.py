@@ -32,8 +32,8 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests/sweeps")]
 
 import postgres  # noqa: E402
 
-from sweeps import storage  # noqa: E402
 from sweeps.cell import parse_result  # noqa: E402
+from sweeps.queue import storage  # noqa: E402
 
 PROGRAM = {False: [str(ROOT / "tests/sweeps/fake.py")], True: ["-m", "sweeps.run"]}
 

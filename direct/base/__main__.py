@@ -12,7 +12,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from ..errors import command
+from ..common.errors import command
 
 
 def main() -> None:

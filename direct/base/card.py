@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from ..files import write_text
+from ..common.files import write_text
 
 TEXT = """---
 library_name: diffusers

@@ -8,7 +8,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from .. import ranks
+from ..common import ranks
 
 
 class Optimizers:

@@ -18,10 +18,11 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 from diffusers import AutoencoderKLWan, FlowMatchEulerDiscreteScheduler, WanPipeline
 
-from .. import models, ranks
-from ..config import profile
-from ..files import load_arrays, save_arrays, write_json
-from ..models import write_manifest
+from ..common import ranks
+from ..common.files import load_arrays, save_arrays, write_json
+from ..common.manifest import write_manifest
+from ..models.pipeline import load_pipeline
+from ..profiles import profile
 from ..world import samples
 from ..world.corpus import corpus
 from ..world.validate import reference_rows
@@ -73,7 +74,7 @@ def run(work: Path, out: Path) -> None:
 
 def judged(folder: Path) -> dict[str, dict[str, float]]:
     """The world judge's mean scores on validation prompts, for the card."""
-    pipeline = models.load_pipeline(str(folder))
+    pipeline = load_pipeline(str(folder))
     clips = corpus("validation", CARD_CLIPS)
     rebuild = functools.partial(samples.reconstruct, pipeline)
     base = samples.sampler(pipeline.transformer, pipeline, profile("tiny"))
@@ -181,7 +182,7 @@ def assemble(work: Path, decoder: Path, out: Path) -> None:
     _, mean, std, _ = load_corpus(work)
     model = AutoencoderKLWan.from_pretrained(decoder)
     model.register_to_config(latents_mean=mean.tolist(), latents_std=std.tolist())
-    model.half()  # on disk; `direct.models.load` computes in float32
+    model.half()  # on disk; `models.pipeline` computes in float32
     dit = WanTransformer3DModel.from_pretrained(work / "model" / "transformer")
     for part in (model, dit):
         part.register_to_config(_name_or_path="")  # no folder of the machine that trained it

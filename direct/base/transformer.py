@@ -18,8 +18,8 @@ from torch import Tensor, nn
 from transformers import T5Tokenizer, UMT5EncoderModel
 
 from .. import flow
-from ..files import write_json
-from ..ranks import rank
+from ..common.files import write_json
+from ..common.ranks import rank
 from .optimize import Optimizers, ema
 
 CONFIG = {
@@ -109,7 +109,7 @@ def save(models: tuple[WanTransformer3DModel, UMT5EncoderModel], out: Path) -> N
 
 
 def encode(text: UMT5EncoderModel, tokens: Tensor) -> Tensor:
-    """States [B, L, D], zero at padding: `direct.models.encode_prompts`, with gradient."""
+    """States [B, L, D], zero at padding: `models.codec.encode_prompts`, with gradient."""
     mask = tokens != 0
     return text(tokens, mask.long()).last_hidden_state * mask[..., None]
 

@@ -21,8 +21,8 @@ from diffusers.models.autoencoders.autoencoder_kl_wan import unpatchify
 from scipy.ndimage import maximum_filter
 from torch import Tensor
 
-from ..files import stable_seed, write_json
-from ..ranks import rank
+from ..common.files import stable_seed, write_json
+from ..common.ranks import rank
 from ..world.corpus import corpus
 from ..world.render import stage
 from .optimize import Optimizers, ema

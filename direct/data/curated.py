@@ -16,11 +16,11 @@ from typing import Any
 
 import numpy as np
 
+from ..common.errors import UserError
+from ..common.files import digest, file_digest
 from ..config import Config
-from ..errors import UserError
-from ..files import digest, file_digest
 from . import wisa
-from .source import Sample
+from .sample import Sample
 from .video import Child, Unreadable, read_frames
 
 PIXELS = 1  # raise it when `read_clip` gives other pixels: latents cached from them are named by it
@@ -35,7 +35,7 @@ def home(cache: Path) -> Path:
 
 def perturbed(config: Config, cache: Path) -> Path:
     """The folder of the prompts perturbed for these settings and this text encoder."""
-    from .encode import text_identity
+    from ..models.pipeline import text_identity
 
     settings = asdict(replace(config.micro, content=""))
     return home(cache) / "perturbed" / digest([text_identity(config), settings])

@@ -1,40 +1,24 @@
-"""Where clips and prompts come from. With `evaluate`, the only room that knows `direct.world`."""
+"""Where clips and prompts come from: the procedural world, curated files, or a benchmark."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from ..common.errors import UserError
+from ..common.files import digest, file_digest
 from ..config import Config
-from ..errors import UserError
-from ..files import digest, file_digest
-
-
-@dataclass(frozen=True)
-class Sample:
-    """One clip or prompt, as the method sees it."""
-
-    id: str
-    prompt: str
-    law: str  # coarse physics law, lower case
-    video: Callable[[], np.ndarray]  # uint8 [T, H, W, 3], rendered or read when called
-    perturb: Callable[
-        [str, np.random.Generator], str | None
-    ]  # a prompt with one physics axis changed
-    record: Any  # what the judge needs to know about the clip
-    content: str = ""  # names the clip's pixels, where its id and prompt do not
+from . import benchmarks, captions, curated
+from .sample import Sample
 
 
 def training(config: Config, cache: Path) -> list[Sample]:
     """The post-training clips, in their fixed order: curated ones, or the world's."""
     if config.data.source == "cache":
-        from . import curated
-
         return curated.clips(config, cache)
     return _samples("post_training", config.data.clips, config.data.seed)
 
@@ -44,14 +28,10 @@ def pinned(config: Config, cache: Path) -> Config:
     and evaluate.content the up-sampled captions, where clips are generated from them.
     """
     if config.evaluate.captions != "short":
-        from ..evaluate import captions
-
         found = captions.content(config)
         config = replace(config, evaluate=replace(config.evaluate, content=found))
     if config.data.source != "cache":
         return config
-    from . import curated
-
     return curated.pinned(config, cache)
 
 
@@ -67,41 +47,30 @@ def evaluation(config: Config) -> list[Sample]:
     return _samples(config.evaluate.split, config.evaluate.prompts, config.data.seed)
 
 
+def evaluation_texts(config: Config) -> list[str]:
+    """What the clips that are judged are generated from, in the prompts' order."""
+    return captions.prompts(config, [item.prompt for item in evaluation(config)])
+
+
 def identity(config: Config) -> str:
     """Names how the clips' pixels are made: latents cached from them are found by it."""
     if config.data.source == "cache":
-        from . import curated
-
         return digest(["cache", curated.PIXELS])
     sources = sorted((Path(__file__).parent.parent / "world").glob("*.py"))
     return digest([config.data.source, config.data.seed, [file_digest(path) for path in sources]])
 
 
-def judge(config: Config) -> Callable[[np.ndarray, Any], dict[str, float]]:
-    """judge(video uint8 [T, H, W, 3], record) -> scores by column."""
-    if config.evaluate.judge != "world":
-        raise UserError(
-            f"evaluate.judge={config.evaluate.judge} does not run in this process; "
-            "only the world's judge does (direct/evaluate/rater.py)"
-        )
-    from ..world.judge import judge as world_judge
-
-    return world_judge
-
-
 def _benchmark(config: Config) -> list[Sample]:
     """The first prompts of the judge's own benchmark. They have no clips."""
-    from .. import evaluate
-
     settings = config.evaluate
-    if settings.judge not in evaluate.RATERS:
+    if settings.judge not in benchmarks.PROMPTS:
         raise UserError(
             f"evaluate.judge={settings.judge} judges clips of the procedural world alone; "
-            f"choose {' or '.join(evaluate.RATERS)}"
+            f"choose {' or '.join(benchmarks.PROMPTS)}"
         )
     if settings.split != "evaluation":
         raise UserError(f"{settings.judge} has no {settings.split} prompts; use evaluation")
-    prompts = evaluate.RATERS[settings.judge].prompts()
+    prompts = benchmarks.PROMPTS[settings.judge]()
     if len(prompts) < settings.prompts:
         raise UserError(
             f"evaluate.prompts={settings.prompts}, but {settings.judge} has {len(prompts)} prompts"

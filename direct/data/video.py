@@ -16,8 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import UserError
-from ..files import write_bytes
+from ..common.errors import UserError
+from ..common.files import write_bytes
 
 CHILD_MEMORY = 16 << 30  # bytes of address space: an endless allocation ends the child, not us
 

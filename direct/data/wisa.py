@@ -20,9 +20,9 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import UserError
-from ..files import canonical_json, file_digest, read_journal, write_json, write_text
-from ..progress import Progress
+from ..common.errors import UserError
+from ..common.files import canonical_json, file_digest, read_journal, write_json, write_text
+from ..common.progress import Progress
 from .video import Child, Unreadable, probe
 
 LAWS = (

@@ -12,9 +12,10 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from .. import evaluate
-from ..errors import command
-from ..files import canonical_json, write_text
+from ..common.errors import command
+from ..common.files import canonical_json, write_text
+from ..data.benchmarks import PROMPTS
+from .judge import RATERS
 from .rater import rate
 
 
@@ -24,12 +25,12 @@ def main() -> None:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("judge", choices=sorted(evaluate.RATERS))
+    parser.add_argument("judge", choices=sorted(RATERS))
     parser.add_argument("--folder", type=Path, required=True, help="holds videos/<prompt id>.mp4")
     parser.add_argument("--prompts", type=Path, help="default: the benchmark's own")
     arguments = parser.parse_args()
-    judge = evaluate.RATERS[arguments.judge]
-    records = rate(judge, judge.prompts(arguments.prompts), arguments.folder)
+    judge = RATERS[arguments.judge]
+    records = rate(judge, PROMPTS[arguments.judge](arguments.prompts), arguments.folder)
     lines = "".join(canonical_json(record) + "\n" for record in records)
     write_text(arguments.folder / "records.jsonl", lines)
     for group, values in judge.summary(records).items():

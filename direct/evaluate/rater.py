@@ -15,34 +15,17 @@ A rater that ends early keeps what it wrote; the same command goes on.
 from __future__ import annotations
 
 import os
-import re
 import shlex
 import subprocess
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from ..errors import UserError
-from ..files import digest
+from ..common.errors import UserError
+from ..data.benchmarks import Prompt
 
 COMMAND = "DIRECT_RATER"
-
-
-@dataclass(frozen=True)
-class Prompt:
-    """One prompt of a benchmark: what is generated, and what else the judge needs to know."""
-
-    id: str
-    caption: str
-    about: dict[str, Any] = field(default_factory=dict)
-
-    @property
-    def name(self) -> str:
-        """The clip's file name without its ending: the id, or its hash if it is no plain name."""
-        plain = re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}", self.id)
-        return self.id if plain else digest(self.id, 24)
 
 
 def video_path(folder: Path, prompt: Prompt) -> Path:

@@ -6,9 +6,6 @@ most later work binarises at 0.5. Both are written. Requests and answers are ups
 (github.com/Hritikbansal/videophy): `entailment_inference.py` reads a CSV of videopath and caption
 and appends headerless rows (videopath, question, score), so that running it twice repeats rows; the
 last row of a clip counts.
-
-The 344 test captions beside this file are those of `videophysics/videophy_test_public` (Bansal et
-al., 2024, MIT licence).
 """
 
 from __future__ import annotations
@@ -19,9 +16,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ..errors import UserError
-from ..files import write_text
-from .rater import Prompt, means, video_path
+from ..common.errors import UserError
+from ..common.files import write_text
+from ..data.benchmarks import Prompt
+from .rater import means, video_path
 
 OPENING = (
     "The following is a conversation between a curious human and AI assistant. The assistant gives "
@@ -36,22 +34,6 @@ HOW = (
     "sa_testing.csv --output_csv sa.csv and --input_csv physics_testing.csv --output_csv pc.csv"
 )
 THRESHOLD = 0.5
-
-
-def prompts(path: Path | None = None) -> list[Prompt]:
-    """The 344 test prompts, or those of a CSV with the columns caption and states_of_matter."""
-    path = Path(path or Path(__file__).with_name("videophy_test.csv"))
-    try:
-        with open(path, newline="", encoding="utf-8") as handle:
-            rows = list(csv.DictReader(handle))
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} cannot be read ({error}); give a CSV of prompts") from None
-    if not rows or not {"caption", "states_of_matter"} <= set(rows[0]):
-        raise UserError(f"{path} needs the columns caption and states_of_matter and a row or more")
-    return [
-        Prompt(f"videophy-{n:03d}", row["caption"], {"states_of_matter": row["states_of_matter"]})
-        for n, row in enumerate(rows)
-    ]
 
 
 def request(prompts: Sequence[Prompt], folder: Path) -> None:

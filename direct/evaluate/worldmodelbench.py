@@ -18,15 +18,15 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ..errors import UserError
-from ..files import canonical_json, write_text
-from .rater import Prompt, means
+from ..common.errors import UserError
+from ..common.files import canonical_json, read_json, write_text
+from ..data.benchmarks import Prompt
+from .rater import means
 
 QUESTIONS = {
     "instruction": ("Instr",),
@@ -35,34 +35,11 @@ QUESTIONS = {
 }
 ITEMS = tuple(item for items in QUESTIONS.values() for item in items)
 PAPER = ("Instr", "Frame", "Temp", "Mass", "Penetr")  # the paper's Total is the sum of its columns
-PROMPTS = "DIRECT_WORLDMODELBENCH"
 HOW = (
     "in upstream's environment run evaluation.py there with --video_dir videos --save_name answers"
 )
 
 Answer = dict[str, list[str]]
-
-
-def prompts(path: Path | None = None) -> list[Prompt]:
-    """The prompts of the user's worldmodelbench.json, at `path` or $DIRECT_WORLDMODELBENCH."""
-    chosen = path or os.environ.get(PROMPTS)
-    if not chosen:
-        raise UserError(
-            f"WorldModelBench's prompts may not be shipped; "
-            f"set {PROMPTS} to its worldmodelbench.json"
-        )
-    entries = _json(Path(chosen))
-    try:
-        return [
-            Prompt(
-                Path(entry["first_frame"]).stem,
-                f"{entry['text_first_frame']} {entry['text_instruction']}",
-                {"domain": entry["domain"], "instruction": entry["text_instruction"]},
-            )
-            for entry in entries
-        ]
-    except (KeyError, TypeError) as error:
-        raise UserError(f"{chosen} is not worldmodelbench.json: an entry lacks {error}") from None
 
 
 def request(prompts: Sequence[Prompt], folder: Path) -> None:
@@ -79,7 +56,7 @@ def answers(prompts: Sequence[Prompt], folder: Path) -> dict[str, Answer]:
     found: dict[str, Answer] = {}
     whole, lines = Path(folder) / "answers.json", Path(folder) / "answers.jsonl"
     if whole.exists():
-        content = _json(whole)
+        content = read_json(whole)
         if not isinstance(content, dict) or not isinstance(content.get("preds"), dict):
             raise UserError(f"{whole} has no 'preds'; it is not a file that evaluation.py saved")
         found |= content["preds"]
@@ -162,13 +139,6 @@ def _totals(values: dict[str, float]) -> dict[str, float]:
         "Total": sum(values[item] for item in PAPER),
         "Official": sum(values[item] for item in ITEMS),
     }
-
-
-def _json(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path} cannot be read as JSON: {error}") from None
 
 
 def _line(line: str, place: str) -> dict[str, Any]:

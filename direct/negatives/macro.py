@@ -14,8 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 from torch import Tensor
 
-from .. import draws
-from ..errors import UserError
+from .. import noise
+from ..common.errors import UserError
 
 BLOCK = 512  # rows of a distance matrix at a time
 
@@ -150,4 +150,4 @@ def draw_in_batch(u: np.ndarray) -> np.ndarray:
 
 def uniforms(seed: int, step: int, batch: int) -> np.ndarray:
     """The u of `draw`, shared by every sampling variant (common random numbers)."""
-    return draws.uniform(seed, step, "rand", batch)
+    return noise.uniform(seed, step, "rand", batch)

@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from .. import draws
-from ..files import stable_seed
+from .. import noise
+from ..common.files import stable_seed
 
 Perturb = Callable[[str, np.random.Generator], str | None]
 Floats = Sequence[float] | np.ndarray
@@ -93,7 +93,7 @@ def cosine(z: np.ndarray, others: np.ndarray) -> np.ndarray:
 
 def draw(seed: int, step: int, counts: np.ndarray) -> np.ndarray:
     """[B] which of its counts[b] kept negatives each sample gets, uniformly; -1 for none."""
-    u = draws.uniform(seed, step, "hard", len(counts))
+    u = noise.uniform(seed, step, "hard", len(counts))
     return np.where(counts > 0, (u * counts).astype(np.int64), -1)
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..errors import UserError, command
+from ..common.errors import UserError, command
 from . import sheet as pictures
 from .corpus import Clip, corpus
 from .impossible import EDITS
@@ -89,13 +89,13 @@ def gather(arguments: argparse.Namespace) -> tuple[list[Array], list[str]]:
 
 def validate(arguments: argparse.Namespace) -> None:
     """Reference rows and ROC-AUCs, with the pipeline's VAE and transformer."""
-    from .. import models
-    from ..config import profile
-    from ..progress import show_progress
+    from ..common.progress import show_progress
+    from ..models.pipeline import load_pipeline
+    from ..profiles import profile
     from .samples import reconstruct, sampler, untrained
     from .validate import reference_rows, report, separations
 
-    pipeline = models.load_pipeline(arguments.pipeline)
+    pipeline = load_pipeline(arguments.pipeline)
     config = profile("tiny")
     rebuild = functools.partial(reconstruct, pipeline)
 

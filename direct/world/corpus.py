@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..errors import UserError, nearest
-from ..files import stable_seed
+from ..common.errors import UserError, nearest
+from ..common.files import stable_seed
 from .impossible import violate
 from .motion import Array
 from .record import AXES, Record, caption, draw, perturb

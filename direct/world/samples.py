@@ -8,8 +8,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from .. import generate, models
+from .. import sampling
 from ..config import Config
+from ..models import codec
+from ..models.pipeline import latent_shape, velocity
 from .corpus import Clip
 from .motion import Array
 
@@ -21,19 +23,24 @@ def sampler(transformer: Any, pipeline: Any, config: Config) -> Callable[[Sequen
 
     def render(clips: Sequence[Clip]) -> Array:
         length = config.model.text_length
-        prompts, _ = models.encode_prompts(pipeline, [clip.caption for clip in clips], length)
-        negative, _ = models.encode_prompts(pipeline, [config.sample.negative_prompt], length)
-        shape = generate.latent_shape(config, transformer, pipeline.vae.config)
-        noise = generate.initial_noise(
-            config.seed, [clip.id for clip in clips], shape, generate.EVALUATION
+        prompts, _ = codec.encode_prompts(pipeline, [clip.caption for clip in clips], length)
+        negative, _ = codec.encode_prompts(pipeline, [config.sample.negative_prompt], length)
+        shape = latent_shape(config, transformer, pipeline.vae.config)
+        noise = sampling.initial_noise(
+            config.seed, [clip.id for clip in clips], shape, sampling.EVALUATION
         )
         latents = [
-            generate.sample(
-                transformer, prompts[k : k + BATCH], negative, noise[k : k + BATCH], config.sample
+            sampling.sample(
+                transformer,
+                prompts[k : k + BATCH],
+                negative,
+                noise[k : k + BATCH],
+                config.sample,
+                velocity(config.model),
             )
             for k in range(0, len(clips), BATCH)
         ]
-        return models.decode_latents(pipeline, torch.cat(latents))
+        return codec.decode_latents(pipeline, torch.cat(latents))
 
     return render
 
@@ -48,5 +55,5 @@ def reconstruct(pipeline: Any, videos: Array) -> Array:
     """uint8 videos [N, T, H, W, 3], encoded and decoded by the pipeline's VAE."""
     parts = [videos[k : k + BATCH] for k in range(0, len(videos), BATCH)]
     return np.concatenate(
-        [models.decode_latents(pipeline, models.encode_videos(pipeline, part)) for part in parts]
+        [codec.decode_latents(pipeline, codec.encode_videos(pipeline, part)) for part in parts]
     )

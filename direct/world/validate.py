@@ -13,8 +13,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ..files import stable_seed, write_text
-from ..progress import Progress
+from ..common.files import stable_seed, write_text
+from ..common.progress import Progress
 from .corpus import Clip
 from .impossible import EDITS
 from .judge import METRICS, judge

@@ -3,7 +3,7 @@
 import pytest
 
 from direct import extension
-from direct.velocity_loss import machine_code
+from direct.loss import machine_code
 
 pytestmark = pytest.mark.skipif(
     not extension.HAS_CUDA or machine_code.cuobjdump() is None,

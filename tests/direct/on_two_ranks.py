@@ -17,10 +17,12 @@ sys.path[:0] = [str(HERE.parent.parent), str(HERE.parent)]
 
 import conftest  # noqa: E402
 
-from direct import batch, checkpoint, errors, preempt, ranks, train  # noqa: E402
-from direct.config import Config, profile  # noqa: E402
+from direct.common import errors, preempt, ranks  # noqa: E402
+from direct.config import Config  # noqa: E402
 from direct.data import source  # noqa: E402
+from direct.profiles import profile  # noqa: E402
 from direct.settings import with_values  # noqa: E402
+from direct.train import batch, checkpoint, loop  # noqa: E402
 
 
 class Killed(BaseException):
@@ -74,11 +76,11 @@ def main(pipeline: Path, out: Path) -> None:
 
     first = preparing if ranks.rank() == 0 else None  # as in `direct.launch`
     try:
-        train.train(plain, run=out / "whole", progress=first, **settings)
+        loop.train(plain, run=out / "whole", progress=first, **settings)
     except preempt.Preempted as stopped:
         told["preparing"] = str(stopped)
     preempt._request.clear()
-    train.train(plain, run=out / "whole", **settings)
+    loop.train(plain, run=out / "whole", **settings)
 
     often = config(pipeline, train__checkpoint_every=1)
     run = out / "resumed"
@@ -92,21 +94,21 @@ def main(pipeline: Path, out: Path) -> None:
             os.kill(os.getpid(), signal.SIGUSR1)
 
     try:
-        train.train(often, run=run, progress=killed, **settings)
+        loop.train(often, run=run, progress=killed, **settings)
     except Killed:
         told["killed"] = True
     try:
-        train.train(often, run=run, progress=asked, **settings)
+        loop.train(often, run=run, progress=asked, **settings)
     except preempt.Preempted as stopped:
         told["stopped"] = str(stopped)
     preempt._request.clear()
     told["checkpoints"] = sorted(path.name for path in (run / "checkpoints").iterdir())
     ranks.on_first(lambda: None)  # both have looked before either goes on
-    train.train(often, run=run, **settings)
+    loop.train(often, run=run, **settings)
 
     real = batch.load_batch
     batch.load_batch = lambda c, data, step, rows: _poisoned(real(c, data, step, rows), step, rows)
-    train.train(plain, run=out / "poisoned", **settings)
+    loop.train(plain, run=out / "poisoned", **settings)
 
     def unreadable(c, data, step, rows):
         if ranks.rank() == 1:
@@ -114,7 +116,7 @@ def main(pipeline: Path, out: Path) -> None:
         return real(c, data, step, rows)
 
     batch.load_batch = unreadable
-    told["unreadable"] = error_of(lambda: train.train(plain, run=out / "unreadable", **settings))
+    told["unreadable"] = error_of(lambda: loop.train(plain, run=out / "unreadable", **settings))
     batch.load_batch = real
 
     write = checkpoint._write
@@ -123,25 +125,25 @@ def main(pipeline: Path, out: Path) -> None:
         raise OSError(28, "No space left on device")
 
     checkpoint._write = full
-    told["full"] = error_of(lambda: train.train(often, run=out / "full", **settings))
+    told["full"] = error_of(lambda: loop.train(often, run=out / "full", **settings))
     checkpoint._write = write
     told["left"] = [path.name for path in (out / "full").rglob("*step*")]
     lora = config(pipeline, train__lora_rank=2, train__steps=2)
-    train.train(lora, run=out / "lora", **settings)
-    train.train(config(pipeline, train__init="sft"), run=out / "sft", **settings)
+    loop.train(lora, run=out / "lora", **settings)
+    loop.train(config(pipeline, train__init="sft"), run=out / "sft", **settings)
     (out / f"rank-{ranks.rank()}.json").write_text(json.dumps(told))
     ranks.stop()
 
 
 def alone(pipeline: Path, out: Path) -> None:
     clips()
-    train.train(config(pipeline), cache=out / "cache", run=out / "one")
+    loop.train(config(pipeline), cache=out / "cache", run=out / "one")
     fp32 = {"model__dtype": "float32", "train__micro_batch": 2}
     for name in ("deepspeed", "torch"):
         values = config(pipeline, train__engine=name, **fp32)
-        train.train(values, cache=out / "fp32", run=out / name)
+        loop.train(values, cache=out / "fp32", run=out / name)
     small = {"train__learning_rate": 1e-6, "train__steps": 2, "train__weight_decay": 0.0}
-    train.train(config(pipeline, **small), cache=out / "cache", run=out / "small")
+    loop.train(config(pipeline, **small), cache=out / "cache", run=out / "small")
 
 
 def _poisoned(batch, step, rows):

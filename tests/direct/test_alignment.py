@@ -9,12 +9,16 @@ import numpy as np
 import pytest
 import torch
 
-from direct import alignment, flow, models, noise, prepare, train
-from direct.batch import load_batch
-from direct.engine import Engine
-from direct.errors import UserError
-from direct.negatives.kinds import Negatives, draw_same
+from direct import flow, noise
+from direct.common.errors import UserError
+from direct.measure import alignment
+from direct.measure.kinds import Negatives, draw_same
+from direct.models import pipeline
+from direct.prepare import shared
 from direct.settings import with_values
+from direct.train.batch import load_batch
+from direct.train.engine import Engine
+from direct.train.step import step
 
 
 @pytest.fixture(scope="module")
@@ -31,12 +35,12 @@ class Setting:
     """Everything that one step needs, with fresh weights."""
 
     def __init__(self, config, cache):
-        self.config, self.data = config, prepare.shared(config, cache)
+        self.config, self.data = config, shared.shared(config, cache)
         self.batch = load_batch(config, self.data, 0)
         self.negatives = Negatives(config, cache, self.data)(0, self.batch)
-        model = models.load_transformer(config.model.pipeline).train().requires_grad_(True)
+        model = pipeline.load_transformer(config.model.pipeline).train().requires_grad_(True)
         self.engine = Engine(model, config.train)
-        self.reference = models.load_transformer(config.model.pipeline).requires_grad_(False)
+        self.reference = pipeline.load_transformer(config.model.pipeline).requires_grad_(False)
 
     def step(self, kinds=None, config=None):
         chosen = {name: self.negatives[name] for name in kinds or self.negatives}
@@ -51,7 +55,7 @@ class Setting:
 def separately(setting, x, eps_k, weight):
     """grad of (1/B) sum w |v - (eps_k - x)|^2 / n in float64: its own forward and backward pass."""
     batch = setting.batch
-    model = models.load_transformer(setting.config.model.pipeline).double().requires_grad_(True)
+    model = pipeline.load_transformer(setting.config.model.pipeline).double().requires_grad_(True)
     eps = noise.normal(batch.key, batch.x.shape)
     x_t = flow.interpolate(batch.x, eps, batch.t).double()
     v = model(x_t, 1000 * batch.t.double(), batch.text.double(), return_dict=False)[0]
@@ -81,7 +85,7 @@ def test_the_update_is_the_trainers(config, cache):
     for setting in (ours, its):  # 1e-3: steps that can be told apart
         setting.engine = Engine(setting.engine.model, plain.train)
     ours.step(["mans"], plain)
-    train.step(its.engine, its.reference, replace(its.batch, x_hard=None), plain)
+    step(its.engine, its.reference, replace(its.batch, x_hard=None), plain)
     moved = (its.weights() - before).norm()
     assert moved > 0
     assert (ours.weights() - its.weights()).norm() < 0.02 * moved

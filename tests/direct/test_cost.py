@@ -7,12 +7,13 @@ import json
 import pytest
 import torch
 
-from direct import cost, published, standin, train
-from direct.batch import load_passes
-from direct.config import profile
-from direct.engine import Engine
-from direct.errors import UserError
+from direct.common.errors import UserError
+from direct.measure import cost, published, standin
+from direct.profiles import profile
 from direct.settings import with_values
+from direct.train import loop
+from direct.train.batch import load_passes
+from direct.train.engine import Engine
 
 
 @pytest.fixture
@@ -67,7 +68,7 @@ def test_every_second_goes_to_its_part(config, tmp_path, monkeypatch):
     model = standin.random_transformer(config).requires_grad_(True)
     reference = moving(standin.random_transformer(config).requires_grad_(False), 7)
     monkeypatch.setattr(cost, "load_passes", moving(load_passes, 11))
-    monkeypatch.setattr(train, "velocity_loss", moving(train.velocity_loss, 13))
+    monkeypatch.setattr(loop, "velocity_loss", moving(loop.velocity_loss, 13))
     own = cost.methods(config)
     parts = {
         name: cost.iteration(Slow(model, config.train), reference, data, 0, own[name])

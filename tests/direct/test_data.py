@@ -10,10 +10,13 @@ import numpy as np
 import pytest
 import torch
 
-from direct.config import profile
-from direct.data import cache, source
-from direct.data.cache import Store, cached_json, lock
-from direct.errors import UserError
+from direct.common.errors import UserError
+from direct.common.files import cached_json, lock
+from direct.data import source
+from direct.evaluate import judge
+from direct.prepare import store as store_module
+from direct.prepare.store import Store
+from direct.profiles import profile
 from direct.settings import with_values
 
 
@@ -132,7 +135,7 @@ def test_what_is_not_here_is_refused_by_name(tmp_path):
     with pytest.raises(UserError, match=r"manifest.jsonl is missing"):
         source.training(paper, tmp_path)
     with pytest.raises(UserError, match=r"evaluate.judge=videophy"):
-        source.judge(paper)
+        judge.scorer(paper)
 
 
 def flip(path, keep_times):
@@ -167,7 +170,7 @@ def test_shards_are_hashed_again_only_when_something_touched_them(tmp_path, monk
     Store(tmp_path).write({"a": torch.ones(2)})
     (shard,) = tmp_path.glob("*.safetensors")
     hashed = []
-    monkeypatch.setattr(cache, "read_checked", lambda path: hashed.append(path) or b"whole")
+    monkeypatch.setattr(store_module, "read_checked", lambda path: hashed.append(path) or b"whole")
     assert Store(tmp_path)["a"].tolist() == [1, 1] and hashed == []
     os.utime(shard, ns=(1, 1))  # as after a copy
     assert Store(tmp_path).missing(["a"]) == [] and hashed == [shard]
@@ -238,7 +241,7 @@ def test_a_shard_that_shrinks_while_it_is_open_is_set_aside(tmp_path, capsys):
 
 
 def test_more_shards_than_are_held_open(tmp_path, monkeypatch):
-    monkeypatch.setattr(cache, "OPEN", 2)
+    monkeypatch.setattr(store_module, "OPEN", 2)
     for n in range(5):
         Store(tmp_path).write({str(n): torch.tensor([n])})
     store = Store(tmp_path)

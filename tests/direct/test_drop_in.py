@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 import direct
-from direct import models
+from direct.models import pipeline
 from direct.negatives import macro
 
 DOCS = Path(direct.__file__).parent.parent / "docs" / "method.md"
@@ -59,7 +59,7 @@ def test_ten_lines_train_by_equation_6_in_a_script_of_diffusers_style(pipeline_f
     seen = []
     names = {
         "torch": torch,
-        "load": lambda: models.load_transformer(str(pipeline_folder)),
+        "load": lambda: pipeline.load_transformer(str(pipeline_folder)),
         "all_latents": torch.randn(64, 4, 2, 4, 4),
         "all_hard_latents": torch.randn(64, 4, 2, 4, 4),
         "prompt_embeds": torch.randn(64, 12, 24),

@@ -8,9 +8,12 @@ import numpy as np
 import pytest
 import torch
 
-from direct import evaluate, generate, models
+from direct.common.files import load_arrays
 from direct.data import source
-from direct.files import load_arrays
+from direct.evaluate import clips
+from direct.evaluate.judge import judge
+from direct.models import codec
+from direct.models.pipeline import load_pipeline
 
 
 @pytest.fixture
@@ -28,11 +31,11 @@ def judged(monkeypatch):
 
 def test_each_decoded_clip_is_judged_by_its_own_record(small, tmp_path, judged, pipeline_folder):
     config = small(train__steps=0, evaluate__prompts=11)
-    records = evaluate.judge(config, cache=tmp_path / "cache", run=tmp_path / "run")
+    records = judge(config, cache=tmp_path / "cache", run=tmp_path / "run")
     assert [record for _, record in judged] == list(range(11))
     latents = load_arrays(tmp_path / "run" / "samples.safetensors")["latents"]
-    pipeline = models.load_pipeline(str(pipeline_folder))
-    videos = models.decode_latents(pipeline, latents)
+    pipeline = load_pipeline(str(pipeline_folder))
+    videos = codec.decode_latents(pipeline, latents)
     assert all(np.array_equal(video, v) for (video, _), v in zip(judged, videos, strict=True))
     items = source.evaluation(config)
     assert [(r["prompt"], r["caption"]) for r in records] == [(i.id, i.prompt) for i in items]
@@ -43,20 +46,20 @@ def test_each_decoded_clip_is_judged_by_its_own_record(small, tmp_path, judged, 
 
 def test_finished_records_are_read_and_damaged_ones_made_anew(small, tmp_path, judged, capsys):
     config, run = small(train__steps=0), tmp_path / "run"
-    first = evaluate.judge(config, cache=tmp_path / "cache", run=run)
-    assert evaluate.judge(config, cache=tmp_path / "cache", run=run) == first and len(judged) == 5
+    first = judge(config, cache=tmp_path / "cache", run=run)
+    assert judge(config, cache=tmp_path / "cache", run=run) == first and len(judged) == 5
     path = run / "records.jsonl"
     good = path.read_bytes()
     path.write_bytes(good.replace(b'"SA":0.1', b'"SA":0.9'))
-    assert evaluate.judge(config, cache=tmp_path / "cache", run=run) == first
+    assert judge(config, cache=tmp_path / "cache", run=run) == first
     assert "records.jsonl" in capsys.readouterr().out and path.read_bytes() == good
     assert (run / "records.jsonl.damaged").exists() and len(judged) == 10
 
 
 def test_damaged_samples_are_generated_again(small, tmp_path, judged):
     config, run = small(train__steps=0), tmp_path / "run"
-    path = generate.generate(config, cache=tmp_path / "cache", run=run)
+    path = clips.generate(config, cache=tmp_path / "cache", run=run)
     good = torch.clone(load_arrays(path)["latents"])
     path.write_bytes(path.read_bytes()[:-8])
-    evaluate.judge(config, cache=tmp_path / "cache", run=run)
+    judge(config, cache=tmp_path / "cache", run=run)
     assert torch.equal(load_arrays(path)["latents"], good)

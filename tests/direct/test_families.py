@@ -10,12 +10,17 @@ import numpy as np
 import pytest
 import torch
 
-from direct import generate, models, train
-from direct.config import Model, Sample, profile
+from direct import sampling
+from direct.common.errors import UserError
+from direct.common.files import load_arrays
+from direct.config import Model, Sampling
 from direct.data import source
-from direct.errors import UserError
-from direct.families import ltx
-from direct.files import load_arrays
+from direct.evaluate.clips import generate
+from direct.models import codec
+from direct.models.families import ltx
+from direct.models.pipeline import load_pipeline, load_transformer, velocity
+from direct.profiles import profile
+from direct.train import loop
 
 PROMPTS = ["a red ball falls", "", "a small box slides slowly to the left"]
 
@@ -91,7 +96,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def pipeline(folder):
-    return models.load_pipeline(str(folder))
+    return load_pipeline(str(folder))
 
 
 def settings(folder, **values) -> Model:
@@ -111,15 +116,15 @@ def settings(folder, **values) -> Model:
 
 def test_loaded_as_its_own_class_and_a_stranger_is_refused(folder, pipeline, tmp_path):
     assert type(pipeline).__name__ == "LTXPipeline"
-    transformer = models.load_transformer(str(folder))
+    transformer = load_transformer(str(folder))
     assert type(transformer).__name__ == "LTXVideoTransformer3DModel"
     (tmp_path / "model_index.json").write_text(json.dumps({"_class_name": "FluxPipeline"}))
     with pytest.raises(UserError, match="is a FluxPipeline, which is not trained here"):
-        models.load_transformer(str(tmp_path))
+        load_transformer(str(tmp_path))
 
 
 def test_embeddings_are_the_pipelines_own_up_to_padding(pipeline):
-    ours, lengths = models.encode_prompts(pipeline, PROMPTS, 12)
+    ours, lengths = codec.encode_prompts(pipeline, PROMPTS, 12)
     theirs, mask = pipeline._get_t5_prompt_embeds(PROMPTS, max_sequence_length=12)
     torch.testing.assert_close(ours, theirs * mask[..., None], rtol=1e-5, atol=1e-6)
     assert lengths.tolist() == mask.sum(1).tolist()
@@ -127,7 +132,7 @@ def test_embeddings_are_the_pipelines_own_up_to_padding(pipeline):
 
 def test_latents_are_normalised_as_the_pipeline_does_and_come_back(pipeline):
     videos = np.random.default_rng(0).integers(0, 256, (2, 9, 16, 16, 3), np.uint8)
-    latents = models.encode_videos(pipeline, videos)
+    latents = codec.encode_videos(pipeline, videos)
     assert latents.shape == (2, 8, 3, 4, 4)
     pixels = torch.from_numpy(videos).permute(0, 4, 1, 2, 3) / 127.5 - 1
     vae = pipeline.vae
@@ -136,7 +141,7 @@ def test_latents_are_normalised_as_the_pipeline_does_and_come_back(pipeline):
         mode, vae.latents_mean, vae.latents_std, vae.config.scaling_factor
     )
     torch.testing.assert_close(latents, theirs, rtol=1e-4, atol=1e-5)
-    decoded = models.decode_latents(pipeline, latents)
+    decoded = codec.decode_latents(pipeline, latents)
     expected = (vae.decode(mode).sample.clamp(-1, 1) + 1) * 127.5
     expected = expected.permute(0, 2, 3, 4, 1).detach().numpy()
     assert np.abs(decoded - expected).max() <= 0.51
@@ -145,16 +150,16 @@ def test_latents_are_normalised_as_the_pipeline_does_and_come_back(pipeline):
 def test_sampling_equals_the_pipeline_at_equal_noise_levels(pipeline, folder, monkeypatch):
     """Velocity, places in seconds and pixels, the text's mask and guidance, all at once."""
     model = settings(folder)
-    text, _ = models.encode_prompts(pipeline, [PROMPTS[0]], 12)
-    negative, _ = models.encode_prompts(pipeline, [""], 12)
+    text, _ = codec.encode_prompts(pipeline, [PROMPTS[0]], 12)
+    negative, _ = codec.encode_prompts(pipeline, [""], 12)
     eps = torch.randn(1, 8, 3, 8, 8, generator=torch.manual_seed(1))
-    ours = generate.sample(
+    ours = sampling.sample(
         pipeline.transformer,
         text,
         negative,
         eps,
-        Sample(steps=4, guidance=3.0, shift=3.0),
-        models.velocity(model),
+        Sampling(steps=4, guidance=3.0, shift=3.0),
+        velocity(model),
     )
     set_timesteps = pipeline.scheduler.set_timesteps
 
@@ -181,14 +186,14 @@ def test_sampling_equals_the_pipeline_at_equal_noise_levels(pipeline, folder, mo
 
 
 def test_places_and_padding_reach_the_transformer(pipeline, folder):
-    text, _ = models.encode_prompts(pipeline, [PROMPTS[0]], 12)
+    text, _ = codec.encode_prompts(pipeline, [PROMPTS[0]], 12)
     x = torch.randn(1, 8, 3, 4, 4, generator=torch.manual_seed(1))
     t = torch.tensor([0.5])
     with torch.no_grad():
-        v = models.velocity(settings(folder))(pipeline.transformer, x, t, text)
-        slow = models.velocity(settings(folder, fps=5))(pipeline.transformer, x, t, text)
+        v = velocity(settings(folder))(pipeline.transformer, x, t, text)
+        slow = velocity(settings(folder, fps=5))(pipeline.transformer, x, t, text)
         longer = torch.cat([text, torch.zeros_like(text)], 1)
-        padded = models.velocity(settings(folder))(pipeline.transformer, x, t, longer)
+        padded = velocity(settings(folder))(pipeline.transformer, x, t, longer)
     assert not torch.allclose(v, slow, atol=1e-6)
     torch.testing.assert_close(v, padded, rtol=1e-4, atol=1e-5)
 
@@ -212,17 +217,17 @@ def test_trains_renders_negatives_and_generates(small, folder, tmp_path, rank, m
         evaluate__prompts=2,
     )
     run = tmp_path / "run"
-    final = train.train(config, cache=tmp_path / "cache", run=run)
+    final = loop.train(config, cache=tmp_path / "cache", run=run)
     told = [json.loads(line) for line in (run / "metrics.jsonl").open()]
     assert told[0]["d_anc"] == 0 < told[-1]["d_anc"]
     assert all(line["d_hard"] is not None and not line["skipped"] for line in told)
-    before = models.load_transformer(str(folder)).state_dict()
-    after = models.load_transformer(final).state_dict()
+    before = load_transformer(str(folder)).state_dict()
+    after = load_transformer(final).state_dict()
     assert before.keys() == after.keys()
     assert any(not torch.equal(before[name], after[name]) for name in before)
-    LTXPipeline.from_pretrained(folder, transformer=models.load_transformer(final))
+    LTXPipeline.from_pretrained(folder, transformer=load_transformer(final))
     if rank == 0:
-        made = load_arrays(generate.generate(config, cache=tmp_path / "cache", run=run))
+        made = load_arrays(generate(config, cache=tmp_path / "cache", run=run))
         assert made["latents"].shape == (2, 8, 3, 4, 4) and made["latents"].isfinite().all()
 
 

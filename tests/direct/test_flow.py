@@ -8,7 +8,7 @@ import torch
 from diffusers import FlowMatchEulerDiscreteScheduler
 from scipy import stats
 
-from direct import draws, flow
+from direct import flow, noise
 
 
 def test_velocity_is_the_derivative_of_the_interpolant():
@@ -61,17 +61,17 @@ def test_sampling_grid_shifts_once():
 
 
 def test_draws_are_pure_and_do_not_depend_on_the_count():
-    a = draws.uniform(3, 7, "rand", 8)
-    assert np.array_equal(draws.uniform(3, 7, "rand", 3), a[:3])
+    a = noise.uniform(3, 7, "rand", 8)
+    assert np.array_equal(noise.uniform(3, 7, "rand", 3), a[:3])
     for other in ((4, 7, "rand"), (3, 8, "rand"), (3, 7, "hard")):
-        assert not np.intersect1d(draws.uniform(*other, 8), a).size
+        assert not np.intersect1d(noise.uniform(*other, 8), a).size
 
 
 def test_indices_visit_every_sample_once_per_epoch():
     size, batch = 10, 4
-    seen = np.concatenate([draws.indices(0, step, batch, size) for step in range(10)])
+    seen = np.concatenate([noise.indices(0, step, batch, size) for step in range(10)])
     for epoch in seen.reshape(4, size):
         assert sorted(epoch) == list(range(size))
     assert not np.array_equal(seen[:size], seen[size : 2 * size])
-    assert not np.array_equal(seen[:batch], draws.indices(1, 0, batch, size))
-    assert len(draws.indices(0, 0, 25, size)) == 25  # a batch above the data set
+    assert not np.array_equal(seen[:batch], noise.indices(1, 0, batch, size))
+    assert len(noise.indices(0, 0, 25, size)) == 25  # a batch above the data set

@@ -8,30 +8,35 @@ import numpy as np
 import pytest
 import torch
 
-from direct import flow, generate, models, prepare, train
-from direct.config import Sample
-from direct.data import encode, source
-from direct.data.cache import Store
-from direct.errors import UserError
-from direct.files import load_arrays
+from direct import flow, sampling
+from direct.common.errors import UserError
+from direct.common.files import load_arrays
+from direct.config import Sampling
+from direct.data import source
+from direct.evaluate import clips
+from direct.models import codec
+from direct.models.pipeline import load_pipeline
+from direct.prepare import encode, shared
+from direct.prepare.store import Store
+from direct.train import loop
 
 SHAPE = (4, 2, 4, 4)  # of the fixture's latents: 5 frames of 16 x 16
 
 
 def inputs(pipeline, count: int = 2):
     prompts = ["a red ball falls slowly", "a large box slides to the left"] * count
-    text, _ = models.encode_prompts(pipeline, prompts[:count], 12)
-    negative, _ = models.encode_prompts(pipeline, ["a rough wall"], 12)
+    text, _ = codec.encode_prompts(pipeline, prompts[:count], 12)
+    negative, _ = codec.encode_prompts(pipeline, ["a rough wall"], 12)
     names = [f"clip {n}" for n in range(count)]
-    return text, negative, generate.initial_noise(0, names, SHAPE, generate.EVALUATION)
+    return text, negative, sampling.initial_noise(0, names, SHAPE, sampling.EVALUATION)
 
 
 @pytest.mark.parametrize("guidance", [1.0, 4.0])
 def test_sample_equals_the_diffusers_pipeline(pipeline_folder, guidance):
-    pipeline = models.load_pipeline(str(pipeline_folder))
-    settings = Sample(steps=5, guidance=guidance, shift=3.0)
+    pipeline = load_pipeline(str(pipeline_folder))
+    settings = Sampling(steps=5, guidance=guidance, shift=3.0)
     text, negative, eps = inputs(pipeline)
-    ours = generate.sample(pipeline.transformer, text, negative, eps, settings)
+    ours = sampling.sample(pipeline.transformer, text, negative, eps, settings)
 
     assert pipeline.scheduler.config.shift == settings.shift
     set_timesteps = pipeline.scheduler.set_timesteps
@@ -68,25 +73,25 @@ def test_euler_is_exact_for_a_straight_flow():
 
     text = torch.zeros(2, 3, 8)
     for steps in (1, 7):
-        settings = Sample(steps=steps, guidance=5.0)
-        made = generate.sample(Straight(), text, text[:1], eps, settings)
+        settings = Sampling(steps=steps, guidance=5.0)
+        made = sampling.sample(Straight(), text, text[:1], eps, settings)
         torch.testing.assert_close(made, x0, atol=1e-5, rtol=1e-5)
 
 
 def test_a_clip_does_not_depend_on_its_batch(pipeline_folder):
     """Bit for bit: alone in a batch of fixed size, or among others, at any place."""
-    pipeline = models.load_pipeline(str(pipeline_folder))
-    settings = Sample(steps=2, guidance=3.0)
+    pipeline = load_pipeline(str(pipeline_folder))
+    settings = Sampling(steps=2, guidance=3.0)
     text, negative, eps = inputs(pipeline, 4)
-    whole = generate.sample(pipeline.transformer, text, negative, eps, settings)
+    whole = sampling.sample(pipeline.transformer, text, negative, eps, settings)
     order = torch.tensor([3, 3, 0, 3])
-    moved = generate.sample(pipeline.transformer, text[order], negative, eps[order], settings)
+    moved = sampling.sample(pipeline.transformer, text[order], negative, eps[order], settings)
     assert torch.equal(moved, whole[order])
 
 
 def test_initial_noise_is_a_function_of_seed_and_name_alone():
     def make(seed, names):
-        return generate.initial_noise(seed, names, SHAPE, generate.EVALUATION)
+        return sampling.initial_noise(seed, names, SHAPE, sampling.EVALUATION)
 
     many = make(0, ["a", "b", "c"])
     assert torch.equal(make(0, ["c"])[0], many[2])
@@ -96,17 +101,17 @@ def test_initial_noise_is_a_function_of_seed_and_name_alone():
 
 def test_variants_share_noise_and_zero_shot_is_the_base(small, tmp_path, pipeline_folder):
     base = small(train__steps=0)
-    path = generate.generate(base, cache=tmp_path / "cache", run=tmp_path / "base")
+    path = clips.generate(base, cache=tmp_path / "cache", run=tmp_path / "base")
     made = load_arrays(path)["latents"]
     assert made.shape == (5, *SHAPE) and made.dtype == torch.float32
 
     still = small(train__steps=1, train__learning_rate=0.0, train__weight_decay=0.0)
-    train.train(still, cache=tmp_path / "cache", run=tmp_path / "still")
-    same = generate.generate(still, cache=tmp_path / "cache", run=tmp_path / "still")
+    loop.train(still, cache=tmp_path / "cache", run=tmp_path / "still")
+    same = clips.generate(still, cache=tmp_path / "cache", run=tmp_path / "still")
     assert torch.equal(load_arrays(same)["latents"], made)  # nothing learnt: nothing differs
 
     other = small(train__steps=0, seed=1)
-    path = generate.generate(other, cache=tmp_path / "cache", run=tmp_path / "other")
+    path = clips.generate(other, cache=tmp_path / "cache", run=tmp_path / "other")
     assert not torch.equal(load_arrays(path)["latents"], made)  # a seed has noise of its own
 
 
@@ -119,19 +124,19 @@ def test_up_sampled_captions_are_prepared_and_the_short_ones_are_not_generated_f
     (tmp_path / "longer.json").write_text(json.dumps(longer))
     monkeypatch.setenv("DIRECT_CAPTIONS", str(tmp_path / "longer.json"))
     config, cache = small(train__steps=0, evaluate__captions="upsampled"), tmp_path / "cache"
-    prepare.prepare(config, cache)
+    shared.prepare(config, cache)
     with monkeypatch.context() as patch:
         patch.setattr(encode, "_part", lambda *_: pytest.fail("the encoder is loaded again"))
-        path = generate.generate(config, cache=cache, run=tmp_path / "longer")
-    other = generate.generate(small(train__steps=0), cache=cache, run=tmp_path / "short")
+        path = clips.generate(config, cache=cache, run=tmp_path / "longer")
+    other = clips.generate(small(train__steps=0), cache=cache, run=tmp_path / "short")
     a, b = (load_arrays(p)["latents"] for p in (path, other))
     assert a.shape == b.shape and not torch.equal(a, b)
 
 
 def test_killed_generation_goes_on_and_equals_an_uninterrupted_one(small, tmp_path, monkeypatch):
     config = small(train__steps=0, evaluate__prompts=7)
-    monkeypatch.setattr(generate, "batch_size", lambda *_: 2)
-    whole = generate.generate(config, cache=tmp_path / "cache", run=tmp_path / "whole")
+    monkeypatch.setattr(sampling, "batch_size", lambda *_: 2)
+    whole = clips.generate(config, cache=tmp_path / "cache", run=tmp_path / "whole")
 
     class Killed(BaseException):
         pass
@@ -142,12 +147,12 @@ def test_killed_generation_goes_on_and_equals_an_uninterrupted_one(small, tmp_pa
 
     run = tmp_path / "killed"
     with pytest.raises(Killed):
-        generate.generate(config, cache=tmp_path / "cache", run=run, progress=kill)
+        clips.generate(config, cache=tmp_path / "cache", run=run, progress=kill)
     assert not (run / "samples.safetensors").exists()
     calls = []
-    sample = generate.sample
-    monkeypatch.setattr(generate, "sample", lambda *a: calls.append(a) or sample(*a))
-    path = generate.generate(config, cache=tmp_path / "cache", run=run)
+    sample = sampling.sample
+    monkeypatch.setattr(sampling, "sample", lambda *a: calls.append(a) or sample(*a))
+    path = clips.generate(config, cache=tmp_path / "cache", run=run)
     assert len(calls) == 2  # of four batches
     assert path.read_bytes() == whole.read_bytes()
     assert not (run / "samples.parts").exists()
@@ -155,27 +160,27 @@ def test_killed_generation_goes_on_and_equals_an_uninterrupted_one(small, tmp_pa
 
 def test_damaged_samples_are_named_and_made_again(small, tmp_path, capsys):
     config = small(train__steps=0)
-    path = generate.generate(config, cache=tmp_path / "cache", run=tmp_path / "run")
+    path = clips.generate(config, cache=tmp_path / "cache", run=tmp_path / "run")
     good = path.read_bytes()
     path.write_bytes(good[:-1] + bytes([good[-1] ^ 1]))
-    generate.generate(config, cache=tmp_path / "cache", run=tmp_path / "run")
+    clips.generate(config, cache=tmp_path / "cache", run=tmp_path / "run")
     assert path.read_bytes() == good and "damaged" in capsys.readouterr().out
 
 
 def test_untrained_cell_and_impossible_sizes_are_refused(small, tmp_path):
     with pytest.raises(UserError, match="train this cell first"):
-        generate.generate(small(), cache=tmp_path, run=tmp_path / "run")
+        clips.generate(small(), cache=tmp_path, run=tmp_path / "run")
     for values, message in (
         ({"model__frames": 6}, "model.frames=6 must be a multiple of 4, plus one"),
         ({"model__width": 20}, "model.width=20 must be a multiple of 8"),
     ):
         with pytest.raises(UserError, match=message):
-            generate.generate(small(train__steps=0, **values), cache=tmp_path, run=tmp_path / "run")
+            clips.generate(small(train__steps=0, **values), cache=tmp_path, run=tmp_path / "run")
 
 
 def test_batch_size_is_one_clip_of_the_papers_size_and_at_most_sixteen():
-    assert generate.batch_size((16, 21, 60, 104), (1, 2, 2)) == 1
-    assert generate.batch_size((32, 5, 4, 4), (1, 1, 1)) == 16
+    assert sampling.batch_size((16, 21, 60, 104), (1, 2, 2)) == 1
+    assert sampling.batch_size((32, 5, 4, 4), (1, 1, 1)) == 16
 
 
 def test_store_of_parts_reads_what_it_wrote(tmp_path):

@@ -10,7 +10,7 @@ import pytest
 import torch
 from scipy import stats
 
-from direct.errors import UserError
+from direct.common.errors import UserError
 from direct.negatives import macro
 
 

@@ -8,7 +8,7 @@ import torch
 from scipy import stats
 
 from direct import noise
-from direct.errors import UserError
+from direct.common.errors import UserError
 
 # Random123's kat_vectors, philox4x32 10: counter, key, result.
 KNOWN_ANSWERS = [

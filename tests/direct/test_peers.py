@@ -14,15 +14,16 @@ import pytest
 import torch
 from test_families import build_ltx, tokenizer_and_encoder
 
-from direct import peers
-from direct.config import profile
-from direct.data import source
-from direct.data.source import Sample
+from direct.common.errors import UserError
+from direct.data import captions, source
+from direct.data.benchmarks import Prompt
+from direct.data.sample import Sample
 from direct.data.video import probe
-from direct.errors import UserError
-from direct.evaluate import captions, rater
-from direct.evaluate.rater import Prompt, video_path
-from direct.prepare import prepare
+from direct.evaluate import peers, rater
+from direct.evaluate.rater import video_path
+from direct.models.peers import PEERS
+from direct.prepare.shared import prepare
+from direct.profiles import profile
 from direct.settings import override, with_values
 from sweeps import cell
 
@@ -138,7 +139,7 @@ ITEMS = [
 ]
 
 
-@pytest.mark.parametrize("name", sorted(peers.PEERS))
+@pytest.mark.parametrize("name", sorted(PEERS))
 def test_peer_is_loaded_as_its_class_and_writes_every_clip(name, tmp_path, pipeline_folder):
     build, settings = SMALL[name]
     folder = pipeline_folder
@@ -146,11 +147,11 @@ def test_peer_is_loaded_as_its_class_and_writes_every_clip(name, tmp_path, pipel
         torch.manual_seed(0)
         folder = tmp_path / "weights"
         build().save_pretrained(folder, safe_serialization=True)
-    pipeline = peers.load(peers.PEERS[name], str(folder)).to(torch.float32)
-    assert type(pipeline).__name__ == peers.PEERS[name].pipeline
+    pipeline = peers.load(PEERS[name], str(folder)).to(torch.float32)
+    assert type(pipeline).__name__ == PEERS[name].pipeline
     small = settings | {"num_inference_steps": 2, "max_sequence_length": 16}
     texts = [prompt.caption for prompt in PROMPTS]
-    peers.write(pipeline, peers.PEERS[name], PROMPTS, tmp_path, 0, texts, **small)
+    peers.write(pipeline, PEERS[name], PROMPTS, tmp_path, 0, texts, **small)
     for prompt in PROMPTS:
         found = probe(video_path(tmp_path, prompt))
         assert (found["height"], found["width"]) == (settings["height"], settings["width"])
@@ -158,7 +159,7 @@ def test_peer_is_loaded_as_its_class_and_writes_every_clip(name, tmp_path, pipel
     clips = [peers.render(pipeline, "a red ball falls", seed, **small) for seed in (1, 1, 2)]
     assert np.array_equal(clips[0], clips[1]) and not np.array_equal(clips[0], clips[2])
     pipeline.transformer = None  # what is there is not made again
-    peers.write(pipeline, peers.PEERS[name], PROMPTS, tmp_path, 0, texts, **small)
+    peers.write(pipeline, PEERS[name], PROMPTS, tmp_path, 0, texts, **small)
 
 
 def test_a_row_of_table_2_from_its_own_pipeline_to_scores(tmp_path, monkeypatch):
@@ -166,12 +167,12 @@ def test_a_row_of_table_2_from_its_own_pipeline_to_scores(tmp_path, monkeypatch)
     torch.manual_seed(0)
     cogvideox().save_pretrained(tmp_path / "weights", safe_serialization=True)
     peer = replace(
-        peers.PEERS["cogvideox-2b"],
+        PEERS["cogvideox-2b"],
         repository=str(tmp_path / "weights"),
         dtype=torch.float32,
         vae=torch.float32,
     )
-    monkeypatch.setitem(peers.PEERS, "cogvideox-2b", peer)
+    monkeypatch.setitem(PEERS, "cogvideox-2b", peer)
     small = SMALL["cogvideox-2b"][1] | {"num_inference_steps": 2, "max_sequence_length": 16}
     monkeypatch.setattr(peers, "render", partial(peers.render, **small))
     monkeypatch.setattr(source, "evaluation", lambda config: ITEMS)

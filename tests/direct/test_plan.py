@@ -7,9 +7,10 @@ import sys
 import pytest
 import torch
 
-from direct import counted, models, plan
-from direct.config import profile
-from direct.errors import UserError
+from direct.common.errors import UserError
+from direct.measure import counted, plan
+from direct.models import pipeline
+from direct.profiles import profile
 from direct.settings import override, with_values
 
 
@@ -48,7 +49,7 @@ def test_what_a_block_keeps_by_hand():
 @pytest.mark.parametrize("rank", [0, 2])
 def test_what_is_kept_is_what_a_real_pass_keeps(pipeline_folder, rank):
     """The same hooks around a pass with data, of a model with weights and a real adapter."""
-    from direct import lora
+    from direct.models import lora
 
     values = {
         "model.pipeline": str(pipeline_folder),
@@ -58,7 +59,7 @@ def test_what_is_kept_is_what_a_real_pass_keeps(pipeline_folder, rank):
     }
     config = with_values(profile("tiny"), values)
     clip = counted.count(config)
-    transformer = models.load_transformer(pipeline_folder, torch.bfloat16).train()
+    transformer = pipeline.load_transformer(pipeline_folder, torch.bfloat16).train()
     transformer.requires_grad_(True)
     if rank:
         lora.add(transformer, config)
@@ -67,7 +68,7 @@ def test_what_is_kept_is_what_a_real_pass_keeps(pipeline_folder, rank):
     x = torch.randn(1, *clip.latent).bfloat16()
     text = torch.randn(1, config.model.text_length, clip.text_dim).bfloat16()
     inputs = (transformer, x, torch.ones(1), text)
-    linear, attention, kept = counted.forward(models.velocity(config.model), inputs)
+    linear, attention, kept = counted.forward(pipeline.velocity(config.model), inputs)
     assert clip.attention == attention
     adapter = 2 * trained * clip.tokens if rank else 0  # left out: an adapter is small beside dim
     assert clip.linear <= linear <= clip.linear + 1.5 * adapter
@@ -75,11 +76,11 @@ def test_what_is_kept_is_what_a_real_pass_keeps(pipeline_folder, rank):
 
 
 def test_draws_are_those_of_the_sampler():
-    from direct import prepare
+    from direct.prepare import shared
 
     config = with_values(profile("wan2.1-1gpu"), {"data.clips": 300, "train.steps": 130})
     kept = [[f"{clip} {slot}" for slot in range(3)] for clip in range(300)]
-    real = len(prepare.drawn_prompts(config, kept))
+    real = len(shared.drawn_prompts(config, kept))
     assert 300 < real < 900 and plan.drawn(config) == pytest.approx(real, rel=0.04)
 
 

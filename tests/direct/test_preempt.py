@@ -5,8 +5,8 @@ import signal
 
 import pytest
 
-from direct import preempt
-from direct.train import train
+from direct.common import preempt
+from direct.train.loop import train
 
 
 @pytest.fixture

@@ -10,11 +10,14 @@ import numpy as np
 import pytest
 import torch
 
-from direct import generate, models, prepare
-from direct.data import fill, source
-from direct.data.encode import pooled, texts
-from direct.files import load_arrays
+from direct import sampling
+from direct.common.files import load_arrays
+from direct.data import source
+from direct.models import codec
+from direct.models import pipeline as pipeline_module
 from direct.negatives import macro, micro
+from direct.prepare import fill, shared
+from direct.prepare.encode import pooled, texts
 
 
 class Killed(BaseException):
@@ -27,60 +30,60 @@ def tensors_of(folder):
 
 @pytest.fixture
 def many_shards(monkeypatch):
-    monkeypatch.setattr(generate, "batch_size", lambda *_: 2)
-    monkeypatch.setattr("direct.data.encode.SHARD", 5)
-    monkeypatch.setattr("direct.negatives.render.SHARD", 1)
+    monkeypatch.setattr(sampling, "batch_size", lambda *_: 2)
+    monkeypatch.setattr("direct.prepare.encode.SHARD", 5)
+    monkeypatch.setattr("direct.prepare.render.SHARD", 1)
 
 
 def test_second_time_nothing_is_made(small, tmp_path, monkeypatch):
     config = small()
     stages = []
-    prepare.prepare(config, tmp_path, progress=lambda stage, *_: stages.append(stage))
+    shared.prepare(config, tmp_path, progress=lambda stage, *_: stages.append(stage))
     assert {"text", "latents", "partition", "perturb", "render"} <= set(stages)
     for name in ("load_pipeline", "load_transformer"):
-        monkeypatch.setattr(models, name, lambda *_: pytest.fail("loaded a model again"))
+        monkeypatch.setattr(pipeline_module, name, lambda *_: pytest.fail("loaded a model again"))
     before = sorted(tmp_path.rglob("*"))
     stages.clear()
-    prepare.prepare(config, tmp_path, progress=lambda stage, *_: stages.append(stage))
+    shared.prepare(config, tmp_path, progress=lambda stage, *_: stages.append(stage))
     assert stages == [] and sorted(tmp_path.rglob("*")) == before
 
 
 def test_shared_reads_what_the_models_compute(small, tmp_path, pipeline_folder):
     config = small()
-    data = prepare.shared(config, tmp_path)
-    pipeline = models.load_pipeline(str(pipeline_folder))
+    data = shared.shared(config, tmp_path)
+    pipeline = pipeline_module.load_pipeline(str(pipeline_folder))
     chosen = np.array([7, 0, 7])
     videos = np.stack([data.samples[i].video() for i in chosen])
-    assert torch.equal(data.latents(chosen), models.encode_videos(pipeline, videos))
+    assert torch.equal(data.latents(chosen), codec.encode_videos(pipeline, videos))
     prompts = [data.samples[3].prompt, ""]
-    assert torch.equal(data.text(prompts), models.encode_prompts(pipeline, prompts, 12)[0])
-    embeddings, lengths = models.encode_prompts(pipeline, prompts, 12)
+    assert torch.equal(data.text(prompts), codec.encode_prompts(pipeline, prompts, 12)[0])
+    embeddings, lengths = codec.encode_prompts(pipeline, prompts, 12)
     z = pooled(config, tmp_path, prompts)
     np.testing.assert_allclose(z, macro.pool(embeddings, lengths).numpy(), rtol=1e-6)
 
 
 def test_partition_excludes_by_cluster_and_law(small, tmp_path):
-    both = prepare.shared(small(), tmp_path).pools
-    alone = prepare.shared(small(macro__exclude_same_law=False), tmp_path).pools
+    both = shared.shared(small(), tmp_path).pools
+    alone = shared.shared(small(macro__exclude_same_law=False), tmp_path).pools
     assert both.excluded_share > alone.excluded_share > 0
     (path,) = (tmp_path / "partition").glob("*.json")
     stored = json.loads(path.read_text())["value"]
     assert stored["sum_p_squared"] == pytest.approx(alone.excluded_share)
-    assert prepare.shared(small(macro__sampling="uniform"), tmp_path).pools is None
+    assert shared.shared(small(macro__sampling="uniform"), tmp_path).pools is None
 
 
 def test_kept_perturbations_pass_the_filter_by_an_independent_count(
     small, tmp_path, pipeline_folder
 ):
     samples = source.training(small(), tmp_path)
-    everything = prepare.perturbations(small(micro__min_cosine=-1.0), tmp_path, samples)["kept"]
+    everything = shared.perturbations(small(micro__min_cosine=-1.0), tmp_path, samples)["kept"]
     middle = float(np.median([entry["cosine"] for kept in everything for entry in kept]))
     config = small(micro__min_cosine=middle, micro__keep=2)
-    plan = prepare.perturbations(config, tmp_path, samples)
-    pipeline, total = models.load_pipeline(str(pipeline_folder)), 0
+    plan = shared.perturbations(config, tmp_path, samples)
+    pipeline, total = pipeline_module.load_pipeline(str(pipeline_folder)), 0
     for item, kept in zip(samples, plan["kept"], strict=True):
         found = micro.candidates(item.id, item.prompt, item.perturb, config.micro.axes, 10)
-        z = macro.pool(*models.encode_prompts(pipeline, [item.prompt, *(p for _, p in found)], 12))
+        z = macro.pool(*codec.encode_prompts(pipeline, [item.prompt, *(p for _, p in found)], 12))
         near = torch.cosine_similarity(z[:1], z[1:])
         best = sorted((float(c) for c in near if c >= middle), reverse=True)[:2]
         assert [entry["cosine"] for entry in kept] == pytest.approx(best, abs=1e-5)
@@ -91,14 +94,14 @@ def test_kept_perturbations_pass_the_filter_by_an_independent_count(
 
 def test_only_drawn_negatives_are_rendered_and_a_longer_run_adds_to_them(small, tmp_path):
     short, long = small(train__steps=1), small(train__steps=8)
-    prepare.prepare(short, tmp_path)
+    shared.prepare(short, tmp_path)
     first = tensors_of(tmp_path / "hard")
-    kept = prepare.shared(short, tmp_path).hard_prompts
-    assert len(first) == len(prepare.drawn_prompts(short, kept)) < len({p for k in kept for p in k})
-    prepare.prepare(long, tmp_path)
+    kept = shared.shared(short, tmp_path).hard_prompts
+    assert len(first) == len(shared.drawn_prompts(short, kept)) < len({p for k in kept for p in k})
+    shared.prepare(long, tmp_path)
     second = tensors_of(tmp_path / "hard")
-    assert len(second) == len(prepare.drawn_prompts(long, kept)) > len(first)
-    prepare.prepare(long, tmp_path / "fresh")
+    assert len(second) == len(shared.drawn_prompts(long, kept)) > len(first)
+    shared.prepare(long, tmp_path / "fresh")
     fresh = tensors_of(tmp_path / "fresh" / "hard")
     assert fresh.keys() == second.keys()
     assert all(torch.equal(fresh[key], second[key]) for key in fresh)
@@ -106,19 +109,19 @@ def test_only_drawn_negatives_are_rendered_and_a_longer_run_adds_to_them(small, 
 
 def test_hard_negative_is_the_base_models_rendering_of_its_prompt(small, tmp_path, pipeline_folder):
     config = small()
-    data = prepare.shared(config, tmp_path)
-    prompt = prepare.drawn_prompts(config, data.hard_prompts)[0]
-    base = models.load_transformer(str(pipeline_folder))
-    eps = generate.initial_noise(0, [prompt], (4, 2, 4, 4), generate.HARD)
+    data = shared.shared(config, tmp_path)
+    prompt = shared.drawn_prompts(config, data.hard_prompts)[0]
+    base = pipeline_module.load_transformer(str(pipeline_folder))
+    eps = sampling.initial_noise(0, [prompt], (4, 2, 4, 4), sampling.HARD)
     text = texts(config, tmp_path, [prompt, ""])
     settings = config.hard_sample
-    expected = generate.sample(base, text([prompt]), text([""]), eps, settings)
+    expected = sampling.sample(base, text([prompt]), text([""]), eps, settings)
     torch.testing.assert_close(data.hard([prompt]), expected, rtol=1e-5, atol=1e-5)
 
 
 def test_killed_between_shards_goes_on_and_ends_the_same(small, tmp_path, many_shards):
     config = small()
-    prepare.prepare(config, tmp_path / "whole")
+    shared.prepare(config, tmp_path / "whole")
     for stage, done in (("latents", 5), ("render", 2), ("render", 4)):
 
         def kill(at, n, total, stage=stage, done=done):
@@ -126,8 +129,8 @@ def test_killed_between_shards_goes_on_and_ends_the_same(small, tmp_path, many_s
                 raise Killed
 
         with pytest.raises(Killed):
-            prepare.prepare(config, tmp_path / "killed", progress=kill)
-    prepare.prepare(config, tmp_path / "killed")
+            shared.prepare(config, tmp_path / "killed", progress=kill)
+    shared.prepare(config, tmp_path / "killed")
     whole, killed = tensors_of(tmp_path / "whole"), tensors_of(tmp_path / "killed")
     assert whole.keys() == killed.keys()
     assert all(torch.equal(whole[key], killed[key]) for key in whole)
@@ -135,23 +138,23 @@ def test_killed_between_shards_goes_on_and_ends_the_same(small, tmp_path, many_s
 
 def test_damaged_latents_are_named_and_made_again(small, tmp_path, capsys):
     config = small()
-    prepare.prepare(config, tmp_path)
+    shared.prepare(config, tmp_path)
     (path,) = (tmp_path / "latents").rglob("*.safetensors")
     good = path.read_bytes()
     path.write_bytes(good[:-1] + bytes([good[-1] ^ 1]))
-    prepare.prepare(config, tmp_path)
+    shared.prepare(config, tmp_path)
     assert path.read_bytes() == good and path.name in capsys.readouterr().out
 
 
 def test_cells_that_differ_in_the_loss_share_everything(small, tmp_path):
-    prepare.prepare(small(), tmp_path)
+    shared.prepare(small(), tmp_path)
     before = sorted(tmp_path.rglob("*"))
-    prepare.prepare(small(loss__lambda_hard=0.3, loss__lambda_rand=0.2), tmp_path)
+    shared.prepare(small(loss__lambda_hard=0.3, loss__lambda_rand=0.2), tmp_path)
     assert sorted(tmp_path.rglob("*")) == before
 
 
 def test_zero_shot_prepares_prompts_alone(small, tmp_path):
-    prepare.prepare(small(train__steps=0), tmp_path)
+    shared.prepare(small(train__steps=0), tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["text"]
 
 
@@ -160,7 +163,7 @@ def test_workers_render_the_same(small, tmp_path, many_shards, monkeypatch):
     monkeypatch.setattr(fill, "SHARDS_PER_WORKER", 0)
     monkeypatch.setattr(fill, "ProcessPoolExecutor", lambda n, *_: ThreadPoolExecutor(1))
     config = pickle.loads(pickle.dumps(small(train__steps=2)))
-    prepare.prepare(config, tmp_path / "one")
-    prepare.prepare(config, tmp_path / "two", workers=2)
+    shared.prepare(config, tmp_path / "one")
+    shared.prepare(config, tmp_path / "two", workers=2)
     one, two = tensors_of(tmp_path / "one"), tensors_of(tmp_path / "two")
     assert one.keys() == two.keys() and all(torch.equal(one[key], two[key]) for key in one)

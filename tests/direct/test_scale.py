@@ -15,11 +15,13 @@ import pytest
 import torch
 from torch.distributed import run as torchrun
 
-from direct import checkpoint, engine, launch, models, preempt, ranks, train
-from direct.batch import load_batch
-from direct.config import profile
-from direct.errors import UserError
+from direct.common import manifest, preempt, ranks
+from direct.common.errors import UserError
+from direct.models import pipeline as pipeline_module
+from direct.profiles import profile
 from direct.settings import with_values
+from direct.train import __main__, checkpoint, engine, loop
+from direct.train.batch import load_batch
 
 pytest.importorskip("deepspeed")
 FILES = ("metrics.jsonl", "transformer/diffusion_pytorch_model.safetensors")
@@ -62,7 +64,7 @@ def test_zero_2_in_fp32_is_the_plain_trainer(out):
         assert a["loss"] == pytest.approx(b["loss"], rel=1e-5)
         assert a["grad_norm"] == pytest.approx(b["grad_norm"], rel=1e-5)
     found, expected = (
-        models.load_transformer(out / name / "transformer").state_dict()
+        pipeline_module.load_transformer(out / name / "transformer").state_dict()
         for name in ("deepspeed", "torch")
     )
     for key in expected:
@@ -83,7 +85,7 @@ def test_asked_to_stop_while_one_rank_prepares_the_data_all_stop(out):
 
 def test_sample_that_is_not_finite_on_one_rank_skips_the_step_on_all(out):
     assert [line["skipped"] for line in lines(out / "poisoned")] == [False, True, False, False]
-    after = models.load_transformer(out / "poisoned" / "transformer")
+    after = pipeline_module.load_transformer(out / "poisoned" / "transformer")
     assert all(tensor.isfinite().all() for tensor in after.state_dict().values())
 
 
@@ -97,8 +99,8 @@ def test_rank_that_fails_is_named_on_all_and_nothing_is_left_half_written(out):
 
 def test_bf16_weights_have_fp32_masters_that_a_small_rate_moves(out, pipeline_folder):
     """At 1e-6 two steps change 1 % of the bf16 weights; every master moves, and is saved."""
-    after = models.load_transformer(out / "small" / "transformer").state_dict()
-    before = models.load_transformer(str(pipeline_folder)).state_dict()
+    after = pipeline_module.load_transformer(out / "small" / "transformer").state_dict()
+    before = pipeline_module.load_transformer(str(pipeline_folder)).state_dict()
     a, b = (torch.cat([t.flatten() for t in tensors.values()]) for tensors in (after, before))
     assert (a - b).abs().max() < 1e-5
     assert (a != b).float().mean() > 0.99
@@ -109,8 +111,8 @@ def test_lora_trains_the_adapter_and_its_reference_is_the_base(out, pipeline_fol
     from diffusers import WanPipeline
 
     assert lines(out / "lora")[0]["d_anc"] == 0 < lines(out / "lora")[1]["d_anc"]
-    base = models.load_transformer(str(pipeline_folder)).state_dict()
-    merged = models.load_transformer(out / "lora" / "transformer").state_dict()
+    base = pipeline_module.load_transformer(str(pipeline_folder)).state_dict()
+    merged = pipeline_module.load_transformer(out / "lora" / "transformer").state_dict()
     changed = {name for name in base if not torch.equal(base[name], merged[name])}
     assert changed and all(name.split(".")[2] in ("attn1", "attn2") for name in changed)
 
@@ -130,7 +132,8 @@ def test_two_ranks_go_on_from_their_sft_run(out):
     (first,) = (out / "cache" / "runs").iterdir()
     assert [len(lines(run)) for run in (first, out / "sft")] == [2, 2]
     before, after = (
-        models.load_transformer(run / "transformer").state_dict() for run in (first, out / "sft")
+        pipeline_module.load_transformer(run / "transformer").state_dict()
+        for run in (first, out / "sft")
     )
     assert any(not torch.equal(before[name], after[name]) for name in before)
 
@@ -186,7 +189,7 @@ def test_micro_batches_and_checkpointed_activations_change_rounding_alone(small,
         "parts": {"train__micro_batch": 1},
         "recomputed": {"train__gradient_checkpointing": True},
     }.items():
-        train.train(small(**values), cache=tmp_path / "cache", run=tmp_path / name)
+        loop.train(small(**values), cache=tmp_path / "cache", run=tmp_path / name)
         losses.append([line["loss"] for line in lines(tmp_path / name)])
     assert losses[0] == pytest.approx(losses[1], rel=1e-4)
     assert losses[0] == pytest.approx(losses[2], rel=1e-5)
@@ -194,10 +197,10 @@ def test_micro_batches_and_checkpointed_activations_change_rounding_alone(small,
 
 @pytest.mark.parametrize("sampling", ["partition", "uniform", "batch"])
 def test_a_samples_data_are_those_of_its_place_in_the_global_batch(small, tmp_path, sampling):
-    from direct import prepare
+    from direct.prepare import shared
 
     config = small(macro__sampling=sampling)
-    data = prepare.shared(config, tmp_path)
+    data = shared.shared(config, tmp_path)
     whole = load_batch(config, data, 2)
     part = load_batch(config, data, 2, range(2, 4))
     for name in ("x", "t", "key", "text", "x_rand", "eps_rand", "x_hard", "weight"):
@@ -208,7 +211,7 @@ def test_a_samples_data_are_those_of_its_place_in_the_global_batch(small, tmp_pa
 
 def test_kill_at_each_point_of_a_save_leaves_the_one_before_loadable(small, tmp_path, monkeypatch):
     """Every call that touches the disk during the second save is the last one once."""
-    model = models.load_transformer(small().model.pipeline).requires_grad_(True)
+    model = pipeline_module.load_transformer(small().model.pipeline).requires_grad_(True)
     running = engine.Engine(model, small().train)
     metrics = tmp_path / "metrics.jsonl"
     metrics.write_text("{}\n")
@@ -236,7 +239,7 @@ def test_kill_at_each_point_of_a_save_leaves_the_one_before_loadable(small, tmp_
                 (checkpoint, "_write"),
                 (checkpoint.shutil, "copyfile"),
                 (checkpoint, "write_json"),
-                (models, "write_manifest"),
+                (pipeline_module, "write_manifest"),
             ):
                 patch.setattr(module, name, counted(getattr(module, name)))
             checkpoint.save(folder, 2, model, running.optimizer, {"run": "a"}, metrics)
@@ -259,7 +262,7 @@ def test_kill_at_each_point_of_a_save_leaves_the_one_before_loadable(small, tmp_
 
 
 def test_checkpoint_of_another_configuration_or_a_pickle_is_refused(small, tmp_path):
-    model = models.load_transformer(small().model.pipeline).requires_grad_(True)
+    model = pipeline_module.load_transformer(small().model.pipeline).requires_grad_(True)
     running, metrics = engine.Engine(model, small().train), tmp_path / "metrics.jsonl"
     metrics.write_text("")
     folder = tmp_path / "checkpoints"
@@ -272,7 +275,7 @@ def test_checkpoint_of_another_configuration_or_a_pickle_is_refused(small, tmp_p
             return os.mkdir, (str(tmp_path / "canary"),)
 
     torch.save(Canary(), folder / "step-00000001" / "weights.safetensors")
-    models.write_manifest(folder / "step-00000001")  # whole by its checksums
+    manifest.write_manifest(folder / "step-00000001")  # whole by its checksums
     with pytest.raises(UserError, match=r"weights.safetensors is no safetensors file .* a pickle"):
         checkpoint.restore(folder, model, running.optimizer, metrics, "a")
     assert not (tmp_path / "canary").exists()
@@ -284,7 +287,7 @@ def test_adapter_that_would_start_from_sft_is_refused():
 
 
 def test_plain_engine_refuses_several_ranks(small, monkeypatch):
-    model = models.load_transformer(small().model.pipeline).requires_grad_(True)
+    model = pipeline_module.load_transformer(small().model.pipeline).requires_grad_(True)
     monkeypatch.setattr(ranks, "size", lambda: 2)
     with pytest.raises(UserError, match=r"train.engine=torch runs in one process, not in 2"):
         engine.start(model, small())
@@ -297,10 +300,10 @@ def test_resuming_a_run_with_another_configuration_is_refused(small, tmp_path, m
 
     run = tmp_path / "run"
     with pytest.raises(preempt.Preempted):
-        train.train(small(), cache=tmp_path / "cache", run=run, progress=stop)
+        loop.train(small(), cache=tmp_path / "cache", run=run, progress=stop)
     other = with_values(small(), {"loss.lambda_hard": 0.01})
     with pytest.raises(UserError, match="is of another configuration"):
-        train.train(other, cache=tmp_path / "cache", run=run)
+        loop.train(other, cache=tmp_path / "cache", run=run)
 
 
 def test_command_ends_with_75_where_it_was_asked_to_stop_and_keeps_others_folders(
@@ -313,15 +316,15 @@ def test_command_ends_with_75_where_it_was_asked_to_stop_and_keeps_others_folder
         number: signal.getsignal(number)
         for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
     }
-    monkeypatch.setattr(train, "train", stopped)
+    monkeypatch.setattr(loop, "train", stopped)
     arguments = ["direct.train", "--folder", str(tmp_path / "run"), "--out", str(tmp_path)]
     monkeypatch.setattr(sys, "argv", arguments)
     try:
-        assert launch.main() == 75 and "run again" in capsys.readouterr().err
+        assert __main__.main() == 75 and "run again" in capsys.readouterr().err
         assert json.loads((tmp_path / "run" / "config.json").read_text())["profile"] == "tiny"
         monkeypatch.setattr(sys, "argv", [*arguments, "--set", "seed=1"])
         with pytest.raises(UserError, match="is of another configuration"):
-            launch.main()
+            __main__.main()
     finally:
         for number, handler in handlers.items():
             signal.signal(number, handler)
@@ -331,7 +334,7 @@ def test_every_option_passes_through_torchrun(monkeypatch, capsys):
     """Which takes an option that could be one of its own, cut short, for a mistake: `--run`."""
     monkeypatch.setattr(sys, "argv", ["direct.train", "--help"])
     with pytest.raises(SystemExit):
-        launch.main()
+        __main__.main()
     options = set(re.findall(r"  (--\w+) [A-Z]+ ", capsys.readouterr().out))
     assert options == {"--profile", "--set", "--out", "--cache", "--folder"}
     for option in options:

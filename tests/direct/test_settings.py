@@ -4,8 +4,9 @@ import math
 
 import pytest
 
-from direct.config import PROFILES, identity, profile
-from direct.errors import UserError
+from direct.common.errors import UserError
+from direct.config import identity
+from direct.profiles import PROFILES, profile
 from direct.settings import override, settings, with_values
 
 TINY = profile("tiny")

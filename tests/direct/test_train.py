@@ -12,10 +12,15 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from direct import flow, generate, models, noise, prepare, train
-from direct.batch import load_batch
+from direct import flow, noise, sampling
+from direct.common import errors
+from direct.common.errors import UserError
 from direct.config import identity
-from direct.errors import UserError
+from direct.models import pipeline
+from direct.prepare import shared
+from direct.train import loop
+from direct.train.batch import load_batch
+from direct.train.step import train_step
 
 
 class Killed(BaseException):
@@ -40,13 +45,13 @@ def bytes_of(run: Path) -> dict[str, bytes]:
 
 def test_run_killed_twice_equals_an_uninterrupted_one(small, tmp_path):
     config, cache = small(), tmp_path / "cache"
-    train.train(config, cache=cache, run=tmp_path / "whole")
+    loop.train(config, cache=cache, run=tmp_path / "whole")
     progress = killed_at(("train", 3), ("train", 5))  # one step past a checkpoint each time
     for _ in range(2):
         with pytest.raises(Killed):
-            train.train(config, cache=cache, run=tmp_path / "killed", progress=progress)
+            loop.train(config, cache=cache, run=tmp_path / "killed", progress=progress)
         assert not (tmp_path / "killed" / "transformer").exists()
-    train.train(config, cache=cache, run=tmp_path / "killed", progress=progress)
+    loop.train(config, cache=cache, run=tmp_path / "killed", progress=progress)
     assert bytes_of(tmp_path / "killed") == bytes_of(tmp_path / "whole")
     steps = [json.loads(line)["step"] for line in (tmp_path / "whole/metrics.jsonl").open()]
     assert steps == [1, 2, 3, 4, 5, 6]
@@ -60,7 +65,7 @@ def test_compiled_transformers_train_alike(small, tmp_path):
     for compiled in (False, True):
         run = tmp_path / str(compiled)
         config = small(train__compile=compiled, train__steps=2)
-        train.train(config, cache=tmp_path / "cache", run=run)
+        loop.train(config, cache=tmp_path / "cache", run=run)
         lines = [json.loads(line) for line in (run / "metrics.jsonl").open()]
         found[compiled] = [line["loss"] for line in lines]
         weights = load_file(run / "transformer/diffusion_pytorch_model.safetensors")
@@ -70,36 +75,36 @@ def test_compiled_transformers_train_alike(small, tmp_path):
 
 def test_damaged_checkpoint_is_named_set_aside_and_the_one_before_taken(small, tmp_path, capsys):
     config, cache, run = small(), tmp_path / "cache", tmp_path / "run"
-    train.train(config, cache=cache, run=tmp_path / "whole")
+    loop.train(config, cache=cache, run=tmp_path / "whole")
     with pytest.raises(Killed):
-        train.train(config, cache=cache, run=run, progress=killed_at(("train", 5)))
+        loop.train(config, cache=cache, run=run, progress=killed_at(("train", 5)))
     newest = run / "checkpoints" / "step-00000004" / "weights.safetensors"
     data = bytearray(newest.read_bytes())
     data[-1] ^= 1
     newest.write_bytes(data)
-    train.train(config, cache=cache, run=run)
+    loop.train(config, cache=cache, run=run)
     assert "weights.safetensors is damaged" in capsys.readouterr().out
     assert bytes_of(run) == bytes_of(tmp_path / "whole")
 
 
 def test_finished_run_returns_at_once_and_zero_shot_saves_nothing(small, tmp_path, monkeypatch):
     config, cache = small(train__steps=1), tmp_path / "cache"
-    final = train.train(config, cache=cache, run=tmp_path / "run")
-    monkeypatch.setattr(train, "_train", lambda *_: pytest.fail("trained again"))
-    assert train.train(config, cache=cache, run=tmp_path / "run") == final
-    train.train(small(train__steps=0), cache=cache, run=tmp_path / "zero")
+    final = loop.train(config, cache=cache, run=tmp_path / "run")
+    monkeypatch.setattr(loop, "_train", lambda *_: pytest.fail("trained again"))
+    assert loop.train(config, cache=cache, run=tmp_path / "run") == final
+    loop.train(small(train__steps=0), cache=cache, run=tmp_path / "zero")
     assert not (tmp_path / "zero").exists()
 
 
 def test_batch_is_a_pure_function_of_the_step_and_variants_share_it(small, tmp_path):
     config = small(train__prompt_dropout=0.4)
-    data = prepare.shared(config, tmp_path)
+    data = shared.shared(config, tmp_path)
     a, b = load_batch(config, data, 3), load_batch(config, data, 3)
     assert all(
         torch.equal(getattr(a, name), getattr(b, name)) for name in ("x", "t", "text", "x_hard")
     )
     other = small(train__prompt_dropout=0.4, loss__lambda_hard=0.1, macro__sampling="uniform")
-    c = load_batch(other, prepare.shared(other, tmp_path), 3)
+    c = load_batch(other, shared.shared(other, tmp_path), 3)
     assert torch.equal(a.x, c.x) and torch.equal(a.t, c.t) and torch.equal(a.key, c.key)
     assert torch.equal(a.x_hard, c.x_hard) and torch.equal(a.text, c.text)
     assert not torch.equal(load_batch(config, data, 4).x, a.x)
@@ -107,7 +112,7 @@ def test_batch_is_a_pure_function_of_the_step_and_variants_share_it(small, tmp_p
 
 def test_dropped_prompts_are_empty_and_not_contrasted(small, tmp_path):
     config = small(train__prompt_dropout=0.5, train__batch=8)
-    data = prepare.shared(config, tmp_path)
+    data = shared.shared(config, tmp_path)
     empty, seen = data.text([""])[0], 0
     for step in range(4):
         batch = load_batch(config, data, step)
@@ -121,9 +126,9 @@ def test_dropped_prompts_are_empty_and_not_contrasted(small, tmp_path):
 
 def test_clip_without_kept_negatives_is_not_contrasted_on_that_term(small, tmp_path):
     config = small(train__prompt_dropout=0.0)
-    data = prepare.shared(config, tmp_path)
+    data = shared.shared(config, tmp_path)
     bare = replace(data, hard_prompts=[[] if i % 2 else p for i, p in enumerate(data.hard_prompts)])
-    chosen, _, slot = prepare.negatives_of(config, 0, np.array([len(p) for p in bare.hard_prompts]))
+    chosen, _, slot = shared.negatives_of(config, 0, np.array([len(p) for p in bare.hard_prompts]))
     batch = load_batch(config, bare, 0)
     assert batch.weight[:, 2].tolist() == [float(i % 2 == 0) for i in chosen]
     assert batch.weight[:, 1].tolist() == [1.0] * 4
@@ -133,16 +138,16 @@ def test_clip_without_kept_negatives_is_not_contrasted_on_that_term(small, tmp_p
 def test_step_minimises_equation_6(small, tmp_path):
     """One plain-SGD step against the loss written out in float64 and differentiated by autograd."""
     config = small(loss__lambda_rand=0.1, loss__lambda_hard=0.2, loss__lambda_anc=0.3)
-    batch = load_batch(config, prepare.shared(config, tmp_path), 0)
-    model = models.load_transformer(config.model.pipeline)
-    reference = models.load_transformer(config.model.pipeline)
+    batch = load_batch(config, shared.shared(config, tmp_path), 0)
+    model = pipeline.load_transformer(config.model.pipeline)
+    reference = pipeline.load_transformer(config.model.pipeline)
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(0.01 * torch.randn(parameter.shape, generator=torch.manual_seed(1)))
-    engine = train.Engine(model.requires_grad_(True), replace(config.train, clip=1e9))
+    engine = loop.Engine(model.requires_grad_(True), replace(config.train, clip=1e9))
     engine.optimizer = torch.optim.SGD(model.parameters(), lr=0.0)
     engine.optimizer.zero_grad = lambda: None  # the gradient is looked at below
-    measured = train.step(engine, reference, batch, config)
+    measured = train_step(engine, reference, batch, config)
     found = {name: p.grad.clone() for name, p in model.named_parameters()}
 
     model.double().zero_grad()
@@ -168,7 +173,7 @@ def test_step_minimises_equation_6(small, tmp_path):
 def test_regenerated_noise_gives_the_same_training(small, tmp_path):
     for name, flag in (("kept", False), ("drawn", True)):
         config = small(loss__regenerate_noise=flag, train__steps=2)
-        train.train(config, cache=tmp_path / "cache", run=tmp_path / name)
+        loop.train(config, cache=tmp_path / "cache", run=tmp_path / name)
     kept, drawn = (
         [json.loads(line)["loss"] for line in (tmp_path / name / "metrics.jsonl").open()]
         for name in ("kept", "drawn")
@@ -178,7 +183,7 @@ def test_regenerated_noise_gives_the_same_training(small, tmp_path):
 
 def test_in_batch_negatives_are_other_samples_with_their_own_noise(small, tmp_path):
     config = small(macro__sampling="batch")
-    batch = load_batch(config, prepare.shared(config, tmp_path), 0)
+    batch = load_batch(config, shared.shared(config, tmp_path), 0)
     eps = noise.normal(batch.key, batch.x.shape)
     for b in range(4):
         others = [o for o in range(4) if o != b and torch.equal(batch.x[o], batch.x_rand[b])]
@@ -187,14 +192,14 @@ def test_in_batch_negatives_are_other_samples_with_their_own_noise(small, tmp_pa
 
 def test_reference_runs_only_where_it_is_anchored_to(small, tmp_path, monkeypatch):
     loaded = []
-    real = models.load_transformer
+    real = pipeline.load_transformer
     monkeypatch.setattr(
-        models, "load_transformer", lambda *a, **k: loaded.append(a) or real(*a, **k)
+        pipeline, "load_transformer", lambda *a, **k: loaded.append(a) or real(*a, **k)
     )
     values = {"train__steps": 1, "loss__lambda_hard": 0.0}
-    train.train(small(loss__lambda_anc=0.0, **values), cache=tmp_path / "c", run=tmp_path / "a")
+    loop.train(small(loss__lambda_anc=0.0, **values), cache=tmp_path / "c", run=tmp_path / "a")
     alone = len(loaded)
-    train.train(small(loss__lambda_anc=0.2, **values), cache=tmp_path / "c", run=tmp_path / "b")
+    loop.train(small(loss__lambda_anc=0.2, **values), cache=tmp_path / "c", run=tmp_path / "b")
     assert len(loaded) - alone == alone + 1
     assert json.loads((tmp_path / "a/metrics.jsonl").read_text())["d_anc"] is None
 
@@ -204,23 +209,23 @@ def test_an_adapter_whose_merged_weights_were_not_written_is_exported_again(
 ):
     """A kill, or a full disk, between the two folders of a LoRA run."""
     config, places = small(train__lora_rank=2), {"cache": tmp_path / "c", "run": tmp_path / "run"}
-    save = train._save
-    monkeypatch.setattr(train, "_save", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    save = loop._save
+    monkeypatch.setattr(loop, "_save", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
-        train.train(config, **places)
+        loop.train(config, **places)
     assert (tmp_path / "run/lora").is_dir() and not (tmp_path / "run/transformer").exists()
-    monkeypatch.setattr(train, "_save", save)
-    assert train.train(config, **places).is_dir()
+    monkeypatch.setattr(loop, "_save", save)
+    assert loop.train(config, **places).is_dir()
 
 
 def test_a_measuring_cell_is_no_training(small, tmp_path):
     """And the SFT run that it may start from is that of the scores' cells, half of their steps."""
     config = small(measure__kind="alignment", measure__steps=10, train__init="sft")
     with pytest.raises(UserError, match=r"measure\.kind=alignment"):
-        train.train(config, cache=tmp_path / "c", run=tmp_path / "run")
+        loop.train(config, cache=tmp_path / "c", run=tmp_path / "run")
     scores = small(train__init="sft")
-    assert train.sft_config(config) == train.sft_config(scores)
-    assert prepare.steps(train.sft_config(config)) == range(3)
+    assert loop.sft_config(config) == loop.sft_config(scores)
+    assert shared.steps(loop.sft_config(config)) == range(3)
 
 
 def test_nan_skips_the_step_and_three_in_a_row_diverge(small, tmp_path, monkeypatch):
@@ -234,34 +239,37 @@ def test_nan_skips_the_step_and_three_in_a_row_diverge(small, tmp_path, monkeypa
         return load
 
     config, cache = small(train__checkpoint_every=100), tmp_path / "cache"
-    monkeypatch.setattr("direct.batch.load_batch", poisoned({1, 2, 4}))
-    train.train(config, cache=cache, run=tmp_path / "skips")
+    monkeypatch.setattr("direct.train.batch.load_batch", poisoned({1, 2, 4}))
+    loop.train(config, cache=cache, run=tmp_path / "skips")
     lines = [json.loads(line) for line in (tmp_path / "skips/metrics.jsonl").open()]
     assert [line["skipped"] for line in lines] == [False, True, True, False, True, False]
     assert lines[1]["grad_norm"] is None and lines[3]["loss"] is not None
-    monkeypatch.setattr("direct.batch.load_batch", poisoned({2, 3, 4}))
-    with pytest.raises(train.Diverged) as caught:
-        train.train(config, cache=cache, run=tmp_path / "diverges")
+    monkeypatch.setattr("direct.train.batch.load_batch", poisoned({2, 3, 4}))
+    with pytest.raises(errors.Diverged) as caught:
+        loop.train(config, cache=cache, run=tmp_path / "diverges")
     assert caught.value.step == 5 and "non-finite" in caught.value.reason
 
 
 def test_sft_start_is_the_sft_cell_of_half_the_steps(small, tmp_path):
     config = small(train__init="sft")
-    sft = train.sft_config(config)
-    train.train(config, cache=tmp_path, run=tmp_path / "run")
+    sft = loop.sft_config(config)
+    loop.train(config, cache=tmp_path, run=tmp_path / "run")
     half = tmp_path / "runs" / identity(sft)
     first = [json.loads(line) for line in (half / "metrics.jsonl").open()]
     second = [json.loads(line) for line in (tmp_path / "run/metrics.jsonl").open()]
     assert [line["step"] for line in first + second] == [1, 2, 3, 4, 5, 6]
     assert all(line["d_hard"] is None and line["d_anc"] is not None for line in first)
     assert all(line["d_hard"] is not None for line in second)
-    assert sft == train.sft_config(small(train__init="sft", macro__clusters=2))
+    assert sft == loop.sft_config(small(train__init="sft", macro__clusters=2))
 
 
 def test_bfloat16_forward_passes_train_fp32_weights(small, tmp_path):
     config = small(model__dtype="bfloat16", train__steps=1, train__learning_rate=1e-6)
-    folder = train.train(config, cache=tmp_path / "cache", run=tmp_path / "run")
-    after, before = models.load_transformer(folder), models.load_transformer(config.model.pipeline)
+    folder = loop.train(config, cache=tmp_path / "cache", run=tmp_path / "run")
+    after, before = (
+        pipeline.load_transformer(folder),
+        pipeline.load_transformer(config.model.pipeline),
+    )
     moved = [
         (a - b).abs().max().item()
         for a, b in zip(after.parameters(), before.parameters(), strict=True)
@@ -273,7 +281,7 @@ def test_streams_of_noise_differ():
     shape = (2, 1, 1, 4, 4)
     made = [
         noise.normal(noise.keys(0, 0, [5, 6], stream), shape)
-        for stream in (generate.TRAINING, generate.EVALUATION, generate.HARD)
+        for stream in (sampling.TRAINING, sampling.EVALUATION, sampling.HARD)
     ]
     assert not any(torch.equal(made[i], made[j]) for i in range(3) for j in range(i))
     assert flow.TIMESTEPS == 1000

@@ -6,9 +6,10 @@ from dataclasses import replace
 
 import pytest
 
-from direct import train, trajectory
 from direct.config import Evaluate, identity
-from direct.train import sft_config
+from direct.train import loop, trajectory
+from direct.train.loop import sft_config
+from direct.train.step import train_step
 
 FILES = ("metrics.jsonl", "transformer/diffusion_pytorch_model.safetensors")
 
@@ -20,13 +21,13 @@ def bytes_of(run):
 @pytest.fixture
 def counted(monkeypatch):
     """How many steps were trained since the last look."""
-    done, step = [], train.step
+    done, step = [], train_step
 
     def counting(*arguments):
         done.append(1)
         return step(*arguments)
 
-    monkeypatch.setattr(train, "step", counting)
+    monkeypatch.setattr(loop, "train_step", counting)
 
     def look():
         count = len(done)
@@ -39,14 +40,14 @@ def counted(monkeypatch):
 def test_points_of_a_run_equal_cells_trained_alone(small, tmp_path, counted):
     points = {steps: small(train__steps=steps, train__checkpoint_every=2) for steps in (2, 3, 6)}
     for steps, config in points.items():
-        train.train(config, cache=tmp_path / "alone", run=tmp_path / f"alone-{steps}")
+        loop.train(config, cache=tmp_path / "alone", run=tmp_path / f"alone-{steps}")
     assert counted() == 2 + 3 + 6
     for order, costs in (((6, 2, 3), (6, 0, 0)), ((2, 6, 3), (2, 4, 0)), ((2, 3, 6), (2, 1, 3))):
         cache = tmp_path / f"cache-{order}"
         trajectory.want(points.values(), cache)
         for steps, cost in zip(order, costs, strict=True):
             run = tmp_path / f"shared-{order}-{steps}"
-            train.train(points[steps], cache=cache, run=run)
+            loop.train(points[steps], cache=cache, run=run)
             assert counted() == cost, order
             assert bytes_of(run) == bytes_of(tmp_path / f"alone-{steps}")
             assert not (run / "checkpoints").exists()
@@ -57,7 +58,7 @@ def test_a_cell_judged_on_other_prompts_trains_nothing(small, tmp_path, counted)
     other = replace(config, evaluate=Evaluate(judge="world", prompts=3, split="validation"))
     trajectory.want([config, other], tmp_path / "cache")
     for cell in (config, other):
-        train.train(cell, cache=tmp_path / "cache", run=tmp_path / identity(cell))
+        loop.train(cell, cache=tmp_path / "cache", run=tmp_path / identity(cell))
     assert counted() == 6
     assert bytes_of(tmp_path / identity(config)) == bytes_of(tmp_path / identity(other))
 
@@ -65,7 +66,7 @@ def test_a_cell_judged_on_other_prompts_trains_nothing(small, tmp_path, counted)
 def test_nothing_is_kept_for_a_run_that_one_cell_has_alone(small, tmp_path):
     config = small(train__steps=2)
     trajectory.want([config, small(train__steps=0), small(loss__lambda_hard=0.1)], tmp_path / "c")
-    train.train(config, cache=tmp_path / "c", run=tmp_path / "run")
+    loop.train(config, cache=tmp_path / "c", run=tmp_path / "run")
     assert not (tmp_path / "c" / "trajectory").exists()
 
 
@@ -75,15 +76,15 @@ def test_a_damaged_shared_checkpoint_is_set_aside_and_the_one_before_taken(
     points = [small(train__steps=steps) for steps in (2, 4, 6)]
     cache = tmp_path / "cache"
     trajectory.want(points, cache)
-    train.train(points[1], cache=cache, run=tmp_path / "four")
+    loop.train(points[1], cache=cache, run=tmp_path / "four")
     weights = cache / "trajectory" / trajectory.name(points[0]) / "step-00000004"
     data = bytearray((weights / "weights.safetensors").read_bytes())
     data[-1] ^= 1
     (weights / "weights.safetensors").write_bytes(data)
     counted()
-    train.train(points[2], cache=cache, run=tmp_path / "six")
+    loop.train(points[2], cache=cache, run=tmp_path / "six")
     assert counted() == 4 and "weights.safetensors is damaged" in capsys.readouterr().out
-    train.train(points[2], cache=tmp_path / "other", run=tmp_path / "alone")
+    loop.train(points[2], cache=tmp_path / "other", run=tmp_path / "alone")
     assert bytes_of(tmp_path / "six") == bytes_of(tmp_path / "alone")
     assert weights.is_dir(), "published anew"
 

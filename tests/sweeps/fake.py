@@ -12,8 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
-from direct import preempt
-from direct.files import stable_seed, write_json
+from direct.common import preempt
+from direct.common.files import stable_seed, write_json
 from sweeps import cell
 
 
@@ -84,10 +84,11 @@ if __name__ == "__main__":
     cell.execute = execute
     weights = {"weights": os.environ.get("FAKE_WEIGHTS", "w0")}
     cell.device, cell.inputs = lambda: "none", lambda config: weights  # the real ones import torch
-    from direct.errors import command
-    from sweeps import launch, pool, rank, run, worker
+    from direct.common.errors import command
+    from sweeps import run
+    from sweeps.queue import pool, rank, worker, workers
 
-    launch.RANK = [__file__, "rank"]
+    workers.RANK = [__file__, "rank"]
     pool.WORKER = [sys.executable, __file__, "worker"]
     pool.POLL_SECONDS, run.prepare, rank.train = 0.1, prepare, train
     names = sys.argv[2:]

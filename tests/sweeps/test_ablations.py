@@ -1,4 +1,4 @@
-from direct.config import profile
+from direct.profiles import profile
 from direct.settings import override, settings
 from sweeps.ablations import ABLATIONS
 from sweeps.options import base_of, options_of, planned_cells
@@ -96,7 +96,7 @@ def test_a_table_has_its_own_prompts_unless_others_are_asked_for():
 
 
 def test_a_point_along_training_is_a_shorter_cell_of_the_same_run():
-    from direct import trajectory
+    from direct.train import trajectory
 
     rows, one = by_row(ABLATIONS["dynamics"]), by_row(ABLATIONS["sampling"])
     ids = lambda row: [cell.id for cell in row]  # noqa: E731
@@ -135,7 +135,7 @@ def test_peers_have_cells_on_their_own_profile_alone():
     assert [c.id for c in by_row(sota)["DiReCT (ours)"]] == [
         c.id for c in one["+ SFT + MaNS + MiNS (DiReCT)"]
     ]
-    from direct.peers import PEERS as known
+    from direct.models.peers import PEERS as known
     from sweeps.ablations import PEERS
 
     assert set(PEERS.values()) <= set(known)

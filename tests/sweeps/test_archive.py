@@ -8,9 +8,9 @@ import tarfile
 import pytest
 from test_tables import BASE, S3
 
+from direct.common.errors import UserError
+from direct.common.files import digest, write_json
 from direct.config import identity
-from direct.errors import UserError
-from direct.files import digest, write_json
 from sweeps import archive
 from sweeps.cell import SCHEMA, _plain, read_config, read_result
 from sweeps.schema import cells

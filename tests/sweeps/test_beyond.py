@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 from test_tables import BASE, build, line, results_of
 
-from sweeps import beyond, layout, render, stats, tables
+from sweeps import stats, tables
 from sweeps.ablations import ABLATIONS
+from sweeps.report import beyond, layout
+from sweeps.report.text import markdown
 from sweeps.schema import cells
 
 GAINS = {"MaNS: in-batch negatives (ΔFM's)": 0.05, "init: SFT for the first half": -0.05}
@@ -74,7 +76,7 @@ def test_differences_are_to_the_rows_own_partner():
     for label, partner in (("DiReCT, third", "SFT, third"), ("SFT, fifth", "SFT, end")):
         d = np.array(by_row[label]) - np.array(by_row[partner])
         assert line(found, label).values["PC"].difference.mean == pytest.approx(d.mean())
-    text = render.markdown(found)
+    text = markdown(found)
     assert "| DiReCT, third | SFT, third |" in text and "Steps: fifth 30, third 50" in text
     assert text.startswith("# Figure 6: ") and "the paper prints none" in text
 
@@ -123,7 +125,7 @@ def test_table_s5_shows_what_the_exclusion_changes():
 
 
 def test_peers_rows_say_what_they_need():
-    text = render.markdown(build(ABLATIONS["sota"]))
+    text = markdown(build(ABLATIONS["sota"]))
     assert "| CogVideoX-5B | needs profile wan2.1-t2v-1.3b | –" in text
     assert "| LTX | needs profile wan2.1-t2v-1.3b | –" in text
     assert "| 5B | 47.30 | 42.79 |" in text and "3 training seeds" in text

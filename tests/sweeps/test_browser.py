@@ -12,9 +12,10 @@ import pytest
 from test_gallery import found  # noqa: F401
 from test_tables import BASE, EVIL, results_of
 
-from sweeps import claims, plots, report, tables
+from sweeps import claims, tables
 from sweeps.ablations import ABLATIONS
-from sweeps.page import section_of
+from sweeps.report import plots, write
+from sweeps.report.page import section_of
 from sweeps.schema import cells
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -47,10 +48,10 @@ def page(found, tmp_path_factory):  # noqa: F811
     first, *others = found.examples
     clips = (replace(first.clips[0], label=HOSTILE), *first.clips[1:])
     shown = replace(found, examples=(replace(first, prompt=HOSTILE, clips=clips), *others))
-    findings = claims.findings({})  # all "not run"
+    findings = claims.verdicts({})  # all "not run"
     path = tmp_path_factory.mktemp("page") / "index.html"
     path.write_text(
-        report.index(
+        write.index(
             built,
             [section_of(table, plots.svg(table)) for table in built],
             findings,

@@ -3,8 +3,9 @@ import time
 
 import pytest
 
-from direct.config import identity, profile
-from direct.errors import UserError
+from direct.common.errors import UserError
+from direct.config import identity
+from direct.profiles import profile
 from direct.settings import override
 from sweeps import cell
 

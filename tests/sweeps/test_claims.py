@@ -12,6 +12,7 @@ from sweeps import claims, paper_claims, tables
 from sweeps.ablations import ABLATIONS
 from sweeps.claims import CONTRADICTED, NOT_RUN, REPRODUCED, UNRESOLVED
 from sweeps.paper_claims import CLAIMS, Claim, Contrast, alike, more
+from sweeps.report.claims import markdown
 from sweeps.schema import cells
 
 
@@ -126,7 +127,7 @@ def test_one_seed_is_the_paired_t_test():
 def test_what_is_missing_is_not_run():
     found = verdict(more("0.1", "0.005", "PC"), built(missing=("0.1",)))
     assert found.verdict == NOT_RUN and "3 of its cells" in found.why
-    everything = claims.findings({})
+    everything = claims.verdicts({})
     assert {x.verdict for x in everything} == {NOT_RUN} and len(everything) == len(CLAIMS)
     assert f"{len(CLAIMS)} not run" in claims.counts(everything)
 
@@ -182,7 +183,7 @@ def test_chance_alone_rarely_decides_anything():
 def test_the_page_of_claims_is_escaped_and_counts():
     evil = replace(CLAIMS[0], text="<script>|`\x1b[2J")
     found = claims.judge((evil, *CLAIMS[1:]), built())
-    text = claims.markdown(found, "world judge, tiny")
+    text = markdown(found, "world judge, tiny")
     assert "<script" not in text and "\x1b" not in text
     lines = [line for line in text.splitlines() if line.startswith("| ")]
     assert len(lines) == 1 + len(CLAIMS)

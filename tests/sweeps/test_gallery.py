@@ -12,12 +12,12 @@ import pytest
 from PIL import Image
 from test_tables import BASE, EVIL, results_of
 
-from direct.errors import UserError
-from direct.files import canonical_json, digest
+from direct.common.errors import UserError
+from direct.common.files import canonical_json, digest
 from direct.world.corpus import corpus
 from direct.world.render import film
-from sweeps import clips, gallery
 from sweeps.ablations import ABLATIONS
+from sweeps.report import clips, gallery
 from sweeps.schema import cells
 
 RECORDS = corpus("evaluation", 12)
@@ -227,16 +227,17 @@ def test_a_hostile_caption_is_text(found, tmp_path):
 def test_decoded_as_the_judge_saw_it(tmp_path):
     import torch
 
-    from direct import models
-    from direct.files import save_arrays
+    from direct.common.files import save_arrays
+    from direct.models import codec
+    from direct.models.pipeline import load_pipeline
 
     config = next(cell for cell in CELLS if cell.row == gallery.BASE).config
-    pipeline = models.load_pipeline("tiny", without=("transformer", "text_encoder"))
+    pipeline = load_pipeline("tiny", without=("transformer", "text_encoder"))
     channels, stride = pipeline.vae.config.z_dim, pipeline.vae.config.scale_factor_spatial
     latents = torch.randn(
         3, channels, 5, 32 // stride, 32 // stride, generator=torch.Generator().manual_seed(0)
     )
     save_arrays(tmp_path / "samples.safetensors", {"latents": latents})
     torch.set_num_threads(config.threads)  # some processors' convolutions add in another order
-    whole = models.decode_latents(pipeline, latents)
+    whole = codec.decode_latents(pipeline, latents)
     assert (gallery._decode(config, tmp_path, tmp_path, [2, 0]) == whole[[2, 0]]).all()

@@ -10,15 +10,17 @@ from pathlib import Path
 import fake
 import pytest
 
-from direct import preempt
-from direct.config import profile
-from direct.errors import UserError
-from direct.files import write_json
+from direct.common import preempt
+from direct.common.errors import UserError
+from direct.common.files import write_json
+from direct.profiles import profile
 from direct.settings import override
-from sweeps import launch, leases, run, storage
+from sweeps import run
 from sweeps.ablations import ABLATIONS
 from sweeps.cell import read_result, write_config
 from sweeps.options import options_of, workers_of
+from sweeps.queue import leases, slurm, storage
+from sweeps.queue import workers as workers_module
 from sweeps.schema import cells
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -102,13 +104,13 @@ def test_the_script_asks_for_what_a_worker_owns(tmp_path):
         "--out",
         str(tmp_path / "a b; rm -rf c"),
     )
-    text = launch.script(found, workers, 3, tmp_path)
+    text = slurm.script(found, workers, 3, tmp_path)
     subprocess.run(["bash", "-n"], input=text, text=True, check=True)
     for line in (
         "#SBATCH --array=0-2",
         "#SBATCH --gpus-per-node=4",
         "#SBATCH --requeue",
-        f"#SBATCH --signal=B:USR1@{launch.SAVE_SECONDS}",
+        f"#SBATCH --signal=B:USR1@{workers_module.SAVE_SECONDS}",
         "export SWEEPS_STORAGE=postgresql://me@db/sweeps",
     ):
         assert line in text.splitlines()
@@ -121,7 +123,7 @@ def test_the_script_asks_for_what_a_worker_owns(tmp_path):
 def test_a_password_is_not_written_into_a_script(tmp_path):
     found, workers = options("--storage", "postgresql://me:secret@db/sweeps")
     with pytest.raises(UserError, match=r"~/\.pgpass") as error:
-        launch.slurm(ABLATIONS["lambda_hard"], [], found, tmp_path, workers)
+        slurm.slurm(ABLATIONS["lambda_hard"], [], found, tmp_path, workers)
     assert "secret" not in str(error.value) and not list(tmp_path.rglob("*.sbatch"))
 
 
@@ -172,7 +174,7 @@ def test_joining_what_nobody_planned_is_refused(tmp_path):
 
 @pytest.fixture
 def cell(tmp_path, monkeypatch, surroundings):
-    monkeypatch.setattr(launch, "RANK", [fake.__file__, "rank"])
+    monkeypatch.setattr(workers_module, "RANK", [fake.__file__, "rank"])
     config = cells(ABLATIONS["lambda_hard"], BASE, (0,))[0]
     folder = tmp_path / config.id
     write_config(folder, config.config)
@@ -181,7 +183,7 @@ def cell(tmp_path, monkeypatch, surroundings):
 
 def test_a_cell_on_two_ranks_is_one_result(cell, tmp_path):
     folder, token = cell
-    assert launch.on_several(2, tmp_path, folder, token) is False
+    assert workers_module.on_several(2, tmp_path, folder, token) is False
     assert read_result(folder)["status"] == "done"
     assert (tmp_path / "executed.log").read_text() == f"{folder.name}\n"
     assert (tmp_path / "ranks.log").read_text() == f"{folder.name} 1 of 2\n"
@@ -191,7 +193,7 @@ def test_ranks_stop_when_the_worker_is_asked_to(cell, tmp_path, monkeypatch):
     folder, token = cell
     monkeypatch.setenv("FAKE_SECONDS", "3600")
     monkeypatch.setattr(preempt, "requested", (tmp_path / "executed.log").exists)
-    assert launch.on_several(2, tmp_path, folder, token) is True
+    assert workers_module.on_several(2, tmp_path, folder, token) is True
     assert read_result(folder) is None and not (folder / "failure.json").exists()
 
 
@@ -201,18 +203,18 @@ def test_a_rank_that_is_killed_ends_the_worker(cell, tmp_path, monkeypatch):
         "FAKE_KILL", str(cells(ABLATIONS["lambda_hard"], BASE, (0,))[0].config.loss.lambda_hard)
     )
     with pytest.raises(UserError, match="ended with status"):
-        launch.on_several(2, tmp_path, folder, token)
+        workers_module.on_several(2, tmp_path, folder, token)
 
 
 def test_each_worker_owns_devices_of_its_own(monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,5,6,7")
-    owned = [launch.devices(slot, 2)["CUDA_VISIBLE_DEVICES"] for slot in (0, 1)]
+    owned = [workers_module.devices(slot, 2)["CUDA_VISIBLE_DEVICES"] for slot in (0, 1)]
     assert owned == ["4,5", "6,7"]
     with pytest.raises(UserError, match="lower --workers"):
-        launch.devices(2, 2)
+        workers_module.devices(2, 2)
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
-    assert launch.devices(1, 2) == {"CUDA_VISIBLE_DEVICES": "2,3", launch.GPUS: "2"}
-    assert launch.devices(1, 0) == {}
+    assert workers_module.devices(1, 2) == {"CUDA_VISIBLE_DEVICES": "2,3", workers_module.GPUS: "2"}
+    assert workers_module.devices(1, 0) == {}
 
 
 def test_workers_count_what_they_own(monkeypatch):

@@ -5,13 +5,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from direct.config import profile
-from direct.files import write_json
+from direct.common.files import write_json
+from direct.profiles import profile
 from direct.settings import override, with_values
-from sweeps import cell, claims, layout, measured_plots, page, readings, render, results, tables
+from sweeps import cell, claims, readings, results, tables
 from sweeps.ablations import ABLATIONS
 from sweeps.claims import CONTRADICTED, REPRODUCED, UNRESOLVED
-from sweeps.estimate import _units
+from sweeps.queue.estimate import _units
+from sweeps.report import layout, measured_plots, page
+from sweeps.report.text import csv, latex, markdown, provenance
 from sweeps.schema import ALL_ROWS, canonical, cells
 
 BASE = override(profile("tiny"))
@@ -143,18 +145,18 @@ def test_table_s6_holds_what_was_put_in():
         assert value(table, label, "cosine").scores.matrix.shape == (3, 40)
     marginal = value(table, "MaNS, marginal noise (not comparable)", "cosine")
     assert marginal.difference is None, "never compared across noises"
-    text = render.markdown(table)
+    text = markdown(table)
     assert "**" not in text.split("## ")[1] and "<u>" not in text, "nothing is ranked"
     assert "n = 3 training seeds × 40 steps" in text and "| 0.12 | 0.21 |" in text
     assert "not of its negative" in text and "VideoPhy" not in text and "judge" not in text
-    assert '"with_anchor": 2.0' in render.provenance(table)
+    assert '"with_anchor": 2.0' in provenance(table)
 
 
 def test_claims_on_readings_that_bear_them_out_and_that_refute_them():
     def verdicts(table):
         return {
             x.claim.name: x.verdict
-            for x in claims.findings({table.ablation.name: table})
+            for x in claims.verdicts({table.ablation.name: table})
             if x.claim.sweep == table.ablation.name
         }
 
@@ -198,7 +200,7 @@ def test_table_s4_ranks_the_lowest_first():
     assert not any(value(table, "SFT", part).best for part in ("forward", "data"))
     change = value(table, "DiReCT", "seconds_per_iteration").difference
     assert change.low > 0 and change.mean == pytest.approx(0.011, rel=0.05), "paired by block"
-    text = render.markdown(table)
+    text = markdown(table)
     assert "Time (s/iter) ↓" in text and "Mem. (GB) ↓" in text and "↑" not in text
     assert "| 23.29 | 4.94 |" in text and "a processor" in text and "1,240,000 parameters" in text
 
@@ -210,8 +212,8 @@ def test_every_format_whole_and_empty(table, make):
         svg = measured_plots.svg(found)
         assert svg == measured_plots.svg(found) and "</svg>" in svg
         assert table.title in page.html(found, svg).replace("&lt;", "<")
-        assert render.csv(found).count("\n") == 1 + len(table.rows) * len(table.metrics)
-        assert r"\bottomrule" in render.latex(found)
+        assert csv(found).count("\n") == 1 + len(table.rows) * len(table.metrics)
+        assert r"\bottomrule" in latex(found)
         assert found.judge == "measured, tiny"
     assert "Incomplete" in layout.caption(empty)
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from test_tables import BASE, results_of
 
-from direct.errors import UserError
+from direct.common.errors import UserError
 from sweeps import power
 from sweeps.ablations import ABLATIONS
 from sweeps.schema import cells

@@ -9,9 +9,10 @@ import pytest
 from test_gallery import found  # noqa: F401
 from test_tables import BASE, S3, Balanced, results_of
 
-from sweeps import gallery, page, plots, report, tables
+from sweeps import tables
 from sweeps.ablations import ABLATIONS
 from sweeps.claims import counts, findings
+from sweeps.report import gallery, page, plots, write
 from sweeps.schema import cells
 
 
@@ -23,7 +24,7 @@ def written(tmp_path_factory):
         table = ABLATIONS[name]
         results = results_of(table) if name != "clusters" else {}
         built[name] = tables.build(table, cells(table, BASE, (0, 1, 2)), results)
-    paths = report.report(built, ["lambda_hard", "lambda_anc"], folder)
+    paths = write.report(built, ["lambda_hard", "lambda_anc"], folder)
     return built, paths, (folder / "index.html").read_text()
 
 
@@ -92,20 +93,18 @@ def test_an_evil_caption_is_text(written):
     table = written[0]["lambda_hard"]
     evil = "</style><script>alert(1)</script>\x1b[2J"
     table = replace(table, ablation=replace(S3, title=evil), provenance={evil: [{evil: evil}]})
-    text = report.index(
-        [table], [page.section_of(table, "<svg></svg>")], findings(written[0]), evil
-    )
+    text = write.index([table], [page.section_of(table, "<svg></svg>")], findings(written[0]), evil)
     assert "<script" not in text and "\x1b" not in text
 
 
 def test_clips_of_other_cells_are_left_out(written, found, tmp_path):  # noqa: F811
     built = written[0]
     gallery.write(found, tmp_path)
-    report.report(built, ["lambda_hard"], tmp_path)
+    write.report(built, ["lambda_hard"], tmp_path)
     assert 'id="clips"' not in (tmp_path / "index.html").read_text()
     table = ABLATIONS["sampling"]
     own = tables.build(table, cells(table, BASE, (0, 1)), {})
-    report.report(built | {"sampling": own}, ["lambda_hard"], tmp_path)
+    write.report(built | {"sampling": own}, ["lambda_hard"], tmp_path)
     text = (tmp_path / "index.html").read_text()
     assert 'id="clips"' in text and text.count("<script>") == 1
     assert all(clip.picture in text for x in found.examples for clip in x.clips)

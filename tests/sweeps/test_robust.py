@@ -13,15 +13,15 @@ import fake
 import optuna
 import pytest
 
-from direct.config import profile
-from direct.errors import UserError, command
-from direct.files import write_json
+from direct.common.errors import UserError, command
+from direct.common.files import write_json
+from direct.profiles import profile
 from direct.settings import override
-from sweeps import leases, listing, storage
-from sweeps import study as queue
 from sweeps.ablations import ABLATIONS
 from sweeps.archive import fsck
 from sweeps.cell import parse_result
+from sweeps.queue import leases, status, storage
+from sweeps.queue import study as queue
 from sweeps.schema import Row, cells
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -159,6 +159,6 @@ def test_an_error_is_one_line_that_no_terminal_obeys(capsys):
 def test_a_recorded_failure_is_shown_without_control_characters(tmp_path):
     cell = cells(TABLE, BASE, (0,))[0]
     write_json(tmp_path / cell.id / "failure.json", {"reason": EVIL})
-    shown = listing.state(cell, tmp_path)
+    shown = status.state(cell, tmp_path)
     assert shown.startswith("failed: ") and not set("\x1b\x07\u202e\n") & set(shown)
-    assert listing.failures([cell], tmp_path) == {cell.id: EVIL}
+    assert status.failures([cell], tmp_path) == {cell.id: EVIL}

@@ -12,12 +12,13 @@ from pathlib import Path
 
 import pytest
 
-from direct.config import profile
+from direct.common.text import plain
+from direct.profiles import profile
 from direct.settings import override
-from sweeps import pool, results, run, storage
+from sweeps import results, run
 from sweeps.ablations import ABLATIONS
-from sweeps.estimate import Estimator, words
-from sweeps.progress import plain
+from sweeps.queue import pool, storage
+from sweeps.queue.estimate import Estimator, words
 from sweeps.schema import cells
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -82,8 +83,9 @@ def test_a_second_run_only_renders(finished):
         "def called(*arguments): raise AssertionError('a cell was executed again')\n"
         "cell.execute = cell.run_cell = run.prepare = called\n"
         "status = run.main(['lambda_hard', *sys.argv[1:]])\n"
-        "work = {'torch', 'optuna', 'diffusers', 'transformers', 'direct.train', "
-        "'direct.generate', 'direct.evaluate', 'sweeps.pool', 'sweeps.study'}\n"
+        "work = {'torch', 'optuna', 'diffusers', 'transformers', 'direct.train.loop', "
+        "'direct.evaluate.clips', 'direct.evaluate.judge', 'sweeps.queue.pool', "
+        "'sweeps.queue.study'}\n"
         "assert not work & set(sys.modules), work & set(sys.modules)\n"
         "sys.exit(status)"
     )

@@ -10,11 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from direct.config import profile
-from direct.errors import UserError
+from direct.common.errors import UserError
+from direct.profiles import profile
 from direct.settings import override
-from sweeps import search, search_report
+from sweeps import search
 from sweeps.options import base_of, options_of
+from sweeps.report import search_report
 from sweeps.search import GRIDS, METHODS, RANGES, Outcome, Weights, best, greedy, side_by_side, tpe
 
 ROOT = Path(__file__).resolve().parents[2]

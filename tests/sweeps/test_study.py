@@ -10,13 +10,13 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
-from direct.config import profile
-from direct.errors import UserError
+from direct.common.errors import UserError
+from direct.profiles import profile
 from direct.settings import override
 from sweeps import cell as cell_module
-from sweeps import leases, storage
-from sweeps import study as queue
 from sweeps.ablations import ABLATIONS
+from sweeps.queue import leases, storage
+from sweeps.queue import study as queue
 from sweeps.schema import cells
 
 TABLE = ABLATIONS["lambda_hard"]

@@ -13,11 +13,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from direct.config import profile
-from direct.errors import UserError
+from direct.common.errors import UserError
+from direct.profiles import profile
 from direct.settings import override
-from sweeps import layout, page, paper, plots, render, stats, tables
+from sweeps import paper, stats, tables
 from sweeps.ablations import ABLATIONS
+from sweeps.report import layout, page, plots
+from sweeps.report import text as text_module
 from sweeps.schema import Row, cells
 
 ROOT = Path(__file__).parents[2]
@@ -182,20 +184,20 @@ def test_a_constant_column_and_a_diverged_row():
     assert line(table, "0.02").values["AVG"].mean.half == 0
     high = line(table, "0.1")
     assert high.diverged == ("at step 3",) and not high.values["PC"].best
-    text = render.markdown(table)
+    text = text_module.markdown(table)
     assert "0.1†" in text and "0.1 diverged in 1 of 3 runs" in text
 
 
 def test_an_empty_table_renders():
     table = tables.build(S3, cells(S3, BASE, (0, 1, 2)), {})
     for text in (
-        render.markdown(table),
-        render.latex(table),
-        render.csv(table),
+        text_module.markdown(table),
+        text_module.latex(table),
+        text_module.csv(table),
         page.html(table, plots.svg(table)),
     ):
         assert "50.61" in text  # the published values stand there from the start
-    assert "Incomplete: 12 of 12" in render.markdown(table)
+    assert "Incomplete: 12 of 12" in text_module.markdown(table)
 
 
 def test_cells_of_other_prompts_are_refused():
@@ -207,7 +209,7 @@ def test_cells_of_other_prompts_are_refused():
 
 
 def test_published_values_are_as_printed_and_labelled():
-    text = render.markdown(build())
+    text = text_module.markdown(build())
     rows = {row.split("|")[1].strip(): row for row in text.splitlines() if row.startswith("| 0.")}
     block = text.split("## Paired")[0]
     for label, row in paper.TABLES["S3"].items():
@@ -219,7 +221,7 @@ def test_published_values_are_as_printed_and_labelled():
 
 def test_csv_has_full_precision():
     table = build()
-    rows = list(csv.DictReader(io.StringIO(render.csv(table))))
+    rows = list(csv.DictReader(io.StringIO(text_module.csv(table))))
     assert len(rows) == 4 * 4
     for row in rows:
         value = line(table, row["row"]).values[row["metric"]]
@@ -240,12 +242,12 @@ def test_the_same_results_give_the_same_bytes(tmp_path):
         svg = plots.svg(table)
         texts.append(
             [
-                render.markdown(table),
-                render.latex(table),
-                render.csv(table),
+                text_module.markdown(table),
+                text_module.latex(table),
+                text_module.csv(table),
                 svg,
                 page.html(table, svg),
-                render.provenance(table),
+                text_module.provenance(table),
             ]
         )
     assert texts[0] == texts[1]
@@ -265,21 +267,21 @@ def test_escaped_everywhere(evil):
     svg = plots.svg(table)
     whole = page.html(table, svg)
     assert "<script" not in whole and "<script" not in svg
-    assert "<script" not in render.markdown(table)
-    tex = render.latex(table)
+    assert "<script" not in text_module.markdown(table)
+    tex = text_module.latex(table)
     assert r"\input" not in tex and r"\textbackslash{}input\{x\}" in tex
-    for text in (render.markdown(table), tex, render.csv(table), whole, svg):
+    for text in (text_module.markdown(table), tex, text_module.csv(table), whole, svg):
         assert "\x1b" not in text and "\u202e" not in text
-    rows = list(csv.DictReader(io.StringIO(render.csv(table))))
+    rows = list(csv.DictReader(io.StringIO(text_module.csv(table))))
     assert any(row["row"].startswith("'=cmd") for row in rows)
     assert not any(str(v).startswith(("=", "@")) for row in rows for v in row.values())
-    json.loads(render.provenance(table))
+    json.loads(text_module.provenance(table))
 
 
 @pytest.mark.parametrize("name", list(ABLATIONS))
 def test_latex_is_balanced_and_ascii(name):
     """What a compiler would trip over first: braces, columns per row, characters it cannot read."""
-    text = render.latex(build(ABLATIONS[name]))
+    text = text_module.latex(build(ABLATIONS[name]))
     bare = re.sub(r"\\[\\{}&%$#_]", "", text)
     assert bare.count("{") == bare.count("}") and text.isascii()
     assert len(re.findall(r"\\begin\{", text)) == len(re.findall(r"\\end\{", text))
@@ -291,10 +293,10 @@ def test_latex_is_balanced_and_ascii(name):
 
 
 def test_symbols_and_minus_signs_in_latex():
-    assert render.tex("Σ p_k², −1 to -0.5 [-2, +3]") == (
+    assert text_module.tex("Σ p_k², −1 to -0.5 [-2, +3]") == (
         r"$\Sigma$ p\_k$^2$, $-$1 to $-$0.5 [$-$2, +3]"
     )
-    assert render.tex("Wan2.1-1.3B, non-zero, é, κ") == "Wan2.1-1.3B, non-zero, é, ?"
+    assert text_module.tex("Wan2.1-1.3B, non-zero, é, κ") == "Wan2.1-1.3B, non-zero, é, ?"
 
 
 def pdflatex(path, folder):
@@ -314,7 +316,7 @@ def pdflatex(path, folder):
 @pytest.mark.skipif(not shutil.which("pdflatex"), reason="needs pdflatex with booktabs")
 def test_latex_compiles_as_it_is(evil, tmp_path):
     for name, table in (("evil", build(evil)), ("sampling", build(ABLATIONS["sampling"]))):
-        (tmp_path / f"{name}.tex").write_text(render.latex(table))
+        (tmp_path / f"{name}.tex").write_text(text_module.latex(table))
         pdflatex(tmp_path / f"{name}.tex", tmp_path)
 
 

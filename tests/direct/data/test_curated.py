@@ -12,13 +12,15 @@ import pytest
 import rehearsal
 import torch
 
-from direct import models, prepare
-from direct.batch import load_batch
-from direct.config import identity, profile
-from direct.data import curated, encode, source, video, wisa
-from direct.errors import UserError
-from direct.negatives import perturb
+from direct.common.errors import UserError
+from direct.config import identity
+from direct.data import curated, source, video, wisa
+from direct.models import codec
+from direct.models.pipeline import load_pipeline
+from direct.prepare import encode, perturb, shared
+from direct.profiles import profile
 from direct.settings import override
+from direct.train.batch import load_batch
 
 CLIPS = 6
 SMALL = {
@@ -70,9 +72,9 @@ class Place:
     def state(self):
         """What each stage made for the clips, as far as training reads it."""
         config = source.pinned(self.config, self.cache)
-        data = prepare.shared(config, self.cache)
+        data = shared.shared(config, self.cache)
         every = np.arange(len(data.samples))
-        drawn = prepare.drawn_prompts(config, data.hard_prompts)
+        drawn = shared.drawn_prompts(config, data.hard_prompts)
         batch = load_batch(config, data, 0)
         return {
             "manifest": (curated.home(self.cache) / "manifest.jsonl").read_bytes(),
@@ -120,13 +122,13 @@ def test_training_reads_the_files_pixels_and_the_base_models_negatives(made, pip
     place, before = made
     assert len(set(before["latents"])) == len(set(before["text"])) == CLIPS
     assert len(set(before["hard"])) == len(before["hard"]) > 0
-    data = prepare.shared(place.config, place.cache)
+    data = shared.shared(place.config, place.cache)
     line = data.samples[2].record
     shown = video.read_frames(
         place.folder / "wisa" / line["video"], wisa.subsample(line["frames"])[:5], 16, 16
     )
-    pipeline = models.load_pipeline(str(pipeline_folder), dtype=torch.bfloat16)
-    expected = models.encode_videos(pipeline, shown[None])[0].bfloat16().float()
+    pipeline = load_pipeline(str(pipeline_folder), dtype=torch.bfloat16)
+    expected = codec.encode_videos(pipeline, shown[None])[0].bfloat16().float()
     assert torch.equal(data.latents([2])[0], expected)
     assert {clip.law for clip in data.samples} == {"rigid body motion", "liquid motion"}
 
@@ -200,7 +202,7 @@ def test_a_cell_does_not_run_on_other_clips_than_it_was_planned_with(place):
     there.edit(lambda entries: entries[0].update(label="explosion"))
     wisa.curate(there.folder / "wisa", curated.home(there.cache))
     with pytest.raises(UserError, match=f"data.content={pinned.data.content} is not what"):
-        prepare.shared(pinned, there.cache)
+        shared.shared(pinned, there.cache)
 
 
 def test_a_subset_is_part_of_each_larger_one(made):
@@ -223,7 +225,7 @@ def test_what_is_missing_is_named_with_the_step_that_makes_it(place):
     there, _ = place
     shutil.rmtree(curated.home(there.cache) / "perturbed")
     with pytest.raises(UserError, match=r"run: python -m direct.prepare perturb"):
-        prepare.shared(there.config, there.cache)
+        shared.shared(there.config, there.cache)
     manifest = curated.home(there.cache) / "manifest.jsonl"
     manifest.write_text(manifest.read_text()[:-9])
     with pytest.raises(UserError, match="is damaged"):

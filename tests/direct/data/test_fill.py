@@ -9,9 +9,9 @@ import time
 import pytest
 import torch
 
-from direct.data import fill
-from direct.data.cache import Store
-from direct.errors import UserError
+from direct.common.errors import UserError
+from direct.prepare import fill
+from direct.prepare.store import Store
 
 WANTED = {f"{n:02}": n for n in range(10)}
 

@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from direct.common.errors import UserError
 from direct.data import video, wisa
-from direct.errors import UserError
 
 SHARED = Path(__file__).parents[4] / "shared" / "data" / "wisa"  # beside the checkout
 
@@ -241,9 +241,9 @@ def test_frames_that_no_mp4_can_hold_are_refused(tmp_path):
 
 
 def test_command_line(data, tmp_path, monkeypatch, capsys):
-    from direct import commands
+    from direct.prepare import __main__
 
     line = ["direct.prepare", "curate", "--wisa", str(data), "--out", str(tmp_path)]
     monkeypatch.setattr(sys, "argv", line)
-    commands.prepare()
+    __main__.prepare()
     assert json.loads(capsys.readouterr().out)["kept"] == 2

@@ -10,12 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from direct import evaluate
-from direct.data import source, video
-from direct.data.source import Sample
-from direct.errors import UserError
-from direct.evaluate import rater, videophy, worldmodelbench
-from direct.evaluate.rater import Prompt
+from direct.common.errors import UserError
+from direct.data import benchmarks, source, video
+from direct.data.benchmarks import Prompt
+from direct.data.sample import Sample
+from direct.evaluate import judge, rater, videophy, worldmodelbench
 
 DATA = Path(__file__).parents[4] / "shared" / "data" / "videophy"  # beside the checkout
 
@@ -153,7 +152,7 @@ def test_an_id_that_is_no_plain_name_is_hashed(tmp_path):
 
 
 def test_shipped_prompts():
-    prompts = videophy.prompts()
+    prompts = benchmarks.videophy()
     states = [prompt.about["states_of_matter"] for prompt in prompts]
     assert len({p.caption for p in prompts}) == len({p.id for p in prompts}) == 344
     counts = {state: states.count(state) for state in set(states)}
@@ -244,7 +243,7 @@ def bench(tmp_path):
     ]
     path = tmp_path / "worldmodelbench.json"
     path.write_text(json.dumps(entries))
-    prompts = worldmodelbench.prompts(path)
+    prompts = benchmarks.worldmodelbench(path)
     for prompt in prompts:
         video.write_video(rater.video_path(tmp_path, prompt), np.zeros((2, 16, 16, 3), np.uint8))
     return tmp_path, prompts
@@ -286,12 +285,12 @@ def test_bad_worldmodelbench_answers_are_named(bench, line, message):
 
 
 def test_prompts_file_is_asked_for_and_checked(tmp_path, monkeypatch):
-    monkeypatch.delenv(worldmodelbench.PROMPTS, raising=False)
-    with pytest.raises(UserError, match=worldmodelbench.PROMPTS):
-        worldmodelbench.prompts()
+    monkeypatch.delenv(benchmarks.WORLDMODELBENCH, raising=False)
+    with pytest.raises(UserError, match=benchmarks.WORLDMODELBENCH):
+        benchmarks.worldmodelbench()
     (tmp_path / "x.json").write_text('[{"domain": "d"}]')
     with pytest.raises(UserError, match="first_frame"):
-        worldmodelbench.prompts(tmp_path / "x.json")
+        benchmarks.worldmodelbench(tmp_path / "x.json")
 
 
 # In a run
@@ -313,23 +312,23 @@ def test_a_cell_is_judged_outside(small, tmp_path, monkeypatch, command):
     config = small(train__steps=0, evaluate__prompts=3, evaluate__judge="videophy")
     run = tmp_path / "run"
     with pytest.raises(UserError, match="0 of 3 clips are judged"):
-        evaluate.judge(config, cache=tmp_path / "cache", run=run)
+        judge.judge(config, cache=tmp_path / "cache", run=run)
     assert not (run / "records.jsonl").exists()
     shape = video.probe(run / "videophy" / "videos" / "videophy-1.mp4")
     assert shape == {"frames": 5, "height": 16, "width": 16}
     command(9)
-    records = evaluate.judge(config, cache=tmp_path / "cache", run=run)
+    records = judge.judge(config, cache=tmp_path / "cache", run=run)
     assert [r["scores"]["PC"] for r in records] == pytest.approx([0, 0.1, 0.2])
-    assert evaluate.judge(config, cache=tmp_path / "cache", run=run) == records
+    assert judge.judge(config, cache=tmp_path / "cache", run=run) == records
 
 
 def test_an_outside_judge_of_the_worlds_prompts_is_refused_before_a_clip_is_made(tmp_path):
-    from direct.config import profile
+    from direct.profiles import profile
     from direct.settings import override
 
     config = override(profile("tiny"), "evaluate.judge=videophy", "train.steps=0")
     with pytest.raises(UserError, match="judged by evaluate"):
-        evaluate.judge(config, cache=tmp_path / "cache", run=tmp_path / "run")
+        judge.judge(config, cache=tmp_path / "cache", run=tmp_path / "run")
     assert not list(tmp_path.rglob("*.mp4")) and not list(tmp_path.rglob("*.safetensors"))
 
 
@@ -337,19 +336,19 @@ def test_prompts_that_cannot_be_read_and_a_command_with_open_quotes_are_named(
     tmp_path, monkeypatch
 ):
     with pytest.raises(UserError, match=r"nope\.csv cannot be read"):
-        videophy.prompts(tmp_path / "nope.csv")
+        benchmarks.videophy(tmp_path / "nope.csv")
     monkeypatch.setenv(rater.COMMAND, 'judge "here')
     with pytest.raises(UserError, match="mend its quotes"):
         rater._command()
 
 
 def test_the_papers_profile_takes_the_benchmarks_prompts(monkeypatch):
-    from direct.config import profile
+    from direct.profiles import profile
     from direct.settings import override
 
     config = profile("wan2.1-t2v-1.3b")
     assert [item.prompt for item in source.evaluation(config)] == [
-        prompt.caption for prompt in videophy.prompts()
+        prompt.caption for prompt in benchmarks.videophy()
     ]
     with pytest.raises(UserError, match=r"345.*344"):
         source.evaluation(override(config, "evaluate.prompts=345"))

@@ -12,10 +12,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from direct.common.errors import UserError
+from direct.common.files import digest
 from direct.config import Micro
-from direct.errors import UserError
-from direct.files import digest
-from direct.negatives import language, perturb
+from direct.prepare import language, perturb
 
 PAPER = Path(__file__).parents[4] / "shared" / "paper" / "direct.txt"  # beside the checkout
 PROMPT = "a red ball falls from the shelf and bounces on the floor"
@@ -351,7 +351,7 @@ def test_no_server_is_one_sentence(monkeypatch):
 
 def test_command_line(host, tmp_path, pipeline_folder, monkeypatch, capsys):
     """A server dies half-way, then the same command goes on; the pipeline's encoder measures."""
-    from direct import commands
+    from direct.prepare import __main__
 
     speeds = ["slowly", "quickly", "gently", "fast"]
 
@@ -407,13 +407,13 @@ def test_command_line(host, tmp_path, pipeline_folder, monkeypatch, capsys):
     dying = True
     last = max(clips, key=lambda clip: digest(clip["id"]))["caption"]
     with pytest.raises(UserError, match="the same command goes on"):
-        commands.prepare()
+        __main__.prepare()
     (path,) = (home / "perturbed").glob("*/candidates.jsonl")
     journal = read(path)
     order = sorted((clip["id"] for clip in clips), key=digest)
     assert [line["id"] for line in journal[1:]] == order[:16]
     dying = False
-    commands.prepare()
+    __main__.prepare()
     assert read(path)[:17] == journal
     report = json.loads(capsys.readouterr().out)
     kept = read(path.with_name("kept.jsonl"))

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from direct import noise, velocity_loss
-from direct.velocity_loss import backends
+from direct.loss import backends
 
 from .oracle import case, oracle
 

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from direct import noise, velocity_loss
-from direct.errors import UserError
-from direct.velocity_loss import backends
+from direct.common.errors import UserError
+from direct.loss import backends
 
 from .oracle import case
 

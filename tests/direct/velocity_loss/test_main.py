@@ -5,8 +5,8 @@ import sys
 import pytest
 
 from direct import extension
-from direct.errors import UserError
-from direct.velocity_loss import __main__ as report
+from direct.common.errors import UserError
+from direct.loss import __main__ as report
 
 
 def test_backends_and_bytes(capsys, monkeypatch):

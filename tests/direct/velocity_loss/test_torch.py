@@ -9,7 +9,7 @@ import torch
 
 import direct
 from direct import extension, noise, velocity_loss
-from direct.velocity_loss import backends
+from direct.loss import backends
 
 from .oracle import case, oracle
 

@@ -12,7 +12,7 @@ import torch
 triton = pytest.importorskip("triton")
 
 from direct import noise, velocity_loss  # noqa: E402
-from direct.velocity_loss import machine_code  # noqa: E402
+from direct.loss import machine_code  # noqa: E402
 
 from .oracle import case, oracle  # noqa: E402
 
@@ -88,7 +88,7 @@ def test_empty_input_and_factors():
         positional, named = case(shape)
         loss, distances, _, gradient = run(positional, named)
         assert loss == 0 and distances.shape == (shape[0], 4) and gradient.shape == shape
-    from direct.velocity_loss.triton import scale_
+    from direct.loss.triton import scale_
 
     gradient = torch.arange(2000.0, device=DEVICE)
     scale_(gradient, torch.tensor(1.0, device=DEVICE))
@@ -101,7 +101,7 @@ COMPILE = """
 import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
-from direct.velocity_loss import triton as ours
+from direct.velocity_loss import triton as ours  # noqa: E402
 
 names = ours._loss_kernel.arg_names
 types = dict(key_ptr="*i64", shares_ptr="*fp64", tickets_ptr="*i32")

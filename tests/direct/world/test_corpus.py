@@ -6,7 +6,7 @@ from dataclasses import asdict
 import numpy as np
 import pytest
 
-from direct.errors import UserError
+from direct.common.errors import UserError
 from direct.world import AXES, caption, corpus, perturb, render
 from direct.world.corpus import IMPOSSIBLE_SHARE, MISCAPTIONED_SHARE
 from direct.world.impossible import EDITS, applies

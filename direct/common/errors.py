@@ -1,0 +1,70 @@
+"""One sentence for a person: what was wrong, where, and how to mend it."""
+
+from __future__ import annotations
+
+import atexit
+import difflib
+import os
+import sys
+from collections.abc import Callable, Iterable
+from typing import NoReturn
+
+from .preempt import Preempted
+from .text import plain
+
+
+class UserError(ValueError):
+    """Bad input. The message names the value, the place and the fix, in one sentence."""
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """`"; did you mean a, b?"`, or the whole list where nothing is close."""
+    known = sorted(known)
+    close = difflib.get_close_matches(word, known, n=3, cutoff=0.5)
+    return f"did you mean {' or '.join(close)}?" if close else f"known: {', '.join(known)}"
+
+
+def command(main: Callable[[], int | None]) -> NoReturn:
+    """Runs a command line: `UserError` becomes one line on stderr and exit status 2.
+
+    `Preempted` becomes exit status 75, by which a job script knows to queue itself again.
+    """
+    status = _status(main)
+    if "WORLD_SIZE" in os.environ:  # torchrun's
+        _leave(status)
+    sys.exit(status)
+
+
+def _status(main: Callable[[], int | None]) -> int:
+    try:
+        return main() or 0
+    except UserError as error:
+        print(f"error: {plain(str(error))}", file=sys.stderr)
+        return 2
+    except Preempted as stop:
+        print(f"stopped: {stop}", file=sys.stderr)
+        return 75  # EX_TEMPFAIL
+    except KeyboardInterrupt:
+        print("interrupted; what is finished is kept, the same command goes on", file=sys.stderr)
+        return 130
+
+
+def _leave(status: int) -> NoReturn:
+    """Ends a rank without Python's finalization.
+
+    DeepSpeed holds process groups beyond their end, and with them gloo's threads. One that lets go
+    of a tensor while Python finalizes aborts the process, its work done (pytorch/pytorch#190489),
+    and torchrun then ends the other ranks.
+    """
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
+
+
+class Diverged(RuntimeError):
+    """Training met `PATIENCE` non-finite steps in a row. A result of the cell, not a failure."""
+
+    def __init__(self, step: int, reason: str) -> None:
+        super().__init__(f"diverged at step {step}: {reason}")
+        self.step, self.reason = step, reason

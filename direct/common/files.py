@@ -1,0 +1,207 @@
+"""Files that are whole or absent: temporary name, fsync, rename; a checksum beside what is cached.
+
+A reader never meets a half-written file under its final name, also after a kill or on a full disk.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .errors import UserError
+
+
+def write_atomic(path: Path, write: Callable[[Path], object]) -> None:
+    """Calls `write(temporary)` and renames it to `path` once its bytes are on the disk."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.{uuid.uuid4().hex[:8]}.tmp")
+    try:
+        write(temporary)
+        _fsync(temporary)
+        os.replace(temporary, path)
+        _fsync(path.parent)
+    except OSError as error:
+        if error.errno in (28, 122):  # ENOSPC, EDQUOT
+            raise UserError(f"no space left to write {path}; free some and run again") from error
+        raise
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_folder(path: Path, write: Callable[[Path], object]) -> None:
+    """Calls `write(temporary folder)` and renames it to `path` once its bytes are on the disk."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.{uuid.uuid4().hex[:8]}.tmp")
+    try:
+        temporary.mkdir()
+        write(temporary)
+        for entry in sorted(temporary.rglob("*"), reverse=True):
+            _fsync(entry)
+        _fsync(temporary)
+        os.replace(temporary, path)
+        _fsync(path.parent)
+    except Exception as error:  # safetensors has an exception of its own for a full disk
+        if getattr(error, "errno", None) in (28, 122) or "No space left" in str(error):
+            raise UserError(f"no space left to write {path}; free some and run again") from error
+        raise
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    write_atomic(path, lambda temporary: temporary.write_bytes(data))
+
+
+def write_text(path: Path, text: str) -> None:
+    write_bytes(path, text.encode())
+
+
+def canonical_json(value: Any, indent: int | None = None) -> str:
+    """The one spelling of a value that is hashed and stored: sorted keys, no nan."""
+    separators = (",", ":") if indent is None else None
+    return json.dumps(value, sort_keys=True, indent=indent, separators=separators, allow_nan=False)
+
+
+def write_json(path: Path, value: Any) -> None:
+    write_text(path, canonical_json(value, indent=1) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """The value of a JSON file; a `UserError` where it cannot be read."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} cannot be read as JSON: {error}") from None
+
+
+def read_journal(path: Path) -> list[dict[str, Any]]:
+    """The whole lines of a JSON-lines file that is appended to; none where there is no file.
+
+    A last line that a kill has torn is cut off the file, so that the next one stands free.
+    """
+    data = path.read_bytes() if path.exists() else b""
+    whole = data[: data.rfind(b"\n") + 1]
+    if len(whole) < len(data):
+        os.truncate(path, len(whole))
+    return [json.loads(line) for line in whole.splitlines()]
+
+
+def digest(value: Any, length: int = 12) -> str:
+    """Hash of a value's canonical JSON, `length` hex digits of SHA-256."""
+    return hashlib.sha256(canonical_json(value).encode()).hexdigest()[:length]
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file's bytes, 64 hex digits."""
+    with open(path, "rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
+def folder_digest(folder: Path) -> str:
+    """SHA-256 over the names and bytes of every file below a folder."""
+    files = sorted(path for path in Path(folder).rglob("*") if path.is_file())
+    return digest([(str(path.relative_to(folder)), file_digest(path)) for path in files], 64)
+
+
+def save_arrays(path: Path, arrays: dict[str, Any], metadata: dict[str, Any] | None = None) -> None:
+    """Tensors as safetensors, atomically, with a `.sha256` file that `load_arrays` checks."""
+    from safetensors.torch import save
+
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in arrays.items()}
+    data = save(tensors, {"json": canonical_json(metadata or {})})
+    write_bytes(path, data)
+    write_text(checksum_path(path), hashlib.sha256(data).hexdigest() + "\n")
+
+
+def load_arrays(path: Path) -> dict[str, Any] | None:
+    """The tensors of `save_arrays`; `None` where there is no whole entry."""
+    from safetensors.torch import load
+
+    data = read_checked(path)
+    return None if data is None else load(data)
+
+
+def read_checked(path: Path) -> bytes | None:
+    """The bytes of a file with a `.sha256` beside it; `None` where there is no whole entry.
+
+    An entry whose bytes do not match its checksum is named, set aside as `*.damaged` and absent
+    from then on, so that its maker makes it anew.
+    """
+    path = Path(path)
+    if not path.exists() or not checksum_path(path).exists():
+        return None  # killed between the two writes: made anew
+    data = path.read_bytes()
+    if hashlib.sha256(data).hexdigest() != checksum_path(path).read_text().strip():
+        set_aside(path)
+        return None
+    return data
+
+
+def set_aside(path: Path) -> None:
+    """Renames a damaged file to `*.damaged` and says so."""
+    damaged = path.with_name(path.name + ".damaged")
+    os.replace(path, damaged)
+    checksum_path(path).unlink(missing_ok=True)
+    print(f"damaged: {path} does not match its checksum; set aside as {damaged.name}, made anew")
+
+
+def checksum_path(path: Path) -> Path:
+    return path.with_name(path.name + ".sha256")
+
+
+def stable_seed(*parts: Any) -> int:
+    """A 63-bit seed that is a pure function of its parts (Python's own `hash` is salted)."""
+    return int(digest([*map(_plain, parts)], 16), 16) >> 1
+
+
+def _plain(part: Any) -> Any:
+    return part.item() if isinstance(part, np.generic) else part
+
+
+def _fsync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def cached_json(path: Path, make: Callable[[], Any]) -> Any:
+    """The value at `path`, made and written if it is not there whole."""
+    if path.exists():
+        return _read_json(path, make)
+    with lock(path.with_suffix(".lock")):  # ranks that start together: one makes it
+        return _read_json(path, make)
+
+
+def _read_json(path: Path, make: Callable[[], Any]) -> Any:
+    if path.exists():
+        with contextlib.suppress(ValueError, KeyError, TypeError):
+            entry = json.loads(path.read_bytes())
+            if entry["sha256"] == digest(entry["value"], 64):
+                return entry["value"]
+        set_aside(path)
+    value = make()
+    write_text(path, canonical_json({"sha256": digest(value, 64), "value": value}, indent=1) + "\n")
+    return value
+
+
+@contextlib.contextmanager
+def lock(path: Path) -> Iterator[None]:
+    """Holds an exclusive lock on `path` against other processes; a killed holder lets go of it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path, "w") as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield

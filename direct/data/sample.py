@@ -1,0 +1,24 @@
+"""A clip, or a prompt without one, as the method sees it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One clip or prompt, as the method sees it."""
+
+    id: str
+    prompt: str
+    law: str  # coarse physics law, lower case
+    video: Callable[[], np.ndarray]  # uint8 [T, H, W, 3], rendered or read when called
+    perturb: Callable[
+        [str, np.random.Generator], str | None
+    ]  # a prompt with one physics axis changed
+    record: Any  # what the judge needs to know about the clip
+    content: str = ""  # names the clip's pixels, where its id and prompt do not

@@ -1,0 +1,115 @@
+"""Judging a cell's clips: decode, score each against its own record, keep one line per prompt.
+
+The world's judge runs here; VideoPhy and WorldModelBench run outside (`rater.py` has the contract).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from ..common.errors import UserError
+from ..common.files import canonical_json, checksum_path, load_arrays, read_checked, write_text
+from ..common.progress import Progress, tell
+from ..config import Config
+from ..data import source
+from ..data.benchmarks import Prompt
+from ..data.video import write_video
+from ..models import codec
+from ..models.pipeline import load_pipeline
+from . import videophy, worldmodelbench
+from .clips import generate
+from .rater import missing, rate, video_path
+
+RATERS = {"videophy": videophy, "worldmodelbench": worldmodelbench}
+
+
+def judge(
+    config: Config, *, cache: Path, run: Path, progress: Progress | None = None
+) -> list[dict[str, Any]]:
+    """Scores the run's samples: records {"prompt", "caption", "scores"}, as in `run/records.jsonl`.
+
+    A finished file is read; damaged records or samples are named, set aside and made anew.
+    """
+    path = Path(run) / "records.jsonl"
+    records = read_records(path)
+    if records is not None:
+        return records
+    torch.set_num_threads(config.threads)
+    clips = _clips(config, cache, run, progress)
+    if config.evaluate.judge == "world":
+        records = _judged_here(config, clips, progress)
+    else:
+        records = _judged_outside(config, clips, Path(run) / config.evaluate.judge, progress)
+    text = "".join(canonical_json(record) + "\n" for record in records)
+    write_text(path, text)
+    write_text(checksum_path(path), hashlib.sha256(text.encode()).hexdigest() + "\n")
+    return records
+
+
+def _clips(
+    config: Config, cache: Path, run: Path, progress: Progress | None
+) -> Iterator[np.ndarray]:
+    """The clips, uint8 [T, H, W, 3], in order; made when the first is asked for."""
+    samples = load_arrays(generate(config, cache=cache, run=run, progress=progress))
+    assert samples is not None  # just made or found whole
+    latents = samples["latents"]
+    pipeline = load_pipeline(config.model.pipeline, without=("transformer", "text_encoder"))
+    for chosen, valid in codec.batches(len(latents), codec.VIDEO_BATCH):
+        yield from codec.decode_latents(pipeline, latents[torch.from_numpy(chosen)])[:valid]
+
+
+def _judged_here(
+    config: Config, clips: Iterable[np.ndarray], progress: Progress | None
+) -> list[dict[str, Any]]:
+    items, score = source.evaluation(config), scorer(config)
+    records = []
+    for item, video in zip(items, clips, strict=True):
+        scores = {name: float(value) for name, value in score(video, item.record).items()}
+        records.append({"prompt": item.id, "caption": item.prompt, "scores": scores})
+        tell(progress, "judge", len(records), len(items))
+    return records
+
+
+def _judged_outside(
+    config: Config, clips: Iterable[np.ndarray], folder: Path, progress: Progress | None
+) -> list[dict[str, Any]]:
+    """Writes the clips where a rater finds them, and has or reads its answers (`rater.rate`)."""
+    module = RATERS[config.evaluate.judge]
+    prompts = prompts_of(config)
+    if missing(prompts, folder):
+        for done, (prompt, video) in enumerate(zip(prompts, clips, strict=True), 1):
+            write_video(video_path(folder, prompt), video, config.model.fps)
+            tell(progress, "videos", done, len(prompts))
+    return rate(module, prompts, folder)
+
+
+def prompts_of(config: Config) -> list[Prompt]:
+    """The evaluation prompts as a rater is given them, in their fixed order."""
+    return [Prompt(item.id, item.prompt, item.record) for item in source.evaluation(config)]
+
+
+def read_records(path: Path) -> list[dict[str, Any]] | None:
+    """The lines of a records file whose checksum is right; `None` where there is no such file."""
+    data = read_checked(path)
+    if data is None:
+        return None
+    return [json.loads(line) for line in data.decode().splitlines()]
+
+
+def scorer(config: Config) -> Callable[[np.ndarray, Any], dict[str, float]]:
+    """judge(video uint8 [T, H, W, 3], record) -> scores by column."""
+    if config.evaluate.judge != "world":
+        raise UserError(
+            f"evaluate.judge={config.evaluate.judge} does not run in this process; "
+            "only the world's judge does (direct/evaluate/rater.py)"
+        )
+    from ..world.judge import judge as world_judge
+
+    return world_judge

@@ -1,0 +1,119 @@
+"""Table 2's peers: clips by other models' own diffusers pipelines, with those pipelines' defaults.
+
+    python -m sweeps.run sota --profile wan2.1-t2v-1.3b               # all of them, judged, as rows
+    python -m direct.peers cogvideox-5b --judge videophy --folder F   # one, by hand
+    python -m direct.evaluate videophy --folder F
+
+A cell's `model.pipeline=peer:cogvideox-5b` means one of these.
+
+Size, length, steps and guidance are what the pipeline's `__call__` has as its defaults. A clip's
+noise is a function of (seed, prompt id). The same command goes on where it was stopped.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from ..common.errors import UserError
+from ..common.files import stable_seed
+from ..common.progress import Progress, show_progress, tell
+from ..config import Config
+from ..data import captions
+from ..data.benchmarks import PROMPTS, Prompt
+from ..data.source import evaluation_texts
+from ..data.video import write_video
+from ..models.hub import located
+from ..models.peers import PEERS, Peer, named
+from ..models.pipeline import device, one_sentence
+from .judge import prompts_of
+from .rater import missing, video_path
+
+
+def videos(config: Config, run: Path, progress: Progress | None = None) -> None:
+    """The clips of a peer's cell where its rater finds them; those that are there are not made."""
+    peer = named(config.model.peer)
+    if config.evaluate.judge not in PROMPTS:
+        raise UserError(
+            f"evaluate.judge={config.evaluate.judge} is for the tiny profile's clips; "
+            f"{config.model.pipeline} needs one of {', '.join(PROMPTS)}"
+        )
+    prompts, folder = prompts_of(config), Path(run) / config.evaluate.judge
+    if missing(prompts, folder):
+        texts = evaluation_texts(config)
+        write(load(peer), peer, prompts, folder, config.seed, texts, progress)
+
+
+def load(peer: Peer, source: str | None = None) -> Any:
+    """The peer's pipeline from its repository or a folder; from safetensors alone."""
+    import diffusers
+
+    source, revision = located(source or peer.repository)
+    with one_sentence(source):
+        pipeline = getattr(diffusers, peer.pipeline).from_pretrained(
+            source,
+            revision=revision,
+            dtype={"vae": peer.vae, "default": peer.dtype},
+            use_safetensors=True,
+        )
+    pipeline.set_progress_bar_config(disable=True)
+    if peer.tiling:
+        pipeline.vae.enable_tiling()
+    return pipeline.to(device())
+
+
+def render(pipeline: Any, prompt: str, seed: int, **settings: Any) -> np.ndarray:
+    """One clip, uint8 [T, H, W, 3]. settings: of the pipeline's call, in place of its defaults."""
+    generator = torch.Generator().manual_seed(seed)
+    frames = pipeline(prompt=prompt, generator=generator, output_type="np", **settings).frames[0]
+    frames = np.asarray(frames)
+    if not np.isfinite(frames).all():
+        raise UserError(f"the model gave a picture that is not finite for {prompt[:60]!r}")
+    return (frames * 255).round().clip(0, 255).astype(np.uint8)
+
+
+def write(
+    pipeline: Any,
+    peer: Peer,
+    prompts: Sequence[Prompt],
+    folder: Path,
+    seed: int,
+    texts: Sequence[str],
+    progress: Progress | None = None,
+    **settings: Any,
+) -> None:
+    """`folder/videos/<prompt>.mp4` of each prompt that has none yet, generated from its text."""
+    for done, (prompt, text) in enumerate(zip(prompts, texts, strict=True), 1):
+        path = video_path(folder, prompt)
+        if not path.is_file():
+            clip = render(pipeline, text, stable_seed(seed, prompt.id), **settings)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_video(path, clip, peer.fps)
+        tell(progress, "generate", done, len(prompts))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        prog="python -m direct.peers",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("peer", choices=sorted(PEERS))
+    parser.add_argument("--judge", choices=sorted(PROMPTS), required=True)
+    parser.add_argument("--folder", type=Path, required=True, help="for videos/<prompt id>.mp4")
+    parser.add_argument("--prompts", type=Path, help="default: the benchmark's own")
+    parser.add_argument("--captions", type=Path, help="JSON {caption: up-sampled caption}")
+    parser.add_argument("--weights", help="a folder, in place of the hub's repository")
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+    peer = PEERS[options.peer]
+    prompts = PROMPTS[options.judge](options.prompts)
+    longer = captions.read(options.captions) if options.captions else None
+    texts = [captions.longer_of(longer, prompt.caption) for prompt in prompts]
+    pipeline = load(peer, options.weights)
+    write(pipeline, peer, prompts, options.folder, options.seed, texts, show_progress)

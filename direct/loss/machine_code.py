@@ -1,0 +1,76 @@
+"""What the GPU kernels became: registers, stack, memory instructions, read with cuobjdump."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from collections import Counter
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+
+from ..common.errors import UserError
+
+# Of the mangled name: input type, what is drawn, with a gradient or not, with aligned rows or not.
+_LOSS = re.compile(r"loss_kernelI([tf])Li(\d)ELb(\d)ELb(\d)E")
+_DRAWN = ("nothing", "negatives", "everything")
+_INSTRUCTION = re.compile(r"^\s+/\*[0-9a-f]{4,}\*/\s+(?:@!?U?P\d\s+)?([A-Z0-9_.]+)", re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class Kernel:
+    name: str
+    registers: int
+    stack: int  # bytes; spilled registers live there
+    instructions: Counter[str]
+
+    def accesses(self) -> dict[str, int]:
+        """Instructions on global (LDG, STG) and local (LDL, STL: spills) memory, by width."""
+        memory = ("LDG", "STG", "LDL", "STL")
+        return {op: count for op, count in self.instructions.items() if op.startswith(memory)}
+
+
+def cuobjdump() -> str | None:
+    """The tool's path: of the CUDA toolkit, or the copy inside the triton package."""
+    found = shutil.which("cuobjdump")
+    spec = find_spec("triton")
+    if not found and spec and spec.origin:
+        bundled = Path(spec.origin).parent / "backends/nvidia/bin/cuobjdump"
+        found = str(bundled) if bundled.exists() else None
+    return found
+
+
+def kernels(binary: Path, arch: str = "sm_90") -> list[Kernel]:
+    """Every kernel in a library or cubin that was compiled for `arch`."""
+    tool = cuobjdump()
+    if tool is None:
+        raise UserError(
+            "cuobjdump is not installed; it comes with the CUDA toolkit and with triton"
+        )
+
+    def dump(what: str) -> str:
+        command = [tool, "-arch", arch, what, str(binary)]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+    usage = re.findall(r"Function (\S+):\s+REG:(\d+) STACK:(\d+)", dump("-res-usage"))
+    code = {
+        part.split(None, 1)[0]: Counter(_INSTRUCTION.findall(part))
+        for part in dump("-sass").split("Function : ")[1:]
+    }
+    return [
+        Kernel(_readable(name), int(registers), int(stack), code.get(name, Counter()))
+        for name, registers, stack in usage
+    ]
+
+
+def _readable(name: str) -> str:
+    match = _LOSS.search(name)
+    if not match:
+        short = re.search(r"((?:normal|scale|empty)_kernel)", name)
+        return short.group(1) if short else name
+    kind, drawn, gradient, aligned = match.groups()
+    words = ["bf16" if kind == "t" else "fp32", f"draws {_DRAWN[int(drawn)]}"]
+    words += ["gradient" if gradient == "1" else "no gradient"]
+    words += ["aligned" if aligned == "1" else "any size"]
+    return "loss: " + ", ".join(words)

@@ -1,0 +1,261 @@
+"""What a profile costs, before anything starts: GPU-hours, memory and disk of every step.
+
+    python -m direct.plan --profile wan2.1-t2v-1.3b --gpu h100-80g --gpus 8 --cells 5
+
+Sizes are counted on the pipeline's real classes (`counted.py`). One number is measured: a clip
+of the paper's size takes 85 s on an H200 (App. D), which is 34 % of that GPU's peak; every other
+duration assumes the same share (`--share`). Ends with status 1 where a step does not fit the GPU.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from ..common.errors import UserError, nearest
+from ..config import Config
+from ..profiles import profile
+from ..settings import override, settings
+
+if TYPE_CHECKING:
+    from .counted import Counts
+
+GB = 1e9
+
+
+@dataclass(frozen=True)
+class Gpu:
+    """Makers' data sheets: memory in GB, dense bf16 TFLOP/s with fp32 sums, memory TB/s."""
+
+    memory: float
+    peak: float
+    bandwidth: float
+
+
+GPUS = {
+    "h200-141g": Gpu(141, 989, 4.8),
+    "h100-80g": Gpu(80, 989, 3.35),
+    "a100-80g": Gpu(80, 312, 2.0),
+    "a100-40g": Gpu(40, 312, 1.56),
+    "l40s-48g": Gpu(48, 362, 0.86),
+    "rtx4090-24g": Gpu(24, 165, 1.01),
+}
+PAPER_CLIP_SECONDS = 85.0  # on one H200: 50 steps, guidance, 81 frames of 480x832 (App. D)
+TEXT_ENCODER, LANGUAGE_MODEL = 5.68e9, 7.62e9  # weights of UMT5-xxl (T5-xxl: 4.76e9), Qwen2.5-7B
+CAPTION_TOKENS = 120  # of a WISA caption, about: their examples have 88 words on average
+RESERVED = 3.0 * GB  # assumed: CUDA's own, NCCL's buffers, fragments
+BUCKETS = 2e8 * (4 + 4 + 2)  # ZeRO-2's two buffers of fp32 sums and one of bf16 weights
+
+
+@dataclass(frozen=True)
+class Step:
+    name: str
+    hours: float | None  # of GPUs; None: no GPU, or unknown
+    memory: float | None  # bytes of one GPU
+    disk: float
+    note: str
+
+
+def count(config: Config) -> Counts:
+    from .counted import count  # torch: seconds that --help does not take
+
+    return count(config)
+
+
+def training_flops(clip: Counts, config: Config) -> float:
+    """Of one sample: forward and backward, the recomputed forward, the reference's forward.
+
+    The backward pass costs 2 forward passes of the weights (LoRA: 1, their gradients are not
+    needed) and 2.5 of attention, which recomputes its scores.
+    """
+    train = config.train
+    forwards = 1 + train.gradient_checkpointing + (config.loss.lambda_anc > 0)
+    backward = (1 if train.lora_rank else 2) * clip.linear + 2.5 * clip.attention
+    return forwards * clip.forward + backward
+
+
+def training_memory(clip: Counts, config: Config, gpus: int) -> dict[str, float]:
+    """Bytes on one GPU, by what they are."""
+    train, p, item = config.train, clip.weights, clip.item
+    micro = train.micro_batch or -(-train.batch // gpus)
+    zero = train.engine == "deepspeed"
+    parts = {
+        # The engine "torch" holds fp32 weights, and autocast's copy of them.
+        "weights": (item if zero or item == 4 else 4.0 + item) * p,
+        "optimizer": 16.0 * clip.trained / gpus if zero else 12.0 * clip.trained,
+        "reference": 0.0
+        if train.lora_rank or not config.loss.lambda_anc
+        else (item if zero else 4.0) * p,
+        "buckets": BUCKETS if zero else 0.0,
+    }
+    # With checkpointing one block's tensors at a time are kept, once it is computed again.
+    block = clip.kept / clip.layers
+    kept = clip.checkpointed + block if train.gradient_checkpointing else clip.kept
+    parts["activations"] = micro * (kept + 2 * clip.widest)
+    return parts | {"reserved": RESERVED}
+
+
+def drawn(config: Config) -> float:
+    """How many of the perturbed prompts a run draws, expected, where each clip has kept all."""
+    train, keep, clips = config.train, config.micro.keep, config.data.clips
+    if not config.loss.lambda_hard:
+        return 0.0
+    whole, part = divmod(train.steps * train.batch, clips)  # visits of a clip: whole, or one more
+    missed = 1 - (1 - train.prompt_dropout) / keep  # one visit misses a given prompt
+    return keep * (clips - (clips - part) * missed**whole - part * missed ** (whole + 1))
+
+
+def steps(config: Config, gpu: Gpu, gpus: int, share: float) -> Iterator[Step]:
+    """Every step of one cell, in order."""
+    clip, clips = count(config), config.data.clips
+    speed = gpu.peak * 1e12 * share * 2 / clip.item
+    vae = gpu.peak * 1e12 * share / 2  # in fp32
+    latent, text = clip.item * math.prod(clip.latent), clip.item * CAPTION_TOKENS * clip.text_dim
+    # Guidance makes two of a clip; of a block, some ten tensors as its input live at a time.
+    inference = clip.item * clip.weights + 2 * (10 * clip.hidden + 2 * clip.widest)
+
+    def rendering(settings: Any) -> float:
+        return settings.steps * (2 if settings.guidance > 1 else 1) * clip.forward / speed
+
+    yield Step("curate", None, None, 0, "CPU: decodes all 80,000 videos once")
+    seconds = 2 * TEXT_ENCODER * CAPTION_TOKENS / speed + clip.encode / vae
+    disk = clips * (latent + text)
+    yield Step(
+        "encode", clips * seconds / 3600, 2 * TEXT_ENCODER + RESERVED, disk, f"{clips:,} clips"
+    )
+    asked = clips * config.micro.candidates
+    writing = asked / 16 * CAPTION_TOKENS * 2 * LANGUAGE_MODEL / (gpu.bandwidth * 1e12)
+    yield Step(
+        "perturb",
+        writing / 3600,
+        2 * (LANGUAGE_MODEL + TEXT_ENCODER) + RESERVED,
+        0,
+        f"{asked:,} answers; at least: 16 at a time, at the memory's speed",
+    )
+    hard, seconds = drawn(config), rendering(config.hard_sample)
+    yield Step(
+        "render",
+        hard * seconds / 3600,
+        inference + RESERVED,
+        hard * (latent + text),
+        f"{hard:,.0f} negatives of {seconds:.0f} s; shared by a seed's cells",
+    )
+    train = config.train
+    step = train.batch * training_flops(clip, config) / (speed * gpus)
+    memory = training_memory(clip, config, gpus)
+    adapter = train.lora_rank > 0
+    yield Step(
+        "train",
+        train.steps * step * gpus / 3600,
+        sum(memory.values()),
+        (4 if adapter else 4 + 3 * 12) * clip.weights,
+        f"a cell: {train.steps:,} steps of {step:.1f} s on {gpus}",
+    )
+    seconds, prompts = rendering(config.sample) + clip.decode / vae, config.evaluate.prompts
+    yield Step(
+        "evaluate",
+        prompts * seconds / 3600,
+        inference + RESERVED,
+        prompts * (2 * latent + 2e6),
+        f"a cell: {prompts} clips; the rater not counted",
+    )
+
+
+def paper_share() -> float:
+    """The share of an H200's peak that 85 s per clip is."""
+    forward = count(profile("wan2.1-t2v-1.3b")).forward
+    return 100 * forward / PAPER_CLIP_SECONDS / (GPUS["h200-141g"].peak * 1e12)
+
+
+def report(config: Config, name: str, gpus: int, share: float, cells: int) -> tuple[str, bool]:
+    """The plan as text, and whether every step fits."""
+    gpu, clip = GPUS[name], count(config)
+    rows = list(steps(config, gpu, gpus, share))
+    lines = [
+        f"{config.profile} on {gpus} x {name}: {clip.weights / 1e9:.2f} billion weights, "
+        f"{clip.tokens:,} tokens a clip, {clip.forward / 1e12:.0f} TFLOP a pass",
+        f"{'step':<9}{'GPU-hours':>10}{'GB of ' + f'{gpu.memory:.0f}':>11}{'disk GB':>9}",
+    ]
+    fits = True
+    for row in rows:
+        hours = "" if row.hours is None else f"{row.hours:,.1f}"
+        memory = "" if row.memory is None else f"{row.memory / GB:.1f}"
+        too_much = row.memory is not None and row.memory > gpu.memory * GB
+        fits &= not too_much
+        verdict = "DOES NOT FIT; " if too_much else ""
+        lines.append(
+            f"{row.name:<9}{hours:>10}{memory:>11}{row.disk / GB:>9.1f}  {verdict}{row.note}"
+        )
+    per_cell = sum(row.hours or 0 for row in rows[-2:])
+    total = sum(row.hours or 0 for row in rows[:-2]) + cells * per_cell
+    lines.append(
+        f"{cells} cells of one seed: {total:,.1f} GPU-hours, {total / gpus:,.1f} h on {gpus} GPUs"
+    )
+    parts = training_memory(clip, config, gpus).items()
+    lines.append(
+        "training memory, GB: " + ", ".join(f"{part} {b / GB:.1f}" for part, b in parts if b)
+    )
+    return "\n".join([*lines, *_basis(share, config)]), fits
+
+
+def _basis(share: float, config: Config) -> list[str]:
+    """What the numbers rest on, and what a smaller profile gives up."""
+    clips, paper = 33_897, profile("wan2.1-t2v-1.3b")
+    lines = [
+        f"times: {100 * share:.0f} % of the GPU's peak; measured is only the paper's 85 s a clip "
+        f"on an H200, {100 * paper_share():.0f} % of its peak; memory: counted, not measured",
+        f"the paper says 13 GPU-hours for its {clips:,} hard negatives (App. E); at its own "
+        f"{PAPER_CLIP_SECONDS:.0f} s a clip they are {clips * PAPER_CLIP_SECONDS / 3600:,.0f}",
+    ]
+    published, own = settings(paper), settings(config)
+    shown = (
+        "model.frames",
+        "data.clips",
+        "train.steps",
+        "train.batch",
+        "train.lora_rank",
+        "train.learning_rate",
+        "hard_sample.steps",
+        "evaluate.prompts",
+    )
+    changed = [f"{n} {own[n]:g} (paper: {published[n]:g})" for n in shown if own[n] != published[n]]
+    return [*lines, "gives up: " + ", ".join(changed)] if changed else lines
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m direct.plan",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add("--profile", default="wan2.1-t2v-1.3b")
+    add("--gpu", default="h100-80g", help=f"one of {', '.join(GPUS)}")
+    add("--gpus", type=int, help="ranks of training (default: 4 with DeepSpeed, else 1)")
+    add("--cells", type=int, default=5, help="cells that share what is prepared (default: 5)")
+    add("--share", type=float, help="of the GPU's peak (default: the paper's, 0.34)")
+    add("--set", action="append", default=[], help="a setting, as train.lora_rank=32")
+    options = parser.parse_args()
+    if options.gpu not in GPUS:
+        raise UserError(f"--gpu {options.gpu} is not known; {nearest(options.gpu, GPUS)}")
+    config = override(profile(options.profile), *options.set)
+    several = config.train.engine == "deepspeed"
+    gpus = (4 if several else 1) if options.gpus is None else options.gpus
+    share = paper_share() if options.share is None else options.share
+    if gpus < 1 or config.train.batch % (gpus * (config.train.micro_batch or 1)):
+        raise UserError(
+            f"--gpus {gpus} with train.micro_batch={config.train.micro_batch} does not divide "
+            f"train.batch={config.train.batch}"
+        )
+    if gpus > 1 and not several:
+        raise UserError(f"--gpus {gpus} needs train.engine=deepspeed; the torch engine is for one")
+    if not 0 < share <= 1:
+        raise UserError(f"--share {share:g} is no share of the GPU's peak; use above 0, up to 1")
+    if options.cells < 1:
+        raise UserError(f"--cells {options.cells} is no number of cells; use 1 or more")
+    text, fits = report(config, options.gpu, gpus, share, options.cells)
+    print(text)
+    return 0 if fits else 1

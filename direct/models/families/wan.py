@@ -1,0 +1,47 @@
+"""Wan 2.1: `diffusers.WanPipeline` with `WanTransformer3DModel` and `AutoencoderKLWan`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ...flow import TIMESTEPS
+
+PIPELINE, TRANSFORMER, VAE = "WanPipeline", "WanTransformer3DModel", "AutoencoderKLWan"
+
+
+def strides(vae_config: Any) -> tuple[int, int]:
+    return vae_config["scale_factor_temporal"], vae_config["scale_factor_spatial"]
+
+
+def patch(transformer_config: Any) -> tuple[int, int, int]:
+    t, h, w = transformer_config["patch_size"]
+    return t, h, w
+
+
+def text_dim(transformer_config: Any) -> int:
+    return transformer_config["text_dim"]
+
+
+def states(encoder: Any, ids: Tensor, mask: Tensor) -> Tensor:
+    return encoder(ids, mask).last_hidden_state
+
+
+def latent_scale(vae: Any) -> tuple[Tensor, Tensor]:
+    return torch.tensor(vae.config.latents_mean), torch.tensor(vae.config.latents_std)
+
+
+def decode(vae: Any, z: Tensor) -> Tensor:
+    return vae.decode(z, return_dict=False)[0]
+
+
+def velocity(model: Any, vae_config: Any) -> Callable[..., Tensor]:
+    return _velocity
+
+
+def _velocity(forward: Any, x_t: Tensor, t: Tensor, text: Tensor) -> Tensor:
+    """Cross-attention takes the zeros at padding as they are, as Wan was trained."""
+    return forward(x_t, TIMESTEPS * t, text, return_dict=False)[0]

@@ -1,0 +1,193 @@
+"""Loading a pipeline: its weights, its architecture, its velocity, and what names it.
+
+One function loads the weights inside this package ("tiny"), a folder, or a hub id. What differs
+between families of models is in `families`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Callable, Iterator, Sequence
+from functools import lru_cache
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..common.errors import UserError
+from ..common.files import digest, folder_digest
+from ..common.manifest import MANIFEST, fault_of
+from ..config import Config, Model
+from . import families
+from .hub import located
+from .peers import named
+
+
+def device() -> torch.device:
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def load_pipeline(
+    name: str, dtype: torch.dtype = torch.float32, without: Sequence[str] = ()
+) -> Any:
+    """A frozen pipeline of its own class in eval mode; the VAE is always fp32.
+
+    name: "tiny", a folder, or a hub id, owner/name@commit; without: parts to leave out, as
+    "transformer". Weights are read from safetensors alone. A missing or damaged file is a
+    `UserError`.
+    """
+    import diffusers
+
+    source, revision = _checked(name)
+    with one_sentence(source):
+        kind = getattr(diffusers, _family(source, revision).PIPELINE)
+        pipeline = kind.from_pretrained(
+            source,
+            revision=revision,
+            dtype={"vae": torch.float32, "default": dtype},
+            use_safetensors=True,
+            **dict.fromkeys(without),
+        )
+    for part in ("text_encoder", "vae", "transformer"):
+        if (module := getattr(pipeline, part)) is not None:
+            _check_complete(module, source)
+            module.eval().requires_grad_(False)
+    return pipeline.to(device())
+
+
+def load_transformer(name: str | Path, dtype: torch.dtype = torch.float32) -> Any:
+    """The transformer of a pipeline ("tiny", folder, hub id), or of a folder of its own."""
+    import diffusers
+
+    source, revision = _checked(str(name))
+    own_folder = (Path(source) / "config.json").exists()
+    with one_sentence(source):
+        kind = getattr(diffusers, _family(source, revision).TRANSFORMER)
+        transformer = kind.from_pretrained(
+            source,
+            subfolder=None if own_folder else "transformer",
+            revision=revision,
+            dtype=dtype,
+            use_safetensors=True,
+        )
+    _check_complete(transformer, source)
+    return transformer.eval().to(device())
+
+
+def architecture(model: Model, part: str) -> tuple[Any, dict[str, Any]]:
+    """The class and the configuration of the "transformer" or the "vae", without its weights."""
+    import diffusers
+
+    source, revision = located(model.pipeline)
+    with one_sentence(source):
+        kind = getattr(diffusers, getattr(_family(source, revision), part.upper()))
+        found = kind.load_config(source, subfolder=part, revision=revision)
+    if found.get("_class_name") != kind.__name__:  # a folder's own config.json, where `part` lacks
+        raise UserError(f"model.pipeline={source} has no {part}; give a whole pipeline's folder")
+    return kind, found
+
+
+def vae_config(model: Model) -> dict[str, Any]:
+    """The VAE's strides and channels."""
+    return architecture(model, "vae")[1]
+
+
+@lru_cache(maxsize=4)
+def velocity(model: Model) -> Callable[..., Tensor]:
+    """v(forward, x_t [B, C, T, H, W], t [B] in [0, 1], text [B, L, D]) of the model's family."""
+    source, revision = located(model.pipeline)
+    with one_sentence(source):
+        family = _family(source, revision)
+    return family.velocity(model, vae_config(model))
+
+
+def latent_shape(config: Config, transformer: Any, vae_config: Any) -> tuple[int, int, int, int]:
+    """[C, T, H, W] of one clip; sizes that the VAE or patches do not divide are a `UserError`."""
+    model, family = config.model, families.of(type(transformer).__name__)
+    patch, (temporal, spatial) = family.patch(transformer.config), family.strides(vae_config)
+    if (model.frames - 1) % temporal:
+        raise UserError(f"model.frames={model.frames} must be a multiple of {temporal}, plus one")
+    for name, stride in (("height", spatial * patch[1]), ("width", spatial * patch[2])):
+        if getattr(model, name) % stride:
+            raise UserError(f"model.{name}={getattr(model, name)} must be a multiple of {stride}")
+    frames = (model.frames - 1) // temporal + 1
+    return transformer.config.in_channels, frames, model.height // spatial, model.width // spatial
+
+
+def identity(model: Model) -> str:
+    """12 hex digits that name the pipeline's weights: what is cached from them is found by it."""
+    if model.peer:
+        return digest(named(model.peer).repository)
+    source = Path(located(model.pipeline)[0])
+    if not source.is_dir():
+        return digest(model.pipeline)
+    if (source / MANIFEST).exists():  # checked against the files whenever they are loaded
+        lines = (source / MANIFEST).read_text().splitlines()
+        return digest([line for line in lines if not line.endswith(" README.md")])
+    files = (path for path in source.rglob("*") if path.is_file())
+    return _named(source, tuple(sorted((path, path.stat().st_mtime_ns) for path in files)))
+
+
+@lru_cache(maxsize=4)
+def _named(source: Path, stamps: tuple[Any, ...]) -> str:
+    """Hashed once a process for the same files: a pipeline may be tens of gigabytes."""
+    return folder_digest(source)[:12]
+
+
+def _family(source: str, revision: str | None) -> ModuleType:
+    """The family of what lies at a pipeline's or a transformer's folder, or a hub id."""
+    from diffusers import DiffusionPipeline
+
+    config = Path(source) / "config.json"
+    if config.exists():  # a transformer's own folder
+        return families.of(json.loads(config.read_text())["_class_name"])
+    entry = DiffusionPipeline.load_config(source, revision=revision)
+    return families.of(entry["_class_name"])
+
+
+def _checked(name: str) -> tuple[str, str | None]:
+    """What `located` finds, with the folder's checksums found right."""
+    source, revision = located(name)
+    _check_manifest(Path(source))
+    return source, revision
+
+
+def _check_manifest(folder: Path) -> None:
+    if (folder / MANIFEST).exists() and (fault := fault_of(folder)):
+        raise UserError(f"{fault}; restore the folder or delete it and make it anew")
+
+
+def _check_complete(module: torch.nn.Module, source: str) -> None:
+    """Diffusers only warns of a tensor that is not in the file, and leaves it without a value."""
+    absent = [name for name, tensor in module.state_dict().items() if tensor.is_meta]
+    if absent:
+        raise UserError(
+            f"the weights at {source} lack {absent[0]} ({len(absent)} tensors in all); restore them"
+        )
+
+
+@contextlib.contextmanager
+def one_sentence(source: str) -> Iterator[None]:
+    """Turns the many ways in which loading fails into one `UserError`."""
+    from diffusers.utils import logging as diffusers_logging
+    from safetensors import SafetensorError
+    from transformers.utils import logging as transformers_logging
+
+    diffusers_logging.disable_progress_bar()
+    transformers_logging.disable_progress_bar()
+    try:
+        yield
+    except UserError:
+        raise
+    except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(
+            f"the weights at {source} cannot be loaded ({reason}); restore them or check the name"
+        ) from error
+
+
+def text_identity(config: Config) -> list[Any]:
+    return [identity(config.model), config.model.text_length, config.model.dtype]

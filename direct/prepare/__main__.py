@@ -1,0 +1,184 @@
+"""The command line of `python -m direct.prepare`: from WISA-80K to what training reads.
+
+    curate     choose clips: 81 or more frames, 16:9, a known law
+    encode     latents of the clips, embeddings of the prompts, the partition of MaNS
+    perturb    10 perturbed prompts per clip by a language model, the nearest 3 kept
+    render     hard negatives: latents of the perturbed prompts that training will draw
+    verify     what is there, what is missing, what is damaged
+
+Each step goes on where it was cut short. encode and render may run on several machines that share
+the folder; each takes shards that no other one has. Everything is kept below OUT/cache.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from ..common.errors import UserError, command
+from ..common.files import canonical_json
+from ..common.progress import show_progress
+from ..config import Config
+from ..profiles import profile
+from ..settings import override, with_values
+
+LLM = "Qwen/Qwen2.5-7B-Instruct@a09a35458c702b33eeacc393d103063234e8bc28"  # App. E's
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m direct.prepare",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    steps = parser.add_subparsers(dest="step", required=True, metavar="STEP")
+    step = _step(steps, "curate", _curate)
+    step.add_argument("--wisa", type=Path, required=True, help="wisa-80k.json and the mp4 files")
+    step.add_argument("--workers", type=int, default=1, help="clips decoded at a time")
+    step = _step(steps, "encode", _encode)
+    step.add_argument("--workers", type=int, help="processes (default: one per GPU)")
+    step = _step(steps, "perturb", _perturb)
+    step.add_argument("--llm", default=LLM, help="folder or hub id, at a commit")
+    step.add_argument("--server", help="address of an OpenAI-compatible server, as http://host/v1")
+    step = _step(steps, "render", _render)
+    step.add_argument("--workers", type=int, help="processes (default: one per GPU)")
+    step.add_argument("--seeds", default="0", help="training seeds whose draws are rendered: 0,1,2")
+    step = _step(steps, "verify", _verify)
+    step.add_argument("--deep", action="store_true", help="hash every shard again")
+    step.add_argument("--seeds", default="0", help="training seeds whose draws are looked for")
+    arguments = parser.parse_args()
+    return arguments.run(arguments) or 0
+
+
+def _step(steps: argparse._SubParsersAction, name: str, run: object) -> argparse.ArgumentParser:
+    step: argparse.ArgumentParser = steps.add_parser(name)
+    step.add_argument("--profile", default="wan2.1-t2v-1.3b")
+    step.add_argument("--out", type=Path, default=Path(), help="folder that holds cache/ and runs/")
+    step.add_argument("--set", action="append", default=[], help="a setting, as data.clips=2000")
+    step.set_defaults(run=run)
+    return step
+
+
+def _place(arguments: argparse.Namespace) -> tuple[Config, Path]:
+    """The configuration and its profile's cache."""
+    config = override(profile(arguments.profile), *arguments.set)
+    return config, arguments.out / "cache" / config.profile
+
+
+def _curate(arguments: argparse.Namespace) -> None:
+    from ..data import curated, wisa
+
+    _, cache = _place(arguments)
+    out = curated.home(cache)
+    report = wisa.curate(arguments.wisa, out, _workers(arguments.workers), progress=show_progress)
+    print(canonical_json(report, indent=1))
+
+
+def _encode(arguments: argparse.Namespace) -> None:
+    from ..data import source
+    from . import encode, shared
+
+    config, cache = _place(arguments)
+    workers = _workers(arguments.workers)
+    samples = source.training(config, cache)
+    wanted = [
+        "",
+        *(item.prompt for item in samples),
+        config.sample.negative_prompt,
+        *source.evaluation_texts(config),
+    ]
+    encode.texts(config, cache, wanted, show_progress, workers)
+    encode.clip_latents(config, cache, samples, show_progress, workers)
+    if config.loss.lambda_rand and config.macro.sampling == "partition":
+        shared.partition(config, cache, samples, show_progress)
+
+
+def _perturb(arguments: argparse.Namespace) -> None:
+    from ..data import curated, source
+    from . import encode, language, perturb
+
+    config, cache = _place(arguments)
+    clips = source.training(config, cache)
+    llm: str = arguments.llm
+    if arguments.server:
+        llm = llm.partition("@")[0]  # a server has its own copy
+        ask = language.server(arguments.server, llm)
+    else:
+        ask = language.local(llm)
+    report = perturb.perturb(
+        [(clip.id, clip.prompt) for clip in clips],
+        curated.perturbed(config, cache),
+        config.micro,
+        ask,
+        lambda prompts: encode.pool_once(config, prompts),
+        model=llm,
+        fits=lambda text: encode.fits(config, text),
+        progress=show_progress,
+    )
+    print(canonical_json(report, indent=1))
+
+
+def _render(arguments: argparse.Namespace) -> None:
+    from .render import hard_negatives
+
+    config, cache = _place(arguments)
+    drawn = _drawn(config, cache, arguments.seeds)
+    print(f"{len(drawn)} hard negatives will be drawn", file=sys.stderr)
+    hard_negatives(config, cache, drawn, _workers(arguments.workers), show_progress)
+
+
+def _drawn(config: Config, cache: Path, seeds: str) -> list[str]:
+    """The perturbed prompts that training with these seeds draws."""
+    from ..data import source
+    from . import shared
+
+    try:
+        chosen = [int(seed) for seed in seeds.split(",")]
+    except ValueError:
+        raise UserError(f"--seeds {seeds} is not a list of whole numbers; write 0,1,2") from None
+    samples = source.training(config, cache)
+    kept = shared.kept_prompts(config, cache, samples)
+    prompts = [[entry["prompt"] for entry in entries] for entries in kept]
+    runs = [with_values(config, {"seed": seed}) for seed in chosen]
+    return sorted({prompt for run in runs for prompt in shared.drawn_prompts(run, prompts)})
+
+
+def _verify(arguments: argparse.Namespace) -> int:
+    from ..data import source
+    from . import encode
+    from .encode import clip_key, text_key
+    from .render import hard_store
+
+    config, cache = _place(arguments)
+    samples = source.training(config, cache)
+    evaluated = [item.prompt for item in source.evaluation(config)]
+    prompts = ["", config.sample.negative_prompt, *evaluated, *(item.prompt for item in samples)]
+    drawn = _drawn(config, cache, arguments.seeds) if config.loss.lambda_hard else []
+    wrong = 0
+    for name, store, keys in (
+        ("embeddings", encode.text_store, {text_key(prompt) for prompt in [*prompts, *drawn]}),
+        ("latents", encode.latent_store, {clip_key(sample) for sample in samples}),
+        ("hard negatives", hard_store, {text_key(prompt) for prompt in drawn}),
+    ):
+        damaged = store(config, cache).verify() if arguments.deep else []
+        missing = len(store(config, cache).missing(keys))
+        print(
+            f"{name}: {len(keys) - missing} of {len(keys)} are there, {len(damaged)} shards damaged"
+        )
+        wrong += missing + len(damaged)
+    return 1 if wrong else 0
+
+
+def _workers(given: int | None) -> int:
+    if given is not None and given < 1:
+        raise UserError(f"--workers {given} is not a number of processes; use 1 or more")
+    if given is None:
+        import torch
+
+        return max(1, torch.cuda.device_count())
+    return given
+
+
+if __name__ == "__main__":
+    command(main)

@@ -1,0 +1,157 @@
+"""What the frozen pipeline makes of prompts and clips, cached: embeddings, pools, latents."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import lru_cache, partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..common.files import digest
+from ..common.progress import Progress, tell
+from ..config import Config, Model
+from ..data import source
+from ..data.sample import Sample
+from ..data.video import Unreadable
+from ..models import codec
+from ..models.pipeline import identity, load_pipeline, text_identity
+from ..negatives.macro import pool
+from .fill import fill
+from .store import Store
+
+Indices = Sequence[int] | np.ndarray
+Lookup = Callable[[Sequence[str]], Tensor]
+
+SHARD = 128  # clips or prompts per shard of the cache: half a GB of the paper's clips
+PARTS = ("transformer", "text_encoder", "vae")
+
+
+def texts(
+    config: Config,
+    cache: Path,
+    prompts: Sequence[str],
+    progress: Progress | None = None,
+    workers: int = 1,
+) -> Lookup:
+    """prompts -> embeddings [B, text_length, D]; cached without their padding."""
+    store, length = text_store(config, cache), config.model.text_length
+    key = lru_cache(maxsize=None)(text_key)
+    wanted = {key(prompt): prompt for prompt in prompts}
+    fill(store, wanted, partial(_embed, config), SHARD, "text", progress, workers)
+
+    def lookup(wanted: Sequence[str]) -> Tensor:
+        trimmed = [store[key(prompt)] for prompt in wanted]
+        return torch.stack([F.pad(e, (0, 0, 0, length - len(e))) for e in trimmed])
+
+    return lookup
+
+
+def _embed(config: Config, prompts: list[str]) -> list[Tensor]:
+    torch.set_num_threads(config.threads)
+    pipeline = _part(config.model, "text_encoder")
+    embeddings, lengths = codec.encode_prompts(pipeline, prompts, config.model.text_length)
+    return [e[:n] for e, n in zip(embeddings, lengths, strict=True)]
+
+
+def clip_latents(
+    config: Config,
+    cache: Path,
+    samples: Sequence[Sample],
+    progress: Progress | None = None,
+    workers: int = 1,
+) -> Callable[[Indices], Tensor]:
+    """sample indices -> deterministic latents x [B, C, T, H, W] fp32, kept in model.dtype."""
+    store = latent_store(config, cache)
+    keys = [clip_key(sample) for sample in samples]
+    wanted = {key: index for index, key in enumerate(keys)}
+    fill(store, wanted, partial(_encode, config, cache), SHARD, "latents", progress, workers)
+    return lambda indices: store.batch([keys[i] for i in indices]).float()
+
+
+def _encode(config: Config, cache: Path, indices: list[int]) -> list[Tensor | str]:
+    """Latents of training clips; the reason, for one that cannot be read."""
+    torch.set_num_threads(config.threads)
+    samples = source.training(config, cache)
+    dtype = getattr(torch, config.model.dtype)
+    made: dict[int, Tensor | str] = {}
+    for start in range(0, len(indices), codec.VIDEO_BATCH):
+        videos = {}
+        for index in indices[start : start + codec.VIDEO_BATCH]:
+            try:
+                videos[index] = samples[index].video()
+            except Unreadable as fault:
+                made[index] = f"clip {samples[index].id}: {fault}"
+        if videos:
+            pipeline = _part(config.model, "vae")
+            latents = codec.encode_videos(pipeline, np.stack(list(videos.values())))
+            made |= {index: z.to(dtype) for index, z in zip(videos, latents, strict=True)}
+    return [made[index] for index in indices]
+
+
+def text_store(config: Config, cache: Path) -> Store:
+    return Store(cache / "text" / digest(text_identity(config)))
+
+
+def latent_store(config: Config, cache: Path) -> Store:
+    model = config.model
+    size = [model.frames, model.height, model.width, model.dtype]
+    name = digest([identity(model), size, source.identity(config)])
+    return Store(cache / "latents" / name)
+
+
+def clip_key(sample: Sample) -> str:
+    return digest(sample.content or [sample.id, sample.prompt], 24)
+
+
+def pooled(
+    config: Config, cache: Path, prompts: Sequence[str], progress: Progress | None = None
+) -> np.ndarray:
+    """z_y of each prompt, [N, D] float64."""
+    text = texts(config, cache, prompts, progress)
+    z = []
+    for start in range(0, len(prompts), SHARD):
+        embeddings = text(prompts[start : start + SHARD])
+        lengths = embeddings.abs().sum(-1).count_nonzero(1)  # padding is exact zeros
+        z.append(pool(embeddings, lengths).double().numpy())
+    return np.concatenate(z)
+
+
+def pool_once(
+    config: Config, prompts: Sequence[str], progress: Progress | None = None
+) -> np.ndarray:
+    """z of prompts whose embeddings are not worth keeping, [N, D] float64."""
+    z = [np.empty((0, 1))] if not prompts else []
+    for start in range(0, len(prompts), SHARD):
+        chosen = prompts[start : start + SHARD]
+        pipeline = _part(config.model, "text_encoder")
+        embeddings, lengths = codec.encode_prompts(pipeline, chosen, config.model.text_length)
+        z.append(pool(embeddings, lengths).double().numpy())
+        tell(progress, "perturb", min(start + SHARD, len(prompts)), len(prompts))
+    return np.concatenate(z)
+
+
+def fits(config: Config, prompt: str) -> bool:
+    """Whether the text encoder takes the prompt whole."""
+    tokens = _part(config.model, "text_encoder").tokenizer(codec.clean(prompt)).input_ids
+    return len(tokens) <= config.model.text_length
+
+
+def text_key(prompt: str) -> str:
+    return digest(codec.clean(prompt), 24)
+
+
+def release() -> None:
+    """Frees the text encoder or VAE: rendering and training need neither."""
+    _part.cache_clear()
+
+
+@lru_cache(maxsize=1)
+def _part(model: Model, name: str) -> Any:
+    """A pipeline of this part alone: at the paper's scale the text encoder takes 11 GB."""
+    without = [part for part in PARTS if part != name]
+    return load_pipeline(model.pipeline, getattr(torch, model.dtype), without)

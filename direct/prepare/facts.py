@@ -1,0 +1,53 @@
+"""What MaNS does to the draws of a run, by itself: known before any training."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from ..common.files import cached_json, digest
+from ..config import Config
+from ..data import source
+from ..models.pipeline import text_identity
+from ..negatives import macro
+from . import shared
+from .encode import pooled
+
+
+def facts(config: Config, cache: Path) -> dict[str, float] | None:
+    """Exact expectations over Eq. 2's draws; `None` where the run draws no such negatives.
+
+    sum_p_squared     share of uniform draws that the clusters alone change, sum_k p_k^2
+    changed           share that the run's exclusion changes: its clusters, and laws where excluded
+    distance          mean Euclidean distance of z_y from a sample to its negative
+    uniform_distance  the same for uniform draws
+    """
+    settings = config.macro
+    if not config.train.steps or not config.loss.lambda_rand or settings.sampling != "partition":
+        return None
+    samples = source.training(config, cache)
+    prompts, laws = [item.prompt for item in samples], [item.law for item in samples]
+    key = [
+        text_identity(config),
+        prompts,
+        laws,
+        settings.clusters,
+        settings.restarts,
+        settings.exclude_same_law,
+    ]
+
+    def make() -> dict[str, float]:
+        z = pooled(config, cache, prompts)
+        labels = np.array(shared.partition(config, cache, samples)["labels"])
+        pools = macro.exclusion(labels, np.array(laws) if settings.exclude_same_law else None)
+        found = {
+            "sum_p_squared": macro.exclusion(labels).excluded_share,
+            "changed": pools.excluded_share,
+            "distance": macro.mean_distance(z, pools),
+            "uniform_distance": macro.mean_distance(z),
+        }
+        return {name: round(value, 9) for name, value in found.items()}
+
+    found: dict[str, float] = cached_json(cache / "negatives" / f"{digest(key)}.json", make)
+    return found

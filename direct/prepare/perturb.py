@@ -1,0 +1,270 @@
+"""MiNS at the paper's scale (Sec. 4.2, App. B): a language model changes one axis of physics.
+
+Per prompt, `candidates` axes are drawn uniformly and the instruction of Fig. S1 is put to the
+model. An answer that is no usable caption is rejected and asked for again; of the others, those
+within the cosine of Eq. 4 are kept, nearest first (`micro.select`). The model itself runs in this
+process (`language.local`) or behind an OpenAI-compatible server (`language.server`).
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..common.errors import UserError
+from ..common.files import canonical_json, read_journal, stable_seed, write_json, write_text
+from ..config import Micro
+from ..negatives import micro
+
+# Fig. S1, to the letter; its line breaks inside a sentence are the page's.
+DIMENSIONS = {
+    "kinematics": (
+        "Change the motion time-profile only (speed/acceleration/onset/duration), keeping "
+        "material, direction, and magnitude otherwise consistent.\n"
+        "Examples: sudden → gradual; fast → slow; constant speed → accelerating; continuous → "
+        "pulsed."
+    ),
+    "forces": (
+        "Change the implied dominant force direction/type that governs motion (e.g., "
+        "gravity-aligned vs against-gravity, attraction vs repulsion, buoyant rise vs sink), "
+        "while keeping objects and timing otherwise similar.\n"
+        "Examples: object rises as if buoyant instead of falling; debris pulls inward instead "
+        "of expanding outward; liquid flows upward along a surface as if attracted."
+    ),
+    "material": (
+        "Change exactly ONE physical property of an object/substance (viscosity OR elasticity "
+        "OR brittleness OR friction OR density OR surface tension), while keeping timing, "
+        "direction, and magnitude otherwise similar.\n"
+        "Examples: water behaves more viscous (honey-like) without changing the amount; glass "
+        "deforms elastically instead of shattering; a surface becomes high-friction so sliding "
+        "becomes sluggish."
+    ),
+    "interaction": (
+        "Change how objects interact on contact (stick vs bounce, shatter vs dent, splatter vs "
+        "bead, slide vs roll), while keeping the setup unchanged.\n"
+        "Examples: ball sticks instead of bouncing; object dents instead of breaking; droplets "
+        "bead up instead of spreading."
+    ),
+    "magnitude": (
+        "Change the magnitude of ONE scalar physical quantity (amount/volume, intensity, "
+        "amplitude, drop height/impact energy, flow rate), while keeping material, direction, "
+        "and timing language otherwise unchanged.\n"
+        "Examples: droplet → steady thin stream; small ripple → large wave; gentle spark → "
+        "intense flare."
+    ),
+}
+TEMPLATE = """\
+You are an expert in physics and video understanding. Given the caption below, generate a \
+physics-violating variant by modifying ONLY the {dimension} aspect.
+
+{dimension} is defined as: {description}
+
+Constraints:
+❖ Preserve the scene, objects, setting, and camera style — alter only the physical behavior along \
+the {dimension} dimension.
+❖ Minimize textual changes; keep similar length and wording.
+❖ Describe the altered physics directly — do not reference the original behavior.
+
+If the caption is underspecified, infer reasonable defaults for any missing details.
+
+ORIGINAL: {prompt}
+Respond with the modified caption only."""
+
+ROUNDS = 3  # how often a rejected answer is asked for again, less one
+GROUP = 16  # prompts asked about together and written down together
+LONGER, SLACK = 1.5, 8  # an answer has at most LONGER times the prompt's words, plus SLACK
+SHORTER = 0.5
+
+REFUSAL = re.compile(
+    r"^\W*(i'?m sorry|i am sorry|sorry|i can(no|')t|i am unable|i'm unable|i apologi[sz]e|as an ai|"
+    r"unfortunately)\b",
+    re.IGNORECASE,
+)
+COMPARISON = re.compile(
+    r"\b(instead of|rather than|unlike|as opposed to|in contrast to|no longer|compared (?:to|with)|"
+    r"than (?:before|usual|normal|expected|in the original)|original(?:ly)?|contrary to)\b",
+    re.IGNORECASE,
+)
+DECORATION = re.compile(
+    r"""^\W*(modified|original|altered|new|caption|here is|here's|sure)\b[^.]{0,40}:"""
+    r"""|^["'“‘`*].*["'”’`*]\W?$""",
+    re.IGNORECASE | re.DOTALL,
+)
+
+Answer = tuple[str, bool]  # the text, and whether the model came to an end by itself
+Ask = Callable[[Sequence[str], int], Sequence[Answer]]  # (instructions, seed) -> answers
+Embed = Callable[[Sequence[str]], np.ndarray]  # prompts -> pooled embeddings [N, D]
+
+
+def perturb(
+    prompts: Sequence[tuple[str, str]],
+    out: Path,
+    settings: Micro,
+    ask: Ask,
+    embed: Embed,
+    *,
+    model: str,
+    fits: Callable[[str], bool] = lambda text: True,
+    progress: Callable[[str, int, int], None] | None = None,
+) -> dict[str, Any]:
+    """Perturbs (id, prompt) pairs into `out`; returns the retention statistics per dimension.
+
+    `out`/candidates.jsonl gets a line per prompt with every answer, its axis, cosine and fate, as
+    soon as it is known: a run cut short goes on. kept.jsonl and retention.json are written last.
+    `fits` says whether the frozen encoder takes a text whole; `model` names the language model.
+    """
+    unknown = set(settings.axes) - DIMENSIONS.keys()
+    if unknown or not settings.axes:
+        raise UserError(f"micro.axes: {sorted(unknown)} unknown; known: {', '.join(DIMENSIONS)}")
+    path = Path(out) / "candidates.jsonl"
+    done = _resume(path, {**_plain(settings), "model": model})
+    todo = [(name, prompt) for name, prompt in prompts if (name, prompt) not in done]
+    with open(path, "a", encoding="utf-8") as handle:
+        for start in range(0, len(todo), GROUP):
+            group = todo[start : start + GROUP]
+            for line in _group(group, settings, ask, embed, fits):
+                done[line["id"], line["prompt"]] = line
+                handle.write(canonical_json(line) + "\n")
+            handle.flush()
+            if progress:
+                progress("perturb", len(prompts) - len(todo) + start + len(group), len(prompts))
+    lines = [done[key] for key in prompts]
+    report = statistics(lines, settings.min_cosine)
+    write_json(Path(out) / "retention.json", report)
+    own = set(prompts)
+    others = [line for key, line in done.items() if key not in own]  # of a larger profile
+    kept = [
+        {"id": line["id"], "prompt": line["prompt"], "kept": _kept(line)}
+        for line in (*others, *lines)  # of one id the last counts
+    ]
+    write_text(Path(out) / "kept.jsonl", "".join(canonical_json(line) + "\n" for line in kept))
+    return report
+
+
+def instruction(axis: str, prompt: str) -> str:
+    """Fig. S1 for one dimension and caption."""
+    return TEMPLATE.format(dimension=axis.upper(), description=DIMENSIONS[axis], prompt=prompt)
+
+
+def fault(text: str, complete: bool, prompt: str, seen: set[str]) -> str | None:
+    """Why an answer is no usable caption, `None` if it is one. `seen`: normal forms before it."""
+    words, expected = len(text.split()), len(prompt.split())
+    leaked = {m.lower() for m in COMPARISON.findall(text)}
+    if not re.search(r"[^\W\d_]", text):
+        return "empty"
+    if REFUSAL.search(text):
+        return "refusal"
+    if micro.normal(text).strip(".") == micro.normal(prompt).strip("."):
+        return "echo"
+    if "\n" in text.strip() or (DECORATION.search(text) and not DECORATION.search(prompt)):
+        return "quotes or a heading"
+    if leaked - {m.lower() for m in COMPARISON.findall(prompt)}:
+        return "comparison with the original"
+    if not complete or words > LONGER * expected + SLACK:
+        return "too long"
+    if words < SHORTER * expected:
+        return "too short"
+    return "repeat" if micro.normal(text) in seen else None
+
+
+def statistics(lines: Sequence[dict[str, Any]], min_cosine: float) -> dict[str, Any]:
+    """`micro.retention` of the usable candidates, and per axis the answers rejected, by reason."""
+    usable = [[c for c in line["candidates"] if c["cosine"] is not None] for line in lines]
+    rejected: dict[str, Counter[str]] = {}
+    for line in lines:
+        for c in line["candidates"]:
+            if c["cosine"] is None:
+                rejected.setdefault(c["axis"], Counter())[c["fate"]] += 1
+    report = micro.retention(
+        [[(c["axis"], c["prompt"]) for c in found] for found in usable],
+        [[c["cosine"] for c in found] for found in usable],
+        [_kept(line) for line in lines],
+        min_cosine,
+    )
+    return report | {"rejected": {axis: dict(rejected[axis]) for axis in sorted(rejected)}}
+
+
+def _group(
+    prompts: Sequence[tuple[str, str]],
+    settings: Micro,
+    ask: Ask,
+    embed: Embed,
+    fits: Callable[[str], bool],
+) -> list[dict[str, Any]]:
+    """The lines of one group of prompts."""
+    rngs = [np.random.default_rng(stable_seed(*pair, list(settings.axes))) for pair in prompts]
+    seen: list[set[str]] = [set() for _ in prompts]
+    answers: list[list[dict[str, Any]]] = [[] for _ in prompts]
+    for attempt in range(ROUNDS):
+        wanted = [
+            (i, settings.axes[int(rngs[i].integers(len(settings.axes)))])
+            for i in range(len(prompts))
+            for _ in range(settings.candidates - len(seen[i]))
+        ]
+        if not wanted:
+            break
+        texts = [instruction(axis, prompts[i][1]) for i, axis in wanted]
+        replies = ask(texts, stable_seed(texts, attempt) >> 32)
+        for (i, axis), (reply, complete) in zip(wanted, replies, strict=True):
+            text = reply.strip()
+            fate = fault(text, complete, prompts[i][1], seen[i])
+            fate = fate or (None if fits(text) else "too long")
+            answers[i].append({"axis": axis, "prompt": text, "cosine": None, "fate": fate})
+            if fate is None:
+                seen[i].add(micro.normal(text))
+    _settle(prompts, answers, settings, embed)
+    return [
+        {"id": name, "prompt": prompt, "candidates": found}
+        for (name, prompt), found in zip(prompts, answers, strict=True)
+    ]
+
+
+def _settle(
+    prompts: Sequence[tuple[str, str]],
+    answers: list[list[dict[str, Any]]],
+    settings: Micro,
+    embed: Embed,
+) -> None:
+    """Gives every usable answer its cosine and its fate."""
+    usable = [[c for c in found if c["fate"] is None] for found in answers]
+    z = embed([prompt for _, prompt in prompts] + [c["prompt"] for found in usable for c in found])
+    anchors, rest = z[: len(prompts)], z[len(prompts) :]
+    ends = np.cumsum([len(found) for found in usable])
+    for anchor, found, near in zip(anchors, usable, np.split(rest, ends[:-1]), strict=True):
+        cosines = micro.cosine(anchor, near)
+        pairs = [(c["axis"], c["prompt"]) for c in found]
+        chosen = micro.select(pairs, cosines, settings.min_cosine, settings.keep)
+        kept = {entry["prompt"] for entry in chosen}
+        for c, cosine in zip(found, cosines, strict=True):
+            c["cosine"] = round(float(cosine), 6)
+            missed = "below the cosine" if cosine < settings.min_cosine else "not among the nearest"
+            c["fate"] = "kept" if c["prompt"] in kept else missed
+
+
+def _kept(line: dict[str, Any]) -> list[dict[str, Any]]:
+    """The kept candidates, nearest first."""
+    kept = [c for c in line["candidates"] if c["fate"] == "kept"]
+    shown = [{name: c[name] for name in ("axis", "prompt", "cosine")} for c in kept]
+    return sorted(shown, key=lambda entry: -entry["cosine"])
+
+
+def _resume(path: Path, settings: dict[str, Any]) -> dict[tuple[str, str], dict[str, Any]]:
+    """Lines by (id, prompt) of a journal made with these settings; begins one where none is."""
+    lines = read_journal(path)
+    if not lines:
+        write_text(path, canonical_json({"settings": settings}) + "\n")
+        return {}
+    if lines[0].get("settings") != json.loads(canonical_json(settings)):
+        raise UserError(f"{path} was made with {lines[0].get('settings')}; give another folder")
+    return {(line["id"], line["prompt"]): line for line in lines[1:]}
+
+
+def _plain(settings: Micro) -> dict[str, Any]:
+    names = ("candidates", "min_cosine", "keep", "axes")
+    return {name: getattr(settings, name) for name in names}

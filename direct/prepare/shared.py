@@ -1,0 +1,169 @@
+"""Everything that cells share, computed once and cached by content: embeddings, clip latents, the
+partition of MaNS, the perturbed prompts of MiNS and their rendered latents.
+
+Each maker looks for what is missing, makes it in shards and writes each shard whole, so a kill
+loses at most the shards in progress, and a longer run adds to what a shorter one left.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .. import noise
+from ..common.files import cached_json, digest
+from ..common.progress import Progress, tell
+from ..config import Config
+from ..data import curated, source
+from ..data.sample import Sample
+from ..models.pipeline import text_identity
+from ..negatives import macro, micro
+from . import encode, render
+from .encode import Indices, Lookup, clip_latents, pool_once, pooled, texts
+
+
+@dataclass(frozen=True)
+class Shared:
+    """What training reads. Tensors are looked up by sample index or prompt when they are needed."""
+
+    samples: list[Sample]
+    latents: Callable[[Indices], Tensor]  # sample indices -> x [B, C, T, H, W]
+    text: Lookup  # prompts -> embeddings [B, L, D], zero-padded
+    pools: macro.Exclusion | None  # of Eq. 2, where macro.sampling is "partition"
+    hard_prompts: list[list[str]]  # kept perturbed prompts of each sample; empty lists without MiNS
+    hard: Lookup  # perturbed prompts -> x_hard [B, C, T, H, W]
+
+
+def prepare(
+    config: Config, cache: Path, workers: int = 1, progress: Progress | None = None
+) -> None:
+    """Builds in `cache` what training and generating `config` will read and is not there yet."""
+    if config.measure.kind == "cost" or config.model.peer:
+        return  # reads stand-ins of its own; encodes its prompts itself
+    if config.measure.kind == "scores":
+        from ..data import source  # a room that reads what is prepared here
+
+        evaluated = source.evaluation_texts(config)
+        texts(config, cache, [*evaluated, config.sample.negative_prompt], progress)
+    if config.train.steps:
+        shared(config, cache, workers, progress)
+
+
+def shared(
+    config: Config, cache: Path, workers: int = 1, progress: Progress | None = None
+) -> Shared:
+    """Builds what is missing and opens what training `config` reads."""
+    torch.set_num_threads(config.threads)
+    samples = source.training(config, cache)
+    latents = clip_latents(config, cache, samples, progress, workers)
+    text = texts(config, cache, ["", *(item.prompt for item in samples)], progress, workers)
+    pools = None
+    if config.loss.lambda_rand and config.macro.sampling == "partition":
+        labels = np.array(partition(config, cache, samples, progress)["labels"])
+        laws = np.array([item.law for item in samples])
+        pools = macro.exclusion(labels, laws if config.macro.exclude_same_law else None)
+    kept: list[list[str]] = [[] for _ in samples]
+    if config.loss.lambda_hard:
+        found = kept_prompts(config, cache, samples, progress)
+        kept = [[entry["prompt"] for entry in entries] for entries in found]
+    drawn = drawn_prompts(config, kept)
+    hard = render.hard_negatives(config, cache, drawn, workers, progress)
+    encode.release()  # what made it is not needed to train
+    render.release()
+    return Shared(samples, latents, text, pools, kept, hard)
+
+
+def steps(config: Config) -> range:
+    """The optimizer steps of this cell; where it starts from an SFT cell, the first half is its."""
+    if config.measure.kind == "alignment":
+        return range(config.measure.steps)
+    total = config.train.steps
+    return range(total // 2 if config.train.init == "sft" else 0, total)
+
+
+def partition(
+    config: Config, cache: Path, samples: Sequence[Sample], progress: Progress | None = None
+) -> dict[str, Any]:
+    """k-means labels of the prompts, their inertia and the share of draws that Eq. 2 changes."""
+    prompts, settings = [item.prompt for item in samples], config.macro
+    folder = text_identity(config)
+    name = digest([folder, prompts, settings.clusters, settings.restarts])
+
+    def make() -> dict[str, Any]:
+        tell(progress, "partition", 0, 1)
+        z = pooled(config, cache, prompts, progress)
+        labels, inertia = macro.partition(z, settings.clusters, settings.restarts)
+        changed = macro.exclusion(labels).excluded_share
+        tell(progress, "partition", 1, 1)
+        return {"labels": labels.tolist(), "inertia": inertia, "sum_p_squared": changed}
+
+    return cached_json(cache / "partition" / f"{name}.json", make)
+
+
+def kept_prompts(
+    config: Config, cache: Path, samples: Sequence[Sample], progress: Progress | None = None
+) -> list[list[dict[str, Any]]]:
+    """The perturbed prompts of each sample that hard negatives are rendered from."""
+    if config.data.source == "cache":  # perturbed by a language model, beforehand
+        return curated.kept(config, cache, samples)
+    kept: list[list[dict[str, Any]]] = perturbations(config, cache, samples, progress)["kept"]
+    return kept
+
+
+def perturbations(
+    config: Config, cache: Path, samples: Sequence[Sample], progress: Progress | None = None
+) -> dict[str, Any]:
+    """Kept perturbed prompts per sample (`kept`), how many each stage left (`retention`)."""
+    settings = config.micro
+    corpus = [source.identity(config), [item.id for item in samples]]
+    name = digest([text_identity(config), corpus, asdict(settings)])
+
+    def make() -> dict[str, Any]:
+        found = [
+            micro.candidates(item.id, item.prompt, item.perturb, settings.axes, settings.candidates)
+            for item in samples
+        ]
+        anchors = pooled(config, cache, [item.prompt for item in samples], progress)
+        flat = [prompt for candidates in found for _, prompt in candidates]
+        z = pool_once(config, flat, progress)
+        ends = np.cumsum([len(candidates) for candidates in found])
+        cosines = [
+            micro.cosine(anchor, near)
+            for anchor, near in zip(anchors, np.split(z, ends[:-1]), strict=True)
+        ]
+        kept = [
+            micro.select(candidates, near, settings.min_cosine, settings.keep)
+            for candidates, near in zip(found, cosines, strict=True)
+        ]
+        report = micro.retention(found, cosines, kept, settings.min_cosine)
+        return {"retention": report, "kept": kept}
+
+    return cached_json(cache / "micro" / f"{name}.json", make)
+
+
+def drawn_prompts(config: Config, kept: Sequence[Sequence[str]]) -> list[str]:
+    """The perturbed prompts that the run will draw as hard negatives, each once, sorted."""
+    counts = np.array([len(prompts) for prompts in kept])
+    drawn = set()
+    if counts.any():
+        for step in steps(config):
+            chosen, _, slot = negatives_of(config, step, counts)
+            drawn |= {kept[i][j] for i, j in zip(chosen, slot, strict=True) if j >= 0}
+    return sorted(drawn)
+
+
+def negatives_of(
+    config: Config, step: int, counts: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Samples [B], whether each keeps its prompt [B], and its hard negative's slot or -1 [B]."""
+    seed, batch = config.seed, config.train.batch
+    chosen = noise.indices(seed, step, batch, len(counts))
+    prompted = noise.uniform(seed, step, "dropout", batch) >= config.train.prompt_dropout
+    slot = micro.draw(seed, step, np.where(prompted, counts[chosen], 0))
+    return chosen, prompted, slot

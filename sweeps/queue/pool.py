@@ -1,0 +1,279 @@
+"""Runs a sweep's open cells in worker processes and shows how far they are.
+
+Nothing here decides what is done: the run folders do. A worker that dies (killed, out of memory) is
+noticed, its cell goes back into the queue, and another worker takes its place.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import queue as queues
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from direct.common import preempt
+from direct.common.errors import UserError
+
+from ..cell import read_json, read_result
+from ..schema import Ablation, Cell
+from . import storage
+from . import study as queue
+from .display import Display
+from .estimate import Estimator, words
+from .status import failures
+from .worker import MARK
+from .workers import SAVE_SECONDS, Workers, devices
+
+WORKER = [sys.executable, "-m", "sweeps.queue.worker"]  # replaced in tests
+POLL_SECONDS = 0.5
+JOIN_SECONDS = 10.0
+STOP_SECONDS = 5.0
+ATTEMPTS = 3  # of one cell in one run: a cell that kills its worker every time must end
+REPLAN_SECONDS = 5.0  # a worker that died just after its claim is seen only later
+
+
+def drain(
+    table: Ablation,
+    cells: list[Cell],
+    root: Path,
+    cache: Path,
+    workers: Workers,
+    display: Display,
+    estimator: Estimator,
+) -> dict[str, str]:
+    """Works until every cell has a result or has failed. Returns `{cell id: reason}` of failures.
+
+    Call it under `study.planner`. With `workers.join`, outside of it, and until no cell waits:
+    those that others work on are left to them.
+    """
+    study = (
+        _join(table, root, workers)
+        if workers.join
+        else plan(table, cells, root, workers, display.say)
+    )
+    pool = _Pool(table, root, cache, cells, workers, display, estimator)
+    left = [cell for cell in cells if not read_result(root / cell.id)]
+    planned = time.monotonic()
+    try:
+        while left := [cell for cell in left if not pool.ended(cell.id)]:
+            preempt.check()
+            if pool.reap() or time.monotonic() - planned > REPLAN_SECONDS:
+                _replan(study, table, left, root, workers)
+                planned = time.monotonic()
+            wanted = min(workers.count, len(left))
+            if len(pool.processes) < wanted and queue.waiting(study):
+                pool.start(wanted)
+            elif workers.join and not pool.processes:
+                break
+            pool.listen()
+            display.update(_line(estimator, cells, left, workers.count))
+        pool.join()
+    finally:
+        pool.stop()
+    return pool.failed
+
+
+def plan(
+    table: Ablation,
+    cells: list[Cell],
+    root: Path,
+    workers: Workers,
+    say: Callable[[str], None] = print,
+) -> Any:
+    """The sweep's study, repaired, with every open cell waiting. Call it under `study.planner`."""
+    if not workers.storage and (said := storage.repair(storage.journal(root))):
+        say(said)
+    study = storage.open_study(root, table.name, workers.storage)
+    for cell in cells:
+        if workers.retry_failed:
+            (root / cell.id / "failure.json").unlink(missing_ok=True)
+    failed = failures(cells, root)
+    queue.plan(study, table, [cell for cell in cells if cell.id not in failed], root)
+    return study
+
+
+def _join(table: Ablation, root: Path, workers: Workers) -> Any:
+    if not workers.storage and not storage.journal(root).exists():
+        raise UserError(f"no sweep is planned in {root}; run it once without --join")
+    study = storage.open_study(root, table.name, workers.storage)
+    if not study.get_trials(deepcopy=False):
+        raise UserError(
+            f"sweep {table.name} is not planned in {root}, so there is nothing to join "
+            "(all is one queue of its own); join the one that runs, by its name"
+        )
+    return study
+
+
+def _replan(study: Any, table: Ablation, left: list[Cell], root: Path, workers: Workers) -> None:
+    """Puts cells of dead workers back into the queue; where others help, one of them at a time."""
+    if not workers.join:
+        queue.plan(study, table, left, root)
+        return
+    with suppress(queue.Busy), queue.planner(root):
+        queue.plan(study, table, left, root)
+
+
+def _line(estimator: Estimator, cells: list[Cell], left: list[Cell], workers: int) -> str:
+    remaining = words(estimator.remaining([cell.id for cell in left], workers))
+    stages = ", ".join(sorted(set(estimator.stages.values())))
+    return (
+        f"{len(cells) - len(left)} of {len(cells)} cells done; {stages or 'starting'}; "
+        f"about {remaining} left"
+    )
+
+
+class _Pool:
+    """The worker processes of one `drain`."""
+
+    def __init__(
+        self,
+        table: Ablation,
+        root: Path,
+        cache: Path,
+        cells: list[Cell],
+        workers: Workers,
+        display: Display,
+        estimator: Estimator,
+    ):
+        self.workers = workers
+        self.arguments = [str(root), str(cache), table.name]
+        self.root, self.display, self.estimator = root, display, estimator
+        self.threads = max(cell.config.threads for cell in cells)
+        self.processes: list[subprocess.Popen[str]] = []
+        self.readers: dict[int, threading.Thread] = {}
+        self.messages: queues.Queue[str] = queues.Queue()
+        self.failed: dict[str, str] = {}
+        self.deaths: Counter[str] = Counter()
+        self.working: dict[int, str] = {}  # process id -> cell
+        self.slots: dict[int, int] = {}  # process id -> which of the allocation's devices it owns
+
+    def start(self, workers: int) -> None:
+        while len(self.processes) < workers:
+            slot = min(set(range(workers)) - set(self.slots.values()))
+            threads = str(self.threads)
+            environment = os.environ | {
+                "OMP_NUM_THREADS": threads,
+                "MKL_NUM_THREADS": threads,
+                "PYTHONUNBUFFERED": "1",
+                **devices(slot, self.workers.gpus),
+            }
+            if self.workers.storage:
+                environment[storage.VARIABLE] = self.workers.storage
+            log = open(self.root / "workers.log", "a")  # noqa: SIM115
+            process = subprocess.Popen(
+                [*WORKER, *self.arguments],
+                stdout=subprocess.PIPE,
+                stderr=log,
+                text=True,
+                env=environment,
+                start_new_session=True,  # Ctrl-C goes to the parent alone
+            )
+            log.close()
+            self.processes.append(process)
+            self.slots[process.pid] = slot
+            reader = threading.Thread(target=self._read, args=(process,), daemon=True)
+            reader.start()
+            self.readers[process.pid] = reader
+
+    def _read(self, process: subprocess.Popen[str]) -> None:
+        assert process.stdout
+        for line in process.stdout:
+            self.messages.put(f"{process.pid} {line}")
+
+    def listen(self) -> None:
+        """Waits one poll, then takes in what workers sent."""
+        time.sleep(POLL_SECONDS)
+        self._take_all()
+
+    def _take_all(self) -> None:
+        while not self.messages.empty():
+            self._take(self.messages.get())
+
+    def _take(self, message: str) -> None:
+        pid, line = message.rstrip("\n").split(" ", 1)
+        if not line.startswith(MARK):
+            self.display.say(line)
+            return
+        event: dict[str, Any] = json.loads(line[1:])
+        if event["event"] == "progress":
+            self.estimator.progress(event["cell"], event["stage"], event["done"], event["total"])
+        elif event["event"] == "start":
+            self.working[int(pid)] = event["cell"]
+        elif event["event"] == "say":
+            self.display.say(event["text"])
+        else:
+            self.working.pop(int(pid), None)
+            self.estimator.finished(event["cell"])
+
+    def ended(self, cell: str) -> bool:
+        """Whether the cell has a result or has failed for good."""
+        if read_result(self.root / cell):
+            return True
+        if failure := read_json(self.root / cell / "failure.json"):
+            self.failed[cell] = failure["reason"]
+        return cell in self.failed
+
+    def reap(self) -> bool:
+        """Forgets ended workers; true if there were any.
+
+        A cell that has ended its worker `ATTEMPTS` times has failed.
+        """
+        ended = [process for process in self.processes if process.poll() is not None]
+        for process in ended:
+            self.readers.pop(process.pid).join(5)  # its last words come first
+        self._take_all()
+        for process in ended:
+            self.processes.remove(process)
+            self.slots.pop(process.pid)
+            cell = self.working.pop(process.pid, "")
+            if process.returncode == 0 or (cell and self.ended(cell)):
+                continue
+            self.deaths[cell] += 1
+            what = f"{cell}: its worker" if cell else "a worker without a cell"
+            self.display.say(f"{what} ended with status {process.returncode}, another takes over")
+            if self.deaths[cell] >= ATTEMPTS:
+                reason = (
+                    f"its worker ended {ATTEMPTS} times, last with status "
+                    f"{process.returncode}{self._last_words()}"
+                )
+                if not cell:
+                    raise UserError(f"workers end before they take a cell: {reason}")
+                self.failed[cell] = reason  # in this run: the next may have no such killer
+        return bool(ended)
+
+    def _last_words(self) -> str:
+        """The last line of the workers' log, which may be full of more, or not be writable."""
+        with suppress(OSError):
+            lines = (self.root / "workers.log").read_text(errors="replace").split("\n")
+            last = next((line.strip() for line in reversed(lines) if line.strip()), "")
+            return f" ({last[:200]}; see {self.root / 'workers.log'})"
+        return ""
+
+    def join(self) -> None:
+        """Lets workers tell their last trial and end by themselves: the queue is empty."""
+        until = time.monotonic() + JOIN_SECONDS
+        for process in self.processes:
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(max(0.0, until - time.monotonic()))
+
+    def stop(self) -> None:
+        """Has workers save their cells and give them back; before a time limit there is time."""
+        seconds = SAVE_SECONDS if preempt.requested() else STOP_SECONDS
+        for process in self.processes:
+            if process.poll() is None:
+                process.terminate()
+        until = time.monotonic() + seconds
+        for process in self.processes:
+            try:
+                process.wait(max(0.0, until - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()

@@ -1,0 +1,56 @@
+"""One rank of a cell that trains on several GPUs; `launch.on_several` starts them by torchrun.
+
+All ranks train together. Rank 0 then generates and judges, and publishes under the worker's lease.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+
+from direct.common import preempt
+from direct.common.errors import command
+from direct.config import Config
+
+from ..cell import read_config
+from .worker import attempt, follow
+
+PATIENCE_SECONDS = 60.0  # for rank 0 to write down an error that all ranks have
+
+
+def main(cache: Path, run: Path, token: str, worker: int) -> None:
+    """This rank's part of the cell in folder `run`, for the worker of that process number."""
+    preempt.listen(signal.SIGTERM, signal.SIGUSR1)
+    follow(worker)  # torchrun would survive it
+    if os.environ["RANK"] == "0":
+        attempt(cache, run, token)
+        return
+    with suppress(preempt.Preempted):
+        try:
+            train(read_config(run), cache, run)
+        except Exception:
+            _wait_for_the_first(run)  # torchrun ends all ranks when one ends by an error
+            raise
+
+
+def train(config: Config, cache: Path, run: Path) -> None:
+    """What every rank but the first does."""
+    from direct.train.loop import train as together
+
+    together(config, cache=cache, run=run)
+
+
+def _wait_for_the_first(run: Path) -> None:
+    until = time.monotonic() + PATIENCE_SECONDS
+    while time.monotonic() < until and not any(
+        (run / name).exists() for name in ("result.json", "failure.json")
+    ):
+        time.sleep(0.2)
+
+
+if __name__ == "__main__":
+    command(lambda: main(Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3], int(sys.argv[4])))

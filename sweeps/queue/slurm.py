@@ -1,0 +1,123 @@
+"""Where a cell's processes come from: torchrun inside an allocation, and SLURM for allocations.
+
+A worker owns its allocation and drains the queue in it; there is no scheduler here. For SLURM one
+array of identical workers is written as a file: each task helps the planned sweep (`--join`), saves
+and gives its cell back before the time limit, and has SLURM queue it again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import shlex
+import sys
+from pathlib import Path
+
+from direct.common.errors import UserError
+from direct.common.files import write_text
+
+from ..cell import read_result
+from ..schema import Ablation, Cell
+from . import storage
+from .status import failures, told
+from .workers import SAVE_SECONDS, Workers
+
+# Several GPUs -------------------------------------------------------------------------------------
+
+
+# SLURM --------------------------------------------------------------------------------------------
+
+
+def slurm(
+    table: Ablation, planned: list[Cell], options: argparse.Namespace, root: Path, workers: Workers
+) -> int:
+    """Plans the sweep, and writes `<root>/<sweep>.sbatch`: an array of workers for its cells."""
+    from . import pool, study
+
+    if workers.storage and storage.has_password(workers.storage):
+        raise UserError(
+            "a job script is no place for a password; put it into ~/.pgpass, and leave "
+            f"it out of --storage {storage.shown(workers.storage)}"
+        )
+    with study.planner(root):
+        pool.plan(table, planned, root, workers)
+    failed = failures(planned, root)
+    left = {cell.id for cell in planned if not read_result(root / cell.id)} - set(failed)
+    if not left:
+        print("every other cell has a result" if failed else "every cell has a result", end="; ")
+        print("render them with: report")
+        return told(failed)
+    path = Path(os.path.abspath(root)) / f"{options.sweep}.sbatch"
+    if re.search(r"[\s'\"\\]", str(path)):
+        raise UserError(f"--out: sbatch cannot take blanks or quotes in {str(path)!r}; use another")
+    tasks = len(left) if options.workers is None else min(len(left), workers.count)
+    write_text(path, script(options, workers, tasks, root))
+    print(
+        f"{len(left)} cells wait; start {tasks} worker{'s' if tasks > 1 else ''} with: "
+        f"sbatch --time=24:00:00 {shlex.quote(str(path))}"
+    )
+    return told(failed)
+
+
+def script(options: argparse.Namespace, workers: Workers, tasks: int, root: Path) -> str:
+    """The sbatch file. Time limit, account and partition are given to sbatch by its caller."""
+    command = [
+        sys.executable,
+        "-m",
+        "sweeps.run",
+        options.sweep,
+        "--join",
+        "--workers",
+        "1",
+        "--profile",
+        options.profile,
+        "--out",
+        os.path.abspath(options.out),
+    ]
+    for name in ("seeds", "prompts", "gpus_per_cell"):
+        if (value := getattr(options, name)) is not None:
+            command += [f"--{name.replace('_', '-')}", value]
+    command += [part for setting in options.set for part in ("--set", setting)]
+    command += [
+        f"--{name.replace('_', '-')}" for name in ("paper_rows", "extra") if getattr(options, name)
+    ]
+    gpus = f"#SBATCH --gpus-per-node={workers.gpus}\n" if workers.gpus else ""
+    url = f"export {storage.VARIABLE}={shlex.quote(workers.storage)}\n" if workers.storage else ""
+    return SCRIPT.format(
+        name=options.sweep,
+        last=tasks - 1,
+        save=SAVE_SECONDS,
+        gpus=gpus,
+        url=url,
+        log=os.path.abspath(root).replace("%", "%%"),
+        folder=shlex.quote(os.getcwd()),
+        command=shlex.join(command),
+    )
+
+
+SCRIPT = """\
+#!/bin/bash
+#SBATCH --job-name={name}
+#SBATCH --array=0-{last}
+#SBATCH --nodes=1
+#SBATCH --ntasks=1
+{gpus}#SBATCH --requeue
+#SBATCH --signal=B:USR1@{save}
+#SBATCH --open-mode=append
+#SBATCH --output={log}/slurm-%A_%a.log
+# Identical workers: each takes cells from the queue until none waits. Before the time limit, and
+# when preempted, the worker saves its cell and ends with status 75; then this job queues itself.
+cd {folder} || exit 1
+{url}{command} &
+worker=$!
+trap 'kill -USR1 "$worker"' USR1 TERM
+while kill -0 "$worker" 2>/dev/null; do
+    wait "$worker"
+    status=$?
+done
+if [ "$status" -eq 75 ]; then
+    scontrol requeue "${{SLURM_ARRAY_JOB_ID}}_$SLURM_ARRAY_TASK_ID"  # a job id may mean all tasks
+fi
+exit "$status"
+"""

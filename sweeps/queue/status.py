@@ -1,0 +1,88 @@
+"""What is there and what is to do, in words: `status` and `--dry-run`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from direct.common.text import plain
+from direct.config import Config
+
+from ..cell import read_json, read_result
+from ..schema import Ablation, Cell
+from . import leases
+from .estimate import HARD_NEGATIVE_SECONDS, Estimator, default_rates, words
+from .workers import Workers
+
+
+def state(cell: Cell, root: Path) -> str:
+    run = root / cell.id
+    if result := read_result(run):
+        return str(result["status"])
+    if leases.live(run):
+        return "running"
+    if failure := read_json(run / "failure.json"):
+        return plain(f"failed: {failure['reason']}")
+    return "begun" if (run / "timing.json").exists() or (run / "checkpoints").exists() else "open"
+
+
+def failures(planned: list[Cell], root: Path) -> dict[str, str]:
+    """`{cell id: reason}` of the cells that failed in an earlier run and have no result since."""
+    found = {}
+    for cell in planned:
+        failure = read_json(root / cell.id / "failure.json")
+        if failure and not read_result(root / cell.id):
+            found[cell.id] = str(failure["reason"])
+    return found
+
+
+def told(failed: dict[str, str]) -> int:
+    """Says which cells failed and why; the exit status."""
+    for cell, reason in failed.items():
+        print(plain(f"failed: {cell}: {reason} (--retry-failed runs it again)"))
+    return 1 if failed else 0
+
+
+def state_line(table: Ablation, planned: list[Cell], root: Path) -> str:
+    states = [state(cell, root).split(":")[0] for cell in planned]
+    counts = ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states))
+    return f"{table.name:<12} {table.place:<16} {len(planned)} cells: {counts}"
+
+
+def listing(table: Ablation, planned: list[Cell], root: Path, workers: Workers) -> str:
+    estimator = Estimator(root, {cell.id: cell.config for cell in planned})
+    lines = [
+        f"{table.name} ({table.place}): {table.title}",
+        f"{'cell':<14}{'row':<30}{'seed':<6}{'cost':<14}state",
+    ]
+    for cell in planned:
+        cost = words(estimator.seconds(cell.config))
+        lines.append(
+            f"{cell.id:<14}{cell.row:<30}{cell.config.seed:<6}{cost:<14}" + state(cell, root)
+        )
+    lines.append(summary(planned, estimator, workers))
+    return "\n".join(lines + _hard_negatives(planned[0].config))
+
+
+def summary(planned: list[Cell], estimator: Estimator, workers: Workers) -> str:
+    """How many cells there are to do, and for how long."""
+    left = [cell.id for cell in planned if not read_result(estimator.root / cell.id)]
+    known = "recorded timings" if estimator.recorded else _default_words(planned[0].config)
+    return (
+        f"{len(left)} of {len(planned)} cells to do, about "
+        f"{words(estimator.remaining(left, workers.count))} with {workers}, "
+        f"by {known}, shared preparation apart"
+    )
+
+
+def _default_words(config: Config) -> str:
+    train, generate, judge = default_rates(config.profile)
+    return f"default ({train:g} s a step, {generate:g} s a clip, {judge:g} s to judge it)"
+
+
+def _hard_negatives(config: Config) -> list[str]:
+    """The cost of rendering hard negatives where it dwarfs everything else."""
+    if config.profile not in HARD_NEGATIVE_SECONDS or config.measure.kind == "cost":
+        return []
+    count = config.data.clips * config.micro.keep
+    hours = count * HARD_NEGATIVE_SECONDS[config.profile] / 3600
+    return [f"hard negatives: up to {count:,} clips, {hours:,.0f} GPU-hours, rendered once"]

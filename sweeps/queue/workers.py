@@ -1,0 +1,82 @@
+"""Who works on a sweep: worker processes, their devices, and the ranks of one cell."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from direct.common import preempt
+from direct.common.errors import UserError
+
+
+@dataclass(frozen=True)
+class Workers:
+    """Who works on a sweep. None of it can change a result."""
+
+    count: int  # processes
+    gpus: int = 0  # of each, its own ones; 0: as the environment gives them
+    storage: str | None = None  # a PostgreSQL URL; None: a journal file
+    retry_failed: bool = False
+    join: bool = False  # help a sweep that another process planned
+
+    def __str__(self) -> str:
+        return f"{self.count} worker{'s' if self.count > 1 else ''}"
+
+
+GPUS = "SWEEPS_GPUS_PER_CELL"
+RANK = ["-m", "sweeps.queue.rank"]  # replaced in tests
+SAVE_SECONDS = 300  # from the signal to the time limit: for the checkpoint of a cell
+
+
+def on_several(gpus: int, cache: Path, run: Path, token: str) -> bool:
+    """Runs the cell of folder `run` on `gpus` ranks, as `worker.attempt` does on one.
+
+    True if it was asked to stop. Ranks that end without a word end the worker, as a crash does.
+    """
+    process = subprocess.Popen(
+        [
+            sys.executable,
+            "-m",
+            "torch.distributed.run",
+            "--standalone",
+            f"--nproc-per-node={gpus}",
+            f"--shutdown-timeout={SAVE_SECONDS}",
+            *RANK,
+            str(cache),
+            str(run),
+            token,
+            str(os.getpid()),
+        ]
+    )
+    told = False
+    while process.poll() is None:
+        if preempt.requested() and not told:
+            process.send_signal(signal.SIGTERM)  # which torchrun passes on to its ranks
+            told = True
+        time.sleep(0.2)
+    ended = (run / "result.json").exists() or (run / "failure.json").exists()
+    if process.returncode and not ended and not told:
+        raise UserError(
+            f"the ranks of cell {run.name} ended with status {process.returncode}; see workers.log"
+        )
+    return told and not ended
+
+
+def devices(slot: int, gpus: int) -> dict[str, str]:
+    """The environment of worker number `slot`, which owns `gpus` devices of this process's."""
+    if not gpus:
+        return {}
+    listed = os.environ.get("CUDA_VISIBLE_DEVICES")
+    names = listed.split(",") if listed else [str(i) for i in range((slot + 1) * gpus)]
+    own = names[slot * gpus : (slot + 1) * gpus]
+    if len(own) < gpus:
+        raise UserError(
+            f"worker {slot + 1} with {gpus} GPUs of its own needs {(slot + 1) * gpus}, "
+            f"and CUDA_VISIBLE_DEVICES={listed} names {len(names)}; lower --workers"
+        )
+    return {"CUDA_VISIBLE_DEVICES": ",".join(own), GPUS: str(gpus)}

@@ -1,0 +1,383 @@
+"""Figures 1, 5 and S2: clips of Table 1's models side by side, prompts chosen by a rule.
+
+The rule is fixed here, before any clip is seen: the extremes and the median of the paired PC
+difference, and prompts drawn by lot. All clips of a prompt start from the same noise. What is
+shown is kept in `reports/<profile>/gallery.json`, from which figures and page are drawn.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from html import escape
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from direct.common.errors import UserError
+from direct.common.files import canonical_json, digest, set_aside, stable_seed, write_text
+from direct.common.text import plain
+
+from ..ablations import ABLATIONS
+from ..cell import read_result
+from ..schema import Cell
+from ..tables import JUDGES
+from . import clips
+from .clips import Clip
+from .layout import escape_markdown
+
+if TYPE_CHECKING:
+    from direct.config import Config
+
+TRUTH, BASE, SFT = "Ground truth", "Zero-shot", "+ SFT"
+RANDOM, DIRECT = "+ Random negatives (ΔFM)", "+ SFT + MaNS + MiNS (DiReCT)"
+SHORT = {BASE: "Base", SFT: "SFT", RANDOM: "Random negatives", DIRECT: "DiReCT"}
+
+
+@dataclass(frozen=True)
+class Figure:
+    """Which rows of Table 1 stand side by side, and how prompts are chosen for them."""
+
+    name: str
+    title: str
+    rows: tuple[str, ...]
+    against: str  # PC(DiReCT) - PC(this row) orders the prompts
+    picks: tuple[str, ...]  # "gain", "median", "loss" or "lot"
+
+
+FIGURES = (
+    Figure(
+        "figure_1",
+        "Figure 1: the base model and DiReCT",
+        (BASE, SFT, DIRECT),
+        BASE,
+        ("gain", "median", "loss"),
+    ),
+    Figure(
+        "figure_5",
+        "Figure 5: other post-training and DiReCT",
+        (BASE, SFT, RANDOM, DIRECT),
+        SFT,
+        ("gain", "loss"),
+    ),
+    Figure(
+        "figure_s2",
+        "Figure S2: prompts drawn by lot",
+        (BASE, SFT, DIRECT),
+        BASE,
+        ("lot", "lot", "lot"),
+    ),
+)
+WORDS = {
+    "gain": "largest gain of PC",
+    "median": "median change of PC",
+    "loss": "largest loss of PC",
+    "lot": "drawn by lot",
+}
+RULE = (
+    "The prompts are chosen by a rule that was fixed before any clip was seen: of all "
+    "evaluation prompts those with the largest gain, the median and the largest loss of PC, "
+    "and some drawn by lot, never by eye."
+)
+PEERS = (
+    "The paper's Figure 5 and S2 show other models (CogVideoX-2B, Allegro, LTX); they need "
+    "the profile wan2.1-t2v-1.3b. What exists here stands in their place."
+)
+LEGEND = (
+    "White: what the judge tracks. Amber, dashed: the nearest motion that a law of the world "
+    "admits; where the two part, PC falls."
+)
+
+# Table 1's models that the figures show: their cells are Table 1's cells, of its first seed.
+_SHOWN = {row for figure in FIGURES for row in figure.rows}
+ABLATION = replace(
+    ABLATIONS["sampling"],
+    name="gallery",
+    title="Clips of Table 1's models",
+    contrasts=(),
+    rows=tuple(row for row in ABLATIONS["sampling"].rows if row.label in _SHOWN),
+    seeds=(0,),
+)
+
+
+@dataclass(frozen=True)
+class Example:
+    figure: str
+    pick: str
+    difference: float  # of PC, DiReCT minus the figure's `against`, judge's units
+    id: str
+    prompt: str
+    clips: tuple[Clip, ...]
+
+
+@dataclass(frozen=True)
+class Gallery:
+    key: str  # of the results and the rule that it was made from
+    judge: str
+    seed: int
+    prompts: int  # that the rule chose from
+    size: tuple[int, int, int]  # width, height, frames of every clip
+    cells: tuple[str, ...]
+    commits: tuple[str, ...]
+    examples: tuple[Example, ...]
+
+
+# Choosing -----------------------------------------------------------------------------------------
+
+
+def choose(figure: Figure, differences: Sequence[float], taken: set[int], seed: int) -> list[int]:
+    """Indices of the figure's prompts, in the order of its picks; none of `taken`.
+
+    `differences`: PC of DiReCT minus PC of the figure's other row, per prompt. Ties go to the
+    prompt that comes first. Raises `UserError` where there are fewer prompts than picks.
+    """
+    free = [i for i in range(len(differences)) if i not in taken]
+    if len(free) < len(figure.picks):
+        raise UserError(
+            f"{figure.name} shows {len(figure.picks)} prompts that no other figure "
+            f"has, and {len(free)} are left; use more --prompts"
+        )
+    lot = iter(np.random.default_rng(stable_seed(figure.name, seed)).permutation(free).tolist())
+    order = sorted(free, key=lambda i: (-differences[i], i))
+    fixed = {"gain": order[0], "median": order[len(order) // 2], "loss": order[-1]}
+    return [fixed[pick] if pick in fixed else next(lot) for pick in figure.picks]
+
+
+def gather(cells: Sequence[Cell], root: Path, cache: Path, known: Gallery | None = None) -> Gallery:
+    """The gallery from finished cells: chosen by their scores, decoded from their latents.
+
+    `known` is returned where it was made from the same results. Raises `UserError` where a cell
+    has no result, diverged, or holds neither its clips nor the model that renders them.
+    """
+    by_row = {cell.row: cell for cell in reversed(cells)}  # of the first seed
+    results = {row: _result(cell, root) for row, cell in by_row.items()}
+    key = digest(
+        [
+            [asdict(figure) for figure in FIGURES],
+            {row: result["checksum"] for row, result in results.items()},
+        ]
+    )
+    if known and known.key == key:
+        return known
+    pc = {row: result["scores"]["PC"] for row, result in results.items()}
+    config = by_row[DIRECT].config
+    chosen: list[tuple[Figure, str, int, float]] = []
+    for figure in FIGURES:
+        d = [a - b for a, b in zip(pc[DIRECT], pc[figure.against], strict=True)]
+        taken = {index for _, _, index, _ in chosen}
+        for pick, index in zip(figure.picks, choose(figure, d, taken, config.seed), strict=True):
+            chosen.append((figure, pick, index, d[index]))
+    indices = [index for _, _, index, _ in chosen]
+    videos = {
+        row: _decode(cell.config, root / cell.id, cache, indices) for row, cell in by_row.items()
+    }
+    size: tuple[int, int, int] = (0, 0, 0)
+    examples = []
+    for place, (figure, pick, index, difference) in enumerate(chosen):
+        shown = [(TRUTH, *truth)] if (truth := _truth(config, index)) else []
+        shown += [
+            (SHORT[row], videos[row][place], _scores(results[row], index)) for row in figure.rows
+        ]
+        drawn = []
+        for label, video, scores in shown:
+            data, size = clips.picture(video)
+            lines = clips.read_world(video) if config.evaluate.judge == "world" else ((), ())
+            drawn.append(Clip(label, scores, data, *lines))
+        first = results[DIRECT]
+        examples.append(
+            Example(
+                figure.name,
+                pick,
+                difference,
+                first["prompts"][index],
+                first["captions"][index],
+                tuple(drawn),
+            )
+        )
+    return Gallery(
+        key,
+        f"{JUDGES[config.evaluate.judge]}, {config.profile}",
+        config.seed,
+        len(pc[DIRECT]),
+        size,
+        tuple(cell.id for cell in by_row.values()),
+        tuple(sorted({result["provenance"]["commit"] for result in results.values()})),
+        tuple(examples),
+    )
+
+
+def _result(cell: Cell, root: Path) -> dict[str, Any]:
+    result = read_result(root / cell.id)
+    if result is None or result["status"] != "done":
+        state = "has no result" if result is None else "diverged"
+        raise UserError(
+            f"the cell {cell.id} ({cell.row}) {state}, so it has no clips to show; "
+            "run the sweep `sampling`"
+        )
+    kept = ("samples.safetensors", "transformer")
+    if cell.config.train.steps and not any((root / cell.id / name).exists() for name in kept):
+        raise UserError(
+            f"{root / cell.id} holds neither clips nor a model, only their scores; "
+            "remove the folder and run the gallery again"
+        )
+    return result
+
+
+def _scores(result: dict[str, Any], index: int) -> dict[str, float]:
+    return {metric: result["scores"][metric][index] for metric in clips.SCORES}
+
+
+def _decode(config: Config, run: Path, cache: Path, indices: Sequence[int]) -> np.ndarray:
+    """The cell's clips of these prompts, uint8 [N, T, H, W, 3], as the judge saw them."""
+    import torch
+
+    from direct.common.files import load_arrays
+    from direct.evaluate.clips import generate
+    from direct.models import codec
+    from direct.models.pipeline import load_pipeline
+
+    torch.set_num_threads(config.threads)
+    samples = load_arrays(generate(config, cache=cache, run=run))
+    assert samples is not None  # just made or found whole
+    pipeline = load_pipeline(config.model.pipeline, without=("transformer", "text_encoder"))
+    return codec.decode_latents(pipeline, samples["latents"][list(indices)])
+
+
+def _truth(config: Config, index: int) -> tuple[np.ndarray, dict[str, float]] | None:
+    """What the caption describes, rendered by the world, and its scores; none for a benchmark."""
+    if config.data.source != "world":
+        return None
+    from direct.data import source
+    from direct.evaluate.judge import scorer
+
+    item = source.evaluation(config)[index]
+    video = item.video()
+    scores = scorer(config)(video, item.record)
+    return video, {metric: scores[metric] for metric in clips.SCORES}
+
+
+# Files --------------------------------------------------------------------------------------------
+
+
+def write(found: Gallery, folder: Path) -> list[Path]:
+    """`gallery.json`, and per figure an SVG filmstrip and its caption."""
+    record = json.loads(canonical_json(asdict(found)))
+    texts = {"gallery.json": canonical_json(record | {"checksum": digest(record, 64)}) + "\n"}
+    for figure in FIGURES:
+        rows = [(_why(x), x.prompt, x.clips) for x in found.examples if x.figure == figure.name]
+        texts[f"{figure.name}.svg"] = clips.filmstrip(rows, found.size)
+        texts[f"{figure.name}.md"] = _markdown(figure, found)
+    for name, text in texts.items():
+        write_text(folder / name, text)
+    return [folder / name for name in texts]
+
+
+def read(folder: Path) -> Gallery | None:
+    """The folder's gallery; a damaged one is named, set aside and absent."""
+    path = folder / "gallery.json"
+    try:
+        record = json.loads(path.read_bytes())
+        checksum = record.pop("checksum")
+        if digest(record, 64) != checksum:
+            raise ValueError("checksum")
+        return _gallery(record)
+    except FileNotFoundError:
+        return None
+    except (ValueError, TypeError, KeyError, AttributeError, IndexError):
+        set_aside(path)
+        return None
+
+
+def _gallery(record: dict[str, Any]) -> Gallery:
+    examples = tuple(
+        Example(
+            str(x["figure"]),
+            str(x["pick"]),
+            float(x["difference"]),
+            str(x["id"]),
+            str(x["prompt"]),
+            tuple(clips.clip_of(clip) for clip in x["clips"]),
+        )
+        for x in record["examples"]
+    )
+    width, height, frames = (int(n) for n in record["size"])
+    return Gallery(
+        str(record["key"]),
+        str(record["judge"]),
+        int(record["seed"]),
+        int(record["prompts"]),
+        (width, height, frames),
+        tuple(map(str, record["cells"])),
+        tuple(map(str, record["commits"])),
+        examples,
+    )
+
+
+def _why(x: Example) -> str:
+    """How the prompt was chosen, and what DiReCT changes on it."""
+    figure = next(figure for figure in FIGURES if figure.name == x.figure)
+    return f"{WORDS[x.pick]}; DiReCT minus {SHORT[figure.against]}: {100 * x.difference:+z.0f}"
+
+
+def caption(found: Gallery) -> str:
+    return plain(
+        f"Clips of Table 1's models, training seed {found.seed}; every clip of a prompt starts "
+        f"from the same noise. {RULE} Chosen from {found.prompts} prompts. Scores in percent: "
+        f"{found.judge}. {LEGEND} Commit {', '.join(found.commits)}."
+    )
+
+
+def _markdown(figure: Figure, found: Gallery) -> str:
+    parts = [
+        f"# {figure.title}",
+        f"![{figure.title}]({figure.name}.svg)",
+        escape_markdown(caption(found)),
+    ]
+    if figure.name != "figure_1":
+        parts.append(escape_markdown(PEERS))
+    rows = [
+        f"- {escape_markdown(x.prompt)} ({escape_markdown(_why(x))}; {x.id}): "
+        + "; ".join(f"{clip.label} {clips.score_words(clip)}" for clip in x.clips)
+        for x in found.examples
+        if x.figure == figure.name
+    ]
+    return "\n\n".join([*parts, "\n".join(rows)]) + "\n"
+
+
+def section(found: Gallery) -> str:
+    """The clips on the page."""
+    return "\n".join(
+        [
+            '<section id="clips"><h2>Clips</h2>',
+            f"<p>{escape(caption(found))}</p>",
+            '<div class="player"><button type="button" id="play-all">Play all</button>'
+            '<button type="button" id="pause-all">Pause all</button>'
+            '<label><input type="checkbox" id="tracks" checked> tracks</label></div>',
+            *(_figure(figure, found) for figure in FIGURES),
+            f'<p class="note">{escape(PEERS)}</p></section>',
+        ]
+    )
+
+
+def _figure(figure: Figure, found: Gallery) -> str:
+    own = [x for x in found.examples if x.figure == figure.name]
+    examples = "\n".join(_example(x, found) for x in own)
+    return f'<h3>{escape(figure.title)}</h3><div class="examples">{examples}</div>'
+
+
+def _example(x: Example, found: Gallery) -> str:
+    prompt, last = escape(plain(x.prompt)), found.size[2] - 1
+    films = "".join(
+        f"<figure>{clips.film(clip, found.size, x.prompt)}<figcaption><b>{escape(clip.label)}</b>"
+        f"{escape(clips.score_words(clip))}</figcaption></figure>"
+        for clip in x.clips
+    )
+    return (
+        f'<div class="example" role="group" aria-label="{prompt}"><h4>“{prompt}”</h4>'
+        f'<p class="note">{escape(_why(x))}</p><div class="clips">{films}</div>'
+        f'<div class="player"><button type="button">Play</button>'
+        f'<input type="range" min="0" max="{last}" value="0" aria-label="Frame"><output></output>'
+        "</div></div>"
+    )

@@ -1,0 +1,303 @@
+"""What stands where in a written table: entries, captions, notes; the format comes after.
+
+Two blocks, as the paper lays them out: the scores with the published values beside them, and the
+paired differences to the baseline.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import groupby
+
+import numpy as np
+
+from direct.common.text import plain
+
+from .. import paper
+from ..schema import METRICS
+from ..tables import Line, Table, Value
+from . import beyond, measured
+
+ABSENT = "–"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What stands in a cell of a rendered table, and how it is marked."""
+
+    text: str
+    bold: bool = False
+    underline: bool = False
+
+
+@dataclass(frozen=True)
+class Block:
+    """Columns as (group, title); rows as entries. Groups of neighbouring columns share a header."""
+
+    title: str
+    columns: list[tuple[str, str]]
+    rows: list[list[Entry]]
+    rules: list[int]  # a rule stands above these rows
+
+
+def blocks(table: Table) -> list[Block]:
+    """The scores beside the published values, and the differences to the baseline."""
+    ablation = table.ablation
+    published = [m for m in ablation.metrics if any(m in x for x in ablation.published.values())]
+    head = [("", ablation.header), ("", f"seeds × {ablation.unit}")]
+    sizes = paper.PARAMETERS if ablation.table == "2" else {}
+    scores = Block(
+        "Measurements" if ablation.measured else "Scores",
+        head
+        + [(_group(table, m), METRICS[m].head) for m in ablation.metrics]
+        + [(paper.SCALE, "parameters")] * bool(sizes)
+        + [(f"{paper.SCALE}: {METRICS[m].group}", METRICS[m].head) for m in published],
+        [
+            [
+                Entry(_label(line)),
+                Entry(_size(line)),
+                *[_score(line.values.get(m), m) for m in ablation.metrics],
+                *[Entry(sizes.get(line.row.label, ABSENT))] * bool(sizes),
+                *[
+                    _printed(ablation.published.get(line.row.label, {}).get(m), m)
+                    for m in published
+                ],
+            ]
+            for line in table.lines
+        ],
+        _rules(table.lines),
+    )
+    others = tuple(
+        line
+        for line in table.lines
+        if line.cells and line.row.label != ablation.partner(line.row.label)
+    )
+    name = f"{ablation.header} = {ablation.baseline}" if ablation.axis else ablation.baseline
+    several = any(line.row.against for line in others)
+    changes = Block(
+        "Paired differences" if several else f"Paired differences to {name}",
+        [head[0]]
+        + [("", "minus")] * several
+        + [(_group(table, m), METRICS[m].title) for m in ablation.metrics],
+        [
+            [
+                Entry(_label(line)),
+                *[Entry(plain(ablation.partner(line.row.label)))] * several,
+                *[_change(line.values.get(m), m) for m in ablation.metrics],
+            ]
+            for line in others
+        ],
+        _rules(others),
+    )
+    return [scores, changes] + [_negatives(table)] * _shows_negatives(table)
+
+
+NEGATIVES = {  # of `Line.negatives`, as a column: title, format
+    "sum_p_squared": ("Σ p_k²", "{:.3f}"),
+    "changed": ("share of draws changed", "{:.3f}"),
+    "distance": ("mean distance", "{:.4f}"),
+}
+
+
+def _shows_negatives(table: Table) -> bool:
+    return table.ablation.axis == "macro.clusters" and any(x.negatives for x in table.lines)
+
+
+def _steps_words(table: Table) -> str:
+    steps = {
+        line.row.label.split(", ")[-1]: line.cells[0].config.train.steps
+        for line in table.lines
+        if line.row.curve and line.cells
+    }
+    return "Steps: " + ", ".join(f"{name} {count}" for name, count in steps.items()) + "."
+
+
+def _negatives(table: Table) -> Block:
+    """What Eq. 2 does to uniform draws, before any training."""
+    lines = [line for line in table.lines if line.negatives]
+    rows = []
+    for line in lines:
+        facts = line.negatives or {}
+        ratio = facts["distance"] / facts["uniform_distance"]
+        rows.append(
+            [
+                Entry(_label(line)),
+                *[Entry(form.format(facts[name])) for name, (_, form) in NEGATIVES.items()],
+                Entry(f"{100 * (ratio - 1):+.2f} %"),
+            ]
+        )
+    heads = [title for title, _ in NEGATIVES.values()] + ["against uniform draws"]
+    return Block(
+        "The negatives that Eq. 2 allows",
+        [("", table.ablation.header)] + [("", head) for head in heads],
+        rows,
+        _rules(lines),
+    )
+
+
+def caption(table: Table) -> str:
+    """Everything a reader needs to judge the numbers, in a few sentences."""
+    ablation = table.ablation
+    values = [value for line in table.lines for value in line.values.values()]
+    value = max(values, key=lambda value: value.mean.seeds, default=None)
+    again = f"{ablation.place} of the paper, run again: " * (not ablation.extra)
+    parts = [
+        f"{again}{ablation.title}.",
+        measured.source(table)
+        if ablation.measured
+        else f"Our scores ({table.judge}) and the published ones ({paper.SCALE}) come from "
+        "different models, judges and scales: compare rows, not scales."
+        if ablation.published
+        else f"Scores: {table.judge}; the paper prints none.",
+    ]
+    if value:
+        random = value.mean.seeds_random
+        parts += [
+            f"n = {value.mean.seeds} training seed{'s' if random else ''} × "
+            f"{value.mean.prompts} {ablation.unit}.",
+            f"± and [ ] are 95 % t intervals over crossed {ablation.unit} and "
+            + ("random seeds." if random else f"this one seed (fixed): over {ablation.unit}."),
+        ]
+    if table.detectable:
+        worst, *others = (f"{METRICS['PC'].scale * d:.2f}" for d in table.detectable.values())
+        which = (
+            f"for “{next(iter(table.detectable))}”, at most {others[0]} for the others "
+            if others
+            else ""
+        )
+        parts.append(
+            f"Minimum detectable paired PC difference: {worst} points {which}(80 % power, "
+            f"after Holm over {len(ablation.contrasts)} contrasts)."
+        )
+    total = {cell.id: line for line in table.lines for cell in line.cells}
+    missing = sum(line.missing for line in table.lines)
+    if missing:
+        parts.append(f"Incomplete: {missing} of {len(total)} cells have no result yet.")
+    parts.append(f"Commit {', '.join(table.provenance.get('commit', ['none']))}.")
+    return plain(" ".join(parts))
+
+
+def notes(table: Table) -> list[str]:
+    """The legend, and what went wrong."""
+    found = [
+        "Bold: best. Underlined: second. ≈: not separable from the best (the 95 % interval of "
+        "the paired difference from it holds 0)."
+        if any(METRICS[m].better for m in table.ablation.metrics)
+        else "Nothing is ranked.",
+        "p: two-sided, Holm-adjusted over the contrasts that were declared before the run; "
+        "differences without p were not declared.",
+    ]
+    seeds = [value.mean.seeds for line in table.lines for value in line.values.values()]
+    if max(seeds, default=0) > 1:
+        found.append(
+            "The variance over seeds is pooled over the table's trained rows, never below "
+            "the contrast's own, and critical values are Cochran and Cox's: in simulation "
+            "the intervals and Holm's test hold what they promise (docs/coverage.md)."
+            if any(table.pools.values())
+            else "The variance over seeds is each contrast's own, nothing is pooled; critical "
+            "values are Cochran and Cox's (docs/coverage.md)."
+        )
+    found = beyond.words(table) + measured.notes(table) + found
+    if _shows_negatives(table):
+        found.append(
+            "The negatives: Σ p_k² is the share of uniform draws that leaving out the own "
+            "cluster changes; with laws excluded more change. Distances are Euclidean, "
+            "between pooled prompt embeddings, exact over all allowed pairs."
+        )
+    if not all(line.cells for line in table.lines):
+        found.append(
+            "The other models do not exist on this profile; a row names the one it needs, "
+            "where each is run by its own diffusers pipeline with that one's defaults."
+        )
+    if any(line.row.part != 1 for line in table.lines):
+        found.append(
+            "The points of a curve are checkpoints of one training run per seed, judged "
+            "on the same prompts and the same initial noise. "
+            f"{_steps_words(table)}"
+        )
+    if any(line.row.reference for line in table.lines):
+        found.append("*: a reference row of ours, not in the paper's table.")
+    if any(line.cells and not line.trained for line in table.lines):
+        found.append(
+            "The base model is not trained: of a seed it has the initial noise of its "
+            "clips, which the seed's other rows share. Differences from it pool nothing."
+        )
+    for line in table.lines:
+        if line.diverged:
+            found.append(
+                f"†: {line.row.label} diverged in {len(line.diverged)} of "
+                f"{len(line.cells)} runs ({line.diverged[0]}); its numbers are of the "
+                "others, and it is not ranked."
+            )
+    return [plain(note) for note in found]
+
+
+def _group(table: Table, metric: str) -> str:
+    if table.ablation.measured:
+        return METRICS[metric].group
+    unit = " (%)" if METRICS[metric].scale == 100 else ""
+    if table.config.evaluate.judge == "world":
+        return f"{table.judge}{unit}"
+    return METRICS[metric].group
+
+
+def _label(line: Line) -> str:
+    return plain(line.row.label) + "*" * line.row.reference + "†" * bool(line.diverged)
+
+
+def _size(line: Line) -> str:
+    if not line.cells:
+        return f"needs profile {line.row.profile}"
+    value = next(iter(line.values.values()), None)
+    return ABSENT if value is None else f"{value.mean.seeds} × {value.mean.prompts}"
+
+
+def _rules(lines: Iterable[Line]) -> list[int]:
+    """A rule where the paper's rows end and ours begin."""
+    flags = [line.row.reference for line in lines]
+    return [i for i in range(1, len(flags)) if flags[i] != flags[i - 1]]
+
+
+def _score(value: Value | None, metric: str) -> Entry:
+    if value is None:
+        return Entry(ABSENT)
+    show, mean = METRICS[metric], value.mean
+    text = f"{show.scale * mean.mean:z.{show.decimals}f}"
+    if np.isfinite(mean.half):
+        text += f" ± {show.scale * mean.half:.{show.decimals}f}"
+    return Entry(text + " ≈" * value.tied, value.best, value.second)
+
+
+def _change(value: Value | None, metric: str) -> Entry:
+    if value is None or value.difference is None:
+        return Entry(ABSENT)
+    show, d = METRICS[metric], value.difference
+    mean, low, high = (f"{show.scale * x:+z.{show.decimals}f}" for x in (d.mean, d.low, d.high))
+    text = f"{mean} [{low}, {high}]" if np.isfinite(d.half) else mean
+    if value.p_holm is not None:
+        text += f", p {_p(value.p_holm)}"
+    return Entry(text)
+
+
+def _p(p: float) -> str:
+    return "< 0.001" if p < 0.001 else f"= {p:.3f}"
+
+
+def _printed(value: float | None, metric: str) -> Entry:
+    """A published number, as printed: never scaled."""
+    show = METRICS[metric]
+    decimals = show.decimals if show.printed is None else show.printed
+    return Entry(ABSENT if value is None else f"{value:.{decimals}f}")
+
+
+def runs(columns: list[tuple[str, str]]) -> list[tuple[str, int]]:
+    """Neighbouring columns of one group, as (group, width)."""
+    return [(group, len(list(run))) for group, run in groupby(columns, key=lambda c: c[0])]
+
+
+def escape_markdown(text: str) -> str:
+    """Markdown's special characters escaped, and HTML's."""
+    text = re.sub(r"([\\`*_\[\]|#~$])", r"\\\1", plain(text))
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
