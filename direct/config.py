@@ -1,17 +1,31 @@
 """The whole configuration of a run, as frozen dataclasses.
 
 `profiles.py` fills them in; `settings.override(config, "loss.lambda_hard=0.05")` changes a setting.
-What cannot change a result (paths, worker counts) is not in here, so `identity(config)` names one.
+The comment behind a setting is its help (`python -m sweeps.run settings`). Paths and numbers of
+workers are not in here: they belong to a `Run`.
+
+A new setting must not rename the cells that were there before it: declare it with `added(neutral)`.
+One that cannot change any result is declared with `metadata={NO_EFFECT: True}` (see identity.py).
 """
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
-from typing import Literal
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
 
-from .common.files import digest
+from .common.progress import Progress, silent
 
 AXES = ("kinematics", "forces", "material", "interaction", "magnitude")  # of MiNS (Eq. 4)
+
+NO_EFFECT = "no effect"  # metadata of a setting that cannot change a result
+NEUTRAL = "neutral"  # metadata of a later setting: the value at which all is as before it
+
+
+def added(neutral: Any, default: Any = None, **metadata: Any) -> Any:
+    """A setting that came after results were made; its default, unless given, is `neutral`."""
+    default = neutral if default is None else default
+    return field(default=default, metadata={NEUTRAL: neutral} | metadata)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,7 +105,9 @@ class Train:
     clip: float = 1.0  # gradient norm
     prompt_dropout: float = 0.1  # such samples are not contrasted
     shift: float = 5.0  # of the timestep grid (VideoX-Fun)
-    checkpoint_every: int = 500
+    checkpoint_every: int = field(default=500, metadata={NO_EFFECT: True})  # steps
+    # The last step's checkpoint stays in the cache, so that a longer run goes on from it.
+    keep_last: bool = added(True, **{NO_EFFECT: True})
     engine: Literal["torch", "deepspeed"] = "torch"  # one process; or ZeRO-2, any number of ranks
     micro_batch: int = 0  # samples per forward pass of one rank; 0: its whole share of the batch
     gradient_checkpointing: bool = False
@@ -147,9 +163,12 @@ class Config:
     measure: Measure = field(default_factory=Measure)
 
 
-def identity(config: Config) -> str:
-    """12 hex digits that name the configuration, its seed included."""
-    return digest(asdict(config))
+@dataclass(frozen=True)
+class Run:
+    """A configuration, and the place and the means to run it. Only `config` can change a result."""
 
-
-AXES = ("kinematics", "forces", "material", "interaction", "magnitude")  # of MiNS (Eq. 4)
+    config: Config
+    cache: Path  # what runs share: embeddings, latents, partitions, hard negatives
+    folder: Path = Path()  # the run's own: checkpoints, metrics, clips, scores
+    workers: int = 1  # processes that prepare data
+    progress: Progress = silent

@@ -28,7 +28,7 @@ from torch import Tensor
 
 from . import extension
 from .common.errors import UserError
-from .common.files import stable_seed
+from .common.seed import stable_seed
 
 EPS, RAND, HARD = 0, 1, 2  # the term of the loss a noise belongs to: counter word 2
 

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from . import flow, noise
-from .common.files import stable_seed
+from .common.seed import stable_seed
 from .config import Sampling
 
 TRAINING, EVALUATION, HARD = 0, 1, 2  # streams of `noise.keys`: uses of noise that never coincide

@@ -18,7 +18,6 @@ import platform
 import shutil
 import subprocess
 import time
-import typing
 from collections.abc import Callable
 from contextlib import suppress
 from functools import cache as memo
@@ -26,84 +25,63 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from direct.common.errors import UserError
-from direct.common.files import canonical_json, digest, set_aside, write_json
-from direct.common.progress import Progress
-from direct.config import Config, identity
+from direct.common.errors import Diverged, UserError
+from direct.common.files import digest, set_aside, write_json
+from direct.config import Config, Run
+from direct.identity import identity, named, restored
+
+from .stages import REAL, Record, Stages
 
 SCHEMA = 1
-STAGES = ("train", "generate", "judge")
+STAGES = ("train", "generate", "judge")  # whose seconds are noted
 PACKAGES = ("torch", "diffusers", "transformers", "numpy", "scipy", "safetensors", "optuna")
 
-Record = dict[str, Any]  # {"prompt": id, "caption": str, "scores": {metric: value}}
 
-
-def execute(config: Config, cache: Path, run: Path, progress: Progress) -> list[Record]:
-    """The work itself. Every stage resumes from what `run` holds, so it can be killed anywhere."""
-    import torch
-
-    torch.set_num_threads(config.threads)  # sums depend on it: part of the cell
-    if config.measure.kind != "scores":
-        from direct.measure import alignment, cost
-
-        with timed(run, "train"):
-            measure = (alignment if config.measure.kind == "alignment" else cost).measure
-            return measure(config, cache=cache, run=run, progress=progress)
-    from direct.evaluate import peers
-    from direct.evaluate.clips import generate
-    from direct.evaluate.judge import judge
-    from direct.prepare import facts as negatives
-    from direct.train.loop import train
-
-    with timed(run, "train"):
-        train(config, cache=cache, run=run, progress=progress)
-        if facts := negatives.facts(config, cache):
-            write_json(run / "negatives.json", facts)
-    with timed(run, "generate"):
-        if config.model.peer:
-            peers.videos(config, run, progress)
-        else:
-            generate(config, cache=cache, run=run, progress=progress)
-    with timed(run, "judge"):
-        return judge(config, cache=cache, run=run, progress=progress)
+def execute(run: Run, stages: Stages = REAL) -> list[Record]:
+    """The work itself, stage by stage."""
+    if run.config.measure.kind != "scores":
+        with timed(run.folder, "train"):
+            return stages.measure(run)
+    with timed(run.folder, "train"):
+        stages.train(run)
+    with timed(run.folder, "generate"):
+        stages.generate(run)
+    with timed(run.folder, "judge"):
+        return stages.judge(run)
 
 
 def run_cell(
-    config: Config,
-    cache: Path,
-    run: Path,
-    progress: Progress,
-    holds: Callable[[], bool] = lambda: True,
+    run: Run, stages: Stages = REAL, holds: Callable[[], bool] = lambda: True
 ) -> dict[str, Any] | None:
-    """Executes the cell in folder `run` and publishes its result; a valid one is returned at once.
+    """Executes the cell of the run's folder and publishes its result; a valid one is returned.
 
     `holds` is asked before publishing: a worker that lost its lease publishes nothing (`None`).
     A cell that diverges has a result that says so, and no scores.
     """
-    if done := read_result(run):
+    folder = run.folder
+    if done := read_result(folder):
         return done
     result: dict[str, Any] = {
         "schema": SCHEMA,
-        "cell": identity(config),
-        "config": _plain(config),
-        "provenance": provenance(config),
+        "cell": identity(run.config),
+        "config": named(run.config),
+        "code": stages.code(run.config),
+        "provenance": provenance(run.config, stages),
     }
     try:
-        result |= {"status": "done"} | _scores(execute(config, cache, run, progress))
-    except Exception as error:
-        if type(error).__name__ != "Diverged":  # direct.train's; importing it would import torch
-            raise
+        result |= {"status": "done"} | _scores(execute(run, stages))
+    except Diverged as error:
         result |= {"status": "diverged", "reason": str(error), "prompts": [], "scores": {}}
-    if negatives := read_json(run / "negatives.json"):
+    if negatives := read_json(folder / "negatives.json"):
         result["negatives"] = negatives
-    if details := read_json(run / "details.json"):  # of a measurement, beside its scores
+    if details := read_json(folder / "details.json"):  # of a measurement, beside its scores
         result["provenance"] |= details.pop("provenance")
         result |= details
     result["checksum"] = digest(result, 64)
     if not holds():
         return None
-    write_json(run / "result.json", result)
-    (run / "failure.json").unlink(missing_ok=True)
+    write_json(folder / "result.json", result)
+    (folder / "failure.json").unlink(missing_ok=True)
     return result
 
 
@@ -152,6 +130,14 @@ def parse_result(data: bytes, cell: str) -> dict[str, Any] | None:
     return dict(result) if whole else None
 
 
+def other_code(result: dict[str, Any], config: Config, stages: Stages) -> list[str]:
+    """The modules of the code that made a result which are not those at hand; empty if all are."""
+    now, then = stages.code(config), result.get("code")
+    if then is None:
+        return ["code that was not noted"]
+    return sorted(name for name in {*now, *then} if now.get(name) != then.get(name))
+
+
 def read_json(path: Path) -> dict[str, Any] | None:
     """A JSON object, or `None` where there is none or it is damaged."""
     try:
@@ -176,12 +162,6 @@ class timed:
         write_json(self.path, seconds)
 
 
-def _plain(config: Config) -> dict[str, Any]:
-    """The configuration as JSON gives it back: lists for tuples."""
-    value: dict[str, Any] = json.loads(canonical_json(dataclasses.asdict(config)))
-    return value
-
-
 def write_config(run: Path, config: Config) -> None:
     write_json(run / "config.json", dataclasses.asdict(config))
 
@@ -190,7 +170,7 @@ def read_config(run: Path) -> Config:
     """The configuration of a run folder; refused if its hash is not the folder's name."""
     config: Config | None = None
     with suppress(TypeError, KeyError, AttributeError):
-        config = _build(Config, read_json(run / "config.json"))
+        config = restored(read_json(run / "config.json"))
     if config is None or identity(config) != run.name:
         raise UserError(
             f"{run / 'config.json'} is not the configuration that its folder names; "
@@ -199,31 +179,32 @@ def read_config(run: Path) -> Config:
     return config
 
 
-def begin(run: Path) -> None:
-    """Notes what the run is made from. What an interrupted attempt left goes where that was made
-    from other weights, or another world: it would be taken for this one's, clip by clip.
+def begin(folder: Path, stages: Stages = REAL) -> None:
+    """Notes what the cell's files are made from.
+
+    What an interrupted attempt left is removed where that had other weights, clips or code: it
+    would be taken for this one's, clip by clip.
     """
-    now = inputs(read_config(run))
-    if (read_json(run / "inputs.json") or now) != now:
-        print(f"{run.name}: an interrupted attempt had another base model or world; made anew")
-        for path in run.iterdir():
-            if path.is_dir():
-                shutil.rmtree(path)
-            elif path.name not in ("config.json", "lease.json") and path.name[0] != ".":
-                path.unlink()
-    write_json(run / "inputs.json", now)
+    config = read_config(folder)
+    now = stages.inputs(config) | {"code": digest(stages.code(config))}
+    if (read_json(folder / "inputs.json") or now) != now:
+        print(
+            f"{folder.name}: an interrupted attempt had another base model or code; starting over"
+        )
+        clear(folder)
+    write_json(folder / "inputs.json", now)
 
 
-def _build(kind: type[Any], value: Any) -> Any:
-    """A dataclass from the JSON of its `asdict`."""
-    if dataclasses.is_dataclass(kind):
-        hints = typing.get_type_hints(kind)
-        build: Callable[..., Any] = kind
-        return build(**{name: _build(hints[name], item) for name, item in value.items()})
-    return tuple(value) if isinstance(value, list) else value
+def clear(folder: Path) -> None:
+    """Removes all that a cell's folder holds but its configuration and its lease."""
+    for path in folder.iterdir():
+        if path.is_dir():
+            shutil.rmtree(path)
+        elif path.name not in ("config.json", "lease.json") and path.name[0] != ".":
+            path.unlink()
 
 
-def provenance(config: Config) -> dict[str, Any]:
+def provenance(config: Config, stages: Stages = REAL) -> dict[str, Any]:
     """What made a result: commit, packages, device, inputs. No paths, host names or secrets."""
     versions = {}
     for package in PACKAGES:
@@ -235,8 +216,8 @@ def provenance(config: Config) -> dict[str, Any]:
         "commit": commit(),
         "python": platform.python_version(),
         "packages": versions,
-        "device": device(),
-        **inputs(config),
+        "device": stages.device(),
+        **stages.inputs(config),
     }
 
 
@@ -261,29 +242,3 @@ def commit() -> str:
         return git("rev-parse", "HEAD")[:12] + ("-dirty" if changed else "")
     except (OSError, subprocess.SubprocessError):
         return "unknown"
-
-
-@memo
-def device() -> str:
-    """Processor or GPU, in words."""
-    try:
-        import torch
-
-        if torch.cuda.is_available():
-            return torch.cuda.get_device_name()
-    except ImportError:
-        pass
-    try:
-        text = Path("/proc/cpuinfo").read_text()
-        names = [x.split(":", 1)[1].strip() for x in text.splitlines() if "model name" in x]
-        return names[0] if names else platform.machine()
-    except OSError:
-        return platform.processor() or platform.machine()
-
-
-def inputs(config: Config) -> dict[str, str]:
-    """Hashes of the base pipeline's weights and of what the clips are made from."""
-    from direct.data import source
-    from direct.models import pipeline
-
-    return {"weights": pipeline.identity(config.model), "data": source.identity(config)}

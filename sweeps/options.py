@@ -9,15 +9,17 @@ from dataclasses import replace
 from pathlib import Path
 
 from direct.common.errors import UserError
-from direct.config import Config
+from direct.config import Config, Run
 from direct.data import source
 from direct.profiles import profile
 from direct.settings import override, with_values
 
 from .ablations import ABLATIONS
 from .queue.storage import VARIABLE, checked_url
-from .queue.workers import Workers
+from .queue.sweep import Sweep, Workers
+from .results import folder
 from .schema import Ablation, Cell, cells
+from .stages import REAL, Stages
 
 VERBS = ("all", "gallery", "search", "status", "report", "export", "import", "fsck")
 
@@ -49,6 +51,8 @@ def options_of(
     add("--launcher", choices=["slurm"], help="write an sbatch array of workers instead of working")
     add("--join", action="store_true", help="help a sweep that another process has planned")
     add("--retry-failed", action="store_true", help="also run the cells that failed before")
+    add("--accept-old", action="store_true", help="use results that other code made; tables say so")
+    add("--rerun", action="store_true", help="make results of other code again")
     add("--out", default=".", help="folder that holds runs/, cache/ and reports/ (default: here)")
     add(
         "--set",
@@ -65,9 +69,11 @@ def options_of(
 def _compatible(options: argparse.Namespace) -> argparse.Namespace:
     if options.join and options.retry_failed:
         raise UserError(
-            "--join helps with cells that wait; --retry-failed is the planner's: it "
-            "makes failed ones wait again"
+            "--join and --retry-failed are mutually exclusive: only the planner can requeue "
+            "failed cells"
         )
+    if options.accept_old and options.rerun:
+        raise UserError("--accept-old and --rerun are mutually exclusive; give one of them")
     if options.launcher and options.sweep == "search":
         raise UserError(
             "search plans each round from the scores of the one before, so that there "
@@ -80,7 +86,7 @@ def base_of(options: argparse.Namespace) -> Config:
     """The configuration under every row: the profile's, with `--set` and `--prompts`."""
     prompts = [] if options.prompts is None else [f"evaluate.prompts={options.prompts}"]
     config = override(profile(options.profile), *options.set, *prompts)
-    return source.pinned(config, Path(options.out) / "cache" / config.profile)
+    return source.pinned(Run(config, Path(options.out) / "cache" / config.profile))
 
 
 def names() -> list[str]:
@@ -114,6 +120,19 @@ def seeds_of(options: argparse.Namespace) -> tuple[int, ...] | None:
     return seeds
 
 
+def sweep_of(
+    table: Ablation,
+    planned: list[Cell],
+    base: Config,
+    options: argparse.Namespace,
+    stages: Stages = REAL,
+) -> Sweep:
+    """The cells, in the folders and by the workers that the options name."""
+    out = Path(options.out)
+    root, cache = folder(base.profile, out), out / "cache" / base.profile
+    return Sweep(table, planned, root, cache, workers_of(options, base), stages)
+
+
 def workers_of(options: argparse.Namespace, base: Config) -> Workers:
     gpus = _count(options.gpus_per_cell, "--gpus-per-cell") or 0
     count = _count(options.workers, "--workers")
@@ -122,12 +141,20 @@ def workers_of(options: argparse.Namespace, base: Config) -> Workers:
     storage = options.storage or os.environ.get(VARIABLE)
     if storage:
         checked_url(storage)
-    return Workers(count, gpus, storage, options.retry_failed, options.join)
+    return Workers(
+        count,
+        gpus,
+        storage,
+        options.retry_failed,
+        options.join,
+        options.accept_old,
+        options.rerun,
+    )
 
 
 def _count(text: str | None, name: str) -> int | None:
     if text is None:
         return None
     if not text.isdecimal() or int(text) < 1:
-        raise UserError(f"{name} {text} is not a number of its kind; use 1 or more")
+        raise UserError(f"{name} {text} is not a positive integer; use 1 or more")
     return int(text)

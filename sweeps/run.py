@@ -1,4 +1,4 @@
-"""Runs an ablation of the paper and writes its table; what is done already is not done again.
+"""Runs an ablation of the paper and writes its table; finished cells are skipped.
 
 python -m sweeps.run lambda_hard              # Table S3 on the tiny profile
 python -m sweeps.run lambda_hard --dry-run    # its cells, their state and cost
@@ -15,32 +15,26 @@ python -m sweeps.run all --storage postgresql://me@host/sweeps --launcher slurm 
 from __future__ import annotations
 
 import argparse
-import signal
-import time
 from collections.abc import Collection, Sequence
-from contextlib import nullcontext
-from dataclasses import replace
 from pathlib import Path
 
-from direct.common import preempt
 from direct.common.errors import UserError, command, nearest
 from direct.config import Config
-from direct.train import trajectory
 
 from .ablations import ABLATIONS
-from .cell import STAGES, commit, inputs, read_json, read_result, timed
-from .options import base_of, names, options_of, planned_cells, rows_of, workers_of
-from .queue import slurm
-from .queue.display import Display
-from .queue.estimate import Estimator, words
+from .cell import read_result
+from .options import base_of, names, options_of, planned_cells, rows_of, sweep_of
+from .queue.estimate import Estimator
 from .queue.status import failures, listing, state_line, summary, told
-from .queue.workers import Workers
+from .queue.sweep import Sweep
 from .report import gallery
 from .results import folder
 from .schema import Ablation, Cell, union
+from .stages import REAL, Stages
+from .work import settle_old, work
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def main(arguments: Sequence[str] | None = None, stages: Stages = REAL) -> int:
     options = options_of(arguments, __doc__)
     base = base_of(options)
     out = Path(options.out)
@@ -53,23 +47,33 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(state_line(table, planned_cells(table, base, options), root))
         return 0
     if options.sweep == "report":
-        return _report_all(base, options, out, root)
+        return _report_all(base, options, stages)
     if options.sweep == "all":
-        return _all(base, options, out, root)
+        return _all(base, options, stages)
     if options.sweep == "search":
         from .report import search_report
 
-        return search_report.main(base, options, out, work)
+        return search_report.main(base, options, stages)
     if options.sweep not in (*ABLATIONS, "gallery"):
         raise UserError(f"{options.sweep} is not a sweep; {nearest(options.sweep, names())}")
     table = rows_of(ABLATIONS.get(options.sweep, gallery.ABLATION), options)
-    planned = planned_cells(table, base, options)
+    sweep = sweep_of(table, planned_cells(table, base, options), base, options, stages)
     if options.dry_run:
-        print(listing(table, planned, root, workers_of(options, base)))
+        print(listing(sweep))
         return 0
     if options.launcher:
-        return slurm.slurm(table, planned, options, root, workers_of(options, base))
-    return _run(table, planned, out, base, workers_of(options, base))
+        return _launch(sweep, options)
+    failed = work(sweep)
+    if not _elsewhere(sweep, failed):
+        _report(sweep, out / "reports" / base.profile)
+    return told(failed)
+
+
+def _launch(sweep: Sweep, options: argparse.Namespace) -> int:
+    from .queue import slurm
+
+    settle_old(sweep)
+    return slurm.slurm(sweep, options)
 
 
 def _files(options: argparse.Namespace, base: Config, root: Path, out: Path) -> int:
@@ -98,40 +102,44 @@ def _no_file(options: argparse.Namespace) -> None:
         raise UserError(f"{options.sweep} takes no file, and got {options.file}")
 
 
-def _all(base: Config, options: argparse.Namespace, out: Path, root: Path) -> int:
+def _all(base: Config, options: argparse.Namespace, stages: Stages) -> int:
     """Every sweep, as one queue; then every table. A cell that several tables show runs once."""
-    workers = workers_of(options, base)
+
+    def sweep(table: Ablation, cells: list[Cell]) -> Sweep:
+        return sweep_of(table, cells, base, options, stages)
+
     tables = [
         rows_of(table, options) for table in ABLATIONS.values() if options.extra or not table.extra
     ]
     planned = {table.name: planned_cells(table, base, options) for table in tables}
     once = list({cell.id: cell for cells in planned.values() for cell in cells}.values())
     if options.dry_run:
-        print("\n\n".join(listing(t, planned[t.name], root, workers) for t in tables))
-        estimator = Estimator(root, {cell.id: cell.config for cell in once})
-        print(
-            "\nin all, cells that tables share counted once: " + summary(once, estimator, workers)
-        )
+        print("\n\n".join(listing(sweep(table, planned[table.name])) for table in tables))
+        every = sweep(union(tables), once)
+        estimator = Estimator(every.root, {cell.id: cell.config for cell in once})
+        told_once = summary(once, estimator, every.workers)
+        print("\nin all, cells that tables share counted once: " + told_once)
         return 0
     everything = union(tables)
     if options.launcher:
-        return slurm.slurm(everything, once, options, root, workers)
+        return _launch(sweep(everything, once), options)
     together = [cell for cell in once if cell.config.measure.kind != "cost"]
     alone = [cell for cell in once if cell.config.measure.kind == "cost"]  # timed by the clock
-    failed = work(everything, together, out, base, workers)
-    failed |= work(everything, alone, out, base, workers)
-    if _elsewhere(once, failed, root):
+    failed = work(sweep(everything, together))
+    failed |= work(sweep(everything, alone))
+    if _elsewhere(sweep(everything, once), failed):
         return told(failed)
+    out, shown = Path(options.out), planned_cells(gallery.ABLATION, base, options)
     try:
-        _report(gallery.ABLATION, planned_cells(gallery.ABLATION, base, options), out, base.profile)
+        _report(sweep(gallery.ABLATION, shown), out / "reports" / base.profile)
     except UserError as error:  # a model of Table 1 diverged: the report goes without clips
         print(error)
-    _report_all(base, options, out, root, set(planned))
+    _report_all(base, options, stages, set(planned))
     return told(failed)
 
 
 def _report_all(
-    base: Config, options: argparse.Namespace, out: Path, root: Path, also: Collection[str] = ()
+    base: Config, options: argparse.Namespace, stages: Stages, also: Collection[str] = ()
 ) -> int:
     """The tables that are complete or in `also`; the claims; the page of all.
 
@@ -143,10 +151,12 @@ def _report_all(
     from .results import read_all
     from .tables import build
 
+    out = Path(options.out)
+    root = folder(base.profile, out)
     results, target = read_all(root), out / "reports" / base.profile
     planned = {name: planned_cells(table, base, options) for name, table in ABLATIONS.items()}
     built = {
-        name: build(rows_of(ABLATIONS[name], options), cells, results)
+        name: build(rows_of(ABLATIONS[name], options), cells, results, stages)
         for name, cells in planned.items()
     }
     shown = [
@@ -174,144 +184,26 @@ def _report_all(
     return 0
 
 
-# Doing it -----------------------------------------------------------------------------------------
-
-
-def _run(table: Ablation, planned: list[Cell], out: Path, base: Config, workers: Workers) -> int:
-    failed = work(table, planned, out, base, workers)
-    if not _elsewhere(planned, failed, folder(base.profile, out)):
-        _report(table, planned, out, base.profile)
-    return told(failed)
-
-
-def _elsewhere(planned: list[Cell], failed: dict[str, str], root: Path) -> int:
+def _elsewhere(sweep: Sweep, failed: dict[str, str]) -> int:
     """How many cells are still worked on by others: a sweep that was joined may end before them."""
-    held = sum(cell.id not in failed and not read_result(root / cell.id) for cell in planned)
+    left = [cell for cell in sweep.cells if cell.id not in failed]
+    held = sum(not read_result(sweep.root / cell.id) for cell in left)
     if held:
-        print(f"{held} of {len(planned)} cells are in the hands of other workers")
+        print(f"{held} of {len(sweep.cells)} cells are still running in other workers")
     return held
 
 
-def work(
-    table: Ablation, planned: list[Cell], out: Path, base: Config, workers: Workers
-) -> dict[str, str]:
-    """Runs the cells that have no result yet. Returns `{cell id: reason}` of those that failed."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends like Ctrl-C: workers stopped
-    preempt.listen(signal.SIGUSR1)  # ends with a status that says: run again
-    root, cache = folder(base.profile, out), out / "cache" / base.profile
-    start = time.monotonic()
-    if said := _made_elsewhere(planned, root):
-        print(said)
-    failed = {} if workers.retry_failed else failures(planned, root)
-    todo = [cell for cell in planned if cell.id not in failed]
-    if left := [cell for cell in todo if not read_result(root / cell.id)]:
-        from .queue import pool, study
-
-        _stands_beside(planned, root)
-        with nullcontext() if workers.join else study.planner(root), Display() as display:
-            estimator = Estimator(root, {cell.id: cell.config for cell in planned})
-            display.say(summary(planned, estimator, workers))
-            trajectory.want((cell.config for cell in planned), cache)
-            prepared = 0.0 if workers.join else prepare(left, cache, root, workers.count, display)
-            before = _stage_seconds(left, root)
-            failed |= pool.drain(table, todo, root, cache, workers, display, estimator)
-        after = _stage_seconds(left, root)
-        spent = {stage: after[stage] - before[stage] for stage in STAGES}
-        count = min(workers.count, len(left))
-        print(_where_time_went(time.monotonic() - start, prepared, spent, count))
-    return failed
-
-
-def _made_elsewhere(planned: list[Cell], root: Path) -> str | None:
-    """Results are kept when the code changes, but never silently."""
-    found = [result for cell in planned if (result := read_result(root / cell.id))]
-    others = [r for r in found if r["provenance"]["commit"] != commit()]
-    if not others:
-        return None
-    names = ", ".join(sorted({r["provenance"]["commit"] for r in others}))
-    return (
-        f"{len(others)} of {len(found)} finished cells were made at commit {names}, not at "
-        f"{commit()}; they are kept (to make them anew: --out, or remove {root})"
-    )
-
-
-INPUTS = {"weights": "base model", "data": "world or judge"}  # what `cell.inputs` names
-
-
-def _stands_beside(planned: list[Cell], root: Path) -> None:
-    """Refuses to add to results that other weights gave, or another world and judge."""
-    for cell in planned:
-        if not (result := read_result(root / cell.id)):
-            continue
-        for what, now in inputs(cell.config).items():
-            then = result["provenance"].get(what)
-            if then != now:
-                raise UserError(
-                    f"{root / cell.id} was made with another {INPUTS[what]} ({what} {then}, now "
-                    f"{now}); its scores cannot stand beside new ones: give --out, or remove "
-                    f"{root}"
-                )
-
-
-def prepare(left: list[Cell], cache: Path, root: Path, workers: int, display: Display) -> float:
-    """Builds what cells share, before any worker starts. Returns its seconds.
-
-    Weights of the loss change none of it, except by being zero: such cells are asked about once.
-    """
-    import torch
-
-    from direct.prepare.shared import prepare as build
-
-    start = time.monotonic()
-    shared: dict[Config, Config] = {}
-    for cell in left:
-        loss = cell.config.loss
-        used = replace(
-            loss,
-            lambda_rand=float(loss.lambda_rand > 0),
-            threshold=1.0,
-            lambda_hard=float(loss.lambda_hard > 0),
-            lambda_anc=0.0,
-        )
-        shared.setdefault(replace(cell.config, loss=used), cell.config)
-    for config in shared.values():
-        torch.set_num_threads(config.threads)
-        with timed(root, "prepare"):
-            build(
-                config,
-                cache,
-                workers=workers,
-                progress=lambda stage, done, total: display.update(
-                    f"preparing: {stage} {done} of {total}"
-                ),
-            )
-    return time.monotonic() - start
-
-
-def _stage_seconds(planned: list[Cell], root: Path) -> dict[str, float]:
-    timings = [read_json(root / cell.id / "timing.json") or {} for cell in planned]
-    return {stage: sum(timing.get(stage, 0.0) for timing in timings) for stage in STAGES}
-
-
-def _where_time_went(wall: float, prepared: float, spent: dict[str, float], workers: int) -> str:
-    """Wall seconds of this run; the stages' are worker seconds divided by the workers."""
-    parts = {"prepare": prepared} | {stage: s / workers for stage, s in spent.items()}
-    parts["other"] = max(0.0, wall - sum(parts.values()))
-    shares = ", ".join(f"{name} {words(s)} ({100 * s / wall:.0f} %)" for name, s in parts.items())
-    return f"this run took {words(wall)}: {shares}"
-
-
-def _report(table: Ablation, planned: list[Cell], out: Path, name: str) -> None:
+def _report(sweep: Sweep, target: Path) -> None:
     from .report.write import render
     from .results import read_all
     from .tables import build
 
-    root, target = folder(name, out), out / "reports" / name
-    if table.name == gallery.ABLATION.name:
+    if sweep.table.name == gallery.ABLATION.name:
         known = gallery.read(target)
-        paths = gallery.write(gallery.gather(planned, root, out / "cache" / name, known), target)
+        found = gallery.gather(sweep.cells, sweep.root, sweep.cache, known)
+        paths = gallery.write(found, target)
     else:
-        paths = render(build(table, planned, read_all(root)), target)
+        paths = render(build(sweep.table, sweep.cells, read_all(sweep.root), sweep.stages), target)
     for path in paths:
         print(path)
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any
 
-from direct.config import Config, identity
-from direct.profiles import PROFILES
+from direct.config import Config
+from direct.identity import canonical, identity
 from direct.settings import with_values
 
 from . import paper
@@ -156,53 +156,3 @@ def cells(table: Ablation, base: Config, seeds: Sequence[int]) -> list[Cell]:
             cell = Cell(row.owner, canonical(config))
             found.setdefault((cell.row, cell.id), cell)
     return list(found.values())
-
-
-def canonical(config: Config) -> Config:
-    """`config` with every setting that cannot matter at its profile's default.
-
-    So cells that must give the same numbers are one cell, and one run, in all tables.
-    """
-    default = PROFILES[config.profile]()
-    if config.measure.kind != "scores":
-        return _measuring(config, default)
-    config = replace(config, measure=default.measure)
-    if config.train.steps == 0:  # the base model: nothing is weighed, and no negative is drawn
-        train = replace(default.train, steps=0)
-        return replace(
-            config,
-            train=train,
-            loss=default.loss,
-            macro=default.macro,
-            micro=default.micro,
-            hard_sample=default.hard_sample,
-        )
-    if config.loss.lambda_rand == 0:
-        config = replace(config, macro=default.macro)
-    elif config.macro.sampling != "partition":
-        config = replace(config, macro=replace(default.macro, sampling=config.macro.sampling))
-    if config.loss.lambda_hard == 0:
-        config = replace(config, micro=default.micro, hard_sample=default.hard_sample)
-    if config.loss.lambda_rand == config.loss.lambda_hard == 0:
-        loss = replace(config.loss, negative_noise=default.loss.negative_noise)
-        config = replace(config, loss=loss)
-    return config
-
-
-def _measuring(config: Config, default: Config) -> Config:
-    """Nothing is generated or judged, and training is as long as the measurement."""
-    train = replace(config.train, steps=default.train.steps)
-    config = replace(config, train=train, sample=default.sample, evaluate=default.evaluate)
-    measure = config.measure
-    if measure.kind == "alignment":  # both noises are measured
-        loss = replace(config.loss, negative_noise=default.loss.negative_noise)
-        return replace(
-            config, loss=loss, measure=replace(measure, iterations=default.measure.iterations)
-        )
-    return replace(
-        config,
-        data=default.data,
-        micro=default.micro,
-        hard_sample=default.hard_sample,
-        measure=replace(measure, steps=default.measure.steps),
-    )

@@ -15,8 +15,10 @@ from direct.common.errors import UserError
 from direct.config import Config
 
 from . import readings, stats
+from .cell import other_code
 from .results import frame
 from .schema import METRICS, Ablation, Cell, Row
+from .stages import REAL, Stages
 from .stats import Array, Estimate, Pool
 
 if TYPE_CHECKING:
@@ -62,6 +64,15 @@ class Line:
 
 
 @dataclass(frozen=True)
+class Old:
+    """Results that other code made than is at hand."""
+
+    count: int
+    total: int
+    modules: tuple[str, ...]  # in which the two differ
+
+
+@dataclass(frozen=True)
 class Table:
     ablation: Ablation
     config: Config  # of the first cell: profile, judge, prompts
@@ -70,6 +81,8 @@ class Table:
     detectable: dict[str, float]  # by contrasted row: smallest paired PC difference, judge's units
     provenance: dict[str, Any]
     samples: tuple[dict[str, Any], ...] = ()  # of a measuring table, by cell (measure/alignment.py)
+
+    old: Old | None = None  # results that are not of the code at hand
 
     @property
     def judge(self) -> str:
@@ -83,7 +96,12 @@ class Table:
         return next((x for x in self.lines if x.row.label == self.ablation.baseline), None)
 
 
-def build(ablation: Ablation, cells: list[Cell], results: dict[str, dict[str, Any]]) -> Table:
+def build(
+    ablation: Ablation,
+    cells: list[Cell],
+    results: dict[str, dict[str, Any]],
+    stages: Stages = REAL,
+) -> Table:
     """The table of these cells, as far as they have results."""
     ids = {cell.id for cell in cells}
     own = {name: result for name, result in results.items() if name in ids}
@@ -113,6 +131,7 @@ def build(ablation: Ablation, cells: list[Cell], results: dict[str, dict[str, An
         _detectable(ablation, values),
         _provenance(own),
         tuple(own[name]["samples"] for name in sorted(own) if "samples" in own[name]),
+        _old(cells, own, stages),
     )
 
 
@@ -268,6 +287,13 @@ def _detectable(ablation: Ablation, values: Values) -> dict[str, float]:
         for label, size in sorted(sizes.items(), key=lambda item: -item[1])
         if math.isfinite(size)
     }
+
+
+def _old(cells: list[Cell], results: dict[str, dict[str, Any]], stages: Stages) -> Old | None:
+    by_id = {cell.id: cell.config for cell in cells if cell.id in results}
+    found = [other_code(results[name], config, stages) for name, config in by_id.items()]
+    modules = tuple(sorted({module for differing in found for module in differing}))
+    return Old(sum(map(bool, found)), len(found), modules) if modules else None
 
 
 def _provenance(results: dict[str, dict[str, Any]]) -> dict[str, Any]:

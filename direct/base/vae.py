@@ -21,8 +21,9 @@ from diffusers.models.autoencoders.autoencoder_kl_wan import unpatchify
 from scipy.ndimage import maximum_filter
 from torch import Tensor
 
-from ..common.files import stable_seed, write_json
+from ..common.files import write_json
 from ..common.ranks import rank
+from ..common.seed import stable_seed
 from ..world.corpus import corpus
 from ..world.render import stage
 from .optimize import Optimizers, ema

@@ -16,8 +16,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from .errors import UserError
 
 
@@ -159,15 +157,6 @@ def set_aside(path: Path) -> None:
 
 def checksum_path(path: Path) -> Path:
     return path.with_name(path.name + ".sha256")
-
-
-def stable_seed(*parts: Any) -> int:
-    """A 63-bit seed that is a pure function of its parts (Python's own `hash` is salted)."""
-    return int(digest([*map(_plain, parts)], 16), 16) >> 1
-
-
-def _plain(part: Any) -> Any:
-    return part.item() if isinstance(part, np.generic) else part
 
 
 def _fsync(path: Path) -> None:

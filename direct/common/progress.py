@@ -8,9 +8,8 @@ from collections.abc import Callable
 Progress = Callable[[str, int, int], None]  # (stage, done, total)
 
 
-def tell(progress: Progress | None, stage: str, done: int, total: int) -> None:
-    if progress:
-        progress(stage, done, total)
+def silent(stage: str, done: int, total: int) -> None:
+    """Progress that nobody watches."""
 
 
 def show_progress(stage: str, done: int, total: int) -> None:

@@ -18,7 +18,7 @@ import numpy as np
 
 from ..common.errors import UserError
 from ..common.files import digest, file_digest
-from ..config import Config
+from ..config import Config, Run
 from . import wisa
 from .sample import Sample
 from .video import Child, Unreadable, read_frames
@@ -33,39 +33,42 @@ def home(cache: Path) -> Path:
     return Path(cache).parent / "wisa"
 
 
-def perturbed(config: Config, cache: Path) -> Path:
+def perturbed(run: Run) -> Path:
     """The folder of the prompts perturbed for these settings and this text encoder."""
-    from ..models.pipeline import text_identity
 
-    settings = asdict(replace(config.micro, content=""))
-    return home(cache) / "perturbed" / digest([text_identity(config), settings])
+    from ..models.pipeline import text_identity  # torch comes with it
+
+    settings = asdict(replace(run.config.micro, content=""))
+    return home(run.cache) / "perturbed" / digest([text_identity(run.config), settings])
 
 
-def pinned(config: Config, cache: Path) -> Config:
-    """`config` with data.content naming what the cache holds now, so that its cells do, too."""
-    if not (home(cache) / "manifest.jsonl").exists():
+def pinned(run: Run) -> Config:
+    """The configuration, with data.content and micro.content naming what the cache holds now."""
+    config = run.config
+    if not (home(run.cache) / "manifest.jsonl").exists():
         return config
-    chosen = _chosen(config, cache)
+    chosen = _chosen(run)
     config = replace(config, data=replace(config.data, content=_content(chosen)))
-    if not (perturbed(config, cache) / "kept.jsonl").exists():
+    if not (perturbed(run) / "kept.jsonl").exists():
         return config
-    prompts = _kept(config, cache, [(line["id"], line["caption"]) for line in chosen])
+    prompts = _kept(run, [(line["id"], line["caption"]) for line in chosen])
     return replace(config, micro=replace(config.micro, content=digest(prompts)))
 
 
-def clips(config: Config, cache: Path) -> list[Sample]:
+def clips(run: Run) -> list[Sample]:
     """The first data.clips of the manifest's clips in the order of their ids' hashes.
 
     So a subset is a fair one, and a part of each larger one.
     """
+    config = run.config
     if config.model.frames > wisa.FRAMES:
         raise UserError(
             f"model.frames={config.model.frames} is above the {wisa.FRAMES} frames that a clip is "
             f"curated to; use {wisa.FRAMES} or fewer"
         )
-    chosen = _chosen(config, cache)
-    _check("data", config.data.content, _content(chosen), home(cache))
-    root = Path(_read(home(cache) / "report.json")["folder"])
+    chosen = _chosen(run)
+    _check("data", config.data.content, _content(chosen), home(run.cache))
+    root = Path(_read(home(run.cache) / "report.json")["folder"])
     return [_sample(line, root, config) for line in chosen]
 
 
@@ -87,17 +90,15 @@ def read_clip(
     return clip
 
 
-def kept(config: Config, cache: Path, samples: Sequence[Sample]) -> list[list[dict[str, Any]]]:
+def kept(run: Run, samples: Sequence[Sample]) -> list[list[dict[str, Any]]]:
     """The perturbed prompts of each sample, nearest first."""
-    prompts = _kept(config, cache, [(sample.id, sample.prompt) for sample in samples])
-    _check("micro", config.micro.content, digest(prompts), perturbed(config, cache))
+    prompts = _kept(run, [(sample.id, sample.prompt) for sample in samples])
+    _check("micro", run.config.micro.content, digest(prompts), perturbed(run))
     return prompts
 
 
-def _kept(
-    config: Config, cache: Path, wanted: Sequence[tuple[str, str]]
-) -> list[list[dict[str, Any]]]:
-    path = perturbed(config, cache) / "kept.jsonl"
+def _kept(run: Run, wanted: Sequence[tuple[str, str]]) -> list[list[dict[str, Any]]]:
+    path = perturbed(run) / "kept.jsonl"
     if not path.exists():
         raise UserError(
             f"{path} is missing: the clips' prompts were not perturbed for this profile's text "
@@ -137,17 +138,17 @@ def _content(chosen: list[dict[str, Any]]) -> str:
     return digest([[line[name] for name in fields] for line in chosen])
 
 
-def _chosen(config: Config, cache: Path) -> list[dict[str, Any]]:
-    path = home(cache) / "manifest.jsonl"
+def _chosen(run: Run) -> list[dict[str, Any]]:
+    path, count = home(run.cache) / "manifest.jsonl", run.config.data.clips
     if not path.exists():
         raise UserError(f"{path} is missing; run: python -m direct.prepare curate --wisa DIR")
     lines = sorted(_lines(path), key=lambda line: digest(line["id"]))
-    if len(lines) < config.data.clips:
+    if len(lines) < count:
         raise UserError(
-            f"data.clips={config.data.clips}, but {path} has {len(lines)} clips; "
+            f"data.clips={count}, but {path} has {len(lines)} clips; "
             f"set data.clips={len(lines)} or curate more"
         )
-    return lines[: config.data.clips]
+    return lines[:count]
 
 
 def _lines(path: Path) -> list[dict[str, Any]]:

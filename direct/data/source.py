@@ -11,28 +11,31 @@ import numpy as np
 
 from ..common.errors import UserError
 from ..common.files import digest, file_digest
-from ..config import Config
+from ..config import Config, Run
 from . import benchmarks, captions, curated
 from .sample import Sample
 
 
-def training(config: Config, cache: Path) -> list[Sample]:
+def training(run: Run) -> list[Sample]:
     """The post-training clips, in their fixed order: curated ones, or the world's."""
-    if config.data.source == "cache":
-        return curated.clips(config, cache)
-    return _samples("post_training", config.data.clips, config.data.seed)
+    if run.config.data.source == "cache":
+        return curated.clips(run)
+    data = run.config.data
+    return _samples("post_training", data.clips, data.seed)
 
 
-def pinned(config: Config, cache: Path) -> Config:
-    """`config` with data.content naming the curated clips in `cache`, so that cells name them;
-    and evaluate.content the up-sampled captions, where clips are generated from them.
+def pinned(run: Run) -> Config:
+    """The configuration, with its data's content in it, so that a cell's name covers that.
+
+    data.content names the curated clips in the cache, evaluate.content the up-sampled captions.
     """
+    config = run.config
     if config.evaluate.captions != "short":
         found = captions.content(config)
         config = replace(config, evaluate=replace(config.evaluate, content=found))
     if config.data.source != "cache":
         return config
-    return curated.pinned(config, cache)
+    return curated.pinned(replace(run, config=config))
 
 
 def evaluation(config: Config) -> list[Sample]:

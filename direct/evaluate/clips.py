@@ -13,8 +13,7 @@ import torch
 
 from ..common.errors import UserError
 from ..common.files import digest, load_arrays, save_arrays
-from ..common.progress import Progress
-from ..config import Config
+from ..config import Run
 from ..data import source
 from ..models import codec, pipeline
 from ..prepare.encode import texts
@@ -22,22 +21,22 @@ from ..prepare.store import Store
 from ..sampling import EVALUATION, batch_size, initial_noise, sample
 
 
-def generate(config: Config, *, cache: Path, run: Path, progress: Progress | None = None) -> Path:
+def generate(run: Run) -> Path:
     """Renders the evaluation prompts with the run's transformer: `run/samples.safetensors`.
 
     Its tensor `latents` is [P, C, T, H, W] fp32, in the prompts' order. Finished batches survive a
     kill. `train.steps == 0` renders with the base model.
     """
-    path = Path(run) / "samples.safetensors"
+    config, path = run.config, run.folder / "samples.safetensors"
     if load_arrays(path) is not None:
         return path
 
     torch.set_num_threads(config.threads)
     prompts = source.evaluation_texts(config)
     names = [item.id for item in source.evaluation(config)]
-    text = texts(config, cache, [*prompts, config.sample.negative_prompt], progress)
-    transformer = _transformer(config, Path(run))
-    parts = Store(Path(run) / "samples.parts")
+    text = texts(run, [*prompts, config.sample.negative_prompt])
+    transformer = _transformer(run)
+    parts = Store(run.folder / "samples.parts")
     keys = [digest(name) for name in names]
     shape = pipeline.latent_shape(config, transformer, pipeline.vae_config(config.model))
     size = batch_size(shape, transformer.config.patch_size)
@@ -54,18 +53,19 @@ def generate(config: Config, *, cache: Path, run: Path, progress: Progress | Non
                 pipeline.velocity(config.model),
             ).cpu()
             parts.write({keys[i]: z for i, z in zip(chosen[:valid], latents, strict=False)})
-        if progress:
-            progress("generate", done, len(names))
+        run.progress("generate", done, len(names))
     parts.refresh()
     save_arrays(path, {"latents": parts.batch(keys)})
     parts.remove()
     return path
 
 
-def _transformer(config: Config, run: Path) -> Any:
+def _transformer(run: Run) -> Any:
+    config = run.config
     dtype = getattr(torch, config.model.dtype)
     if config.train.steps == 0:
         return pipeline.load_transformer(config.model.pipeline, dtype)
-    if not (run / "transformer").is_dir():
-        raise UserError(f"{run / 'transformer'} is missing; train this cell first")
-    return pipeline.load_transformer(run / "transformer", dtype=dtype)
+    trained = run.folder / "transformer"
+    if not trained.is_dir():
+        raise UserError(f"{trained} is missing; train this cell first")
+    return pipeline.load_transformer(trained, dtype=dtype)

@@ -16,8 +16,7 @@ import torch
 
 from ..common.errors import UserError
 from ..common.files import canonical_json, checksum_path, load_arrays, read_checked, write_text
-from ..common.progress import Progress, tell
-from ..config import Config
+from ..config import Config, Run
 from ..data import source
 from ..data.benchmarks import Prompt
 from ..data.video import write_video
@@ -30,64 +29,53 @@ from .rater import missing, rate, video_path
 RATERS = {"videophy": videophy, "worldmodelbench": worldmodelbench}
 
 
-def judge(
-    config: Config, *, cache: Path, run: Path, progress: Progress | None = None
-) -> list[dict[str, Any]]:
+def judge(run: Run) -> list[dict[str, Any]]:
     """Scores the run's samples: records {"prompt", "caption", "scores"}, as in `run/records.jsonl`.
 
     A finished file is read; damaged records or samples are named, set aside and made anew.
     """
-    path = Path(run) / "records.jsonl"
+    config, path = run.config, run.folder / "records.jsonl"
     records = read_records(path)
     if records is not None:
         return records
     torch.set_num_threads(config.threads)
-    clips = _clips(config, cache, run, progress)
-    if config.evaluate.judge == "world":
-        records = _judged_here(config, clips, progress)
-    else:
-        records = _judged_outside(config, clips, Path(run) / config.evaluate.judge, progress)
+    inside = config.evaluate.judge == "world"
+    records = _judged_here(run, _clips(run)) if inside else _judged_outside(run, _clips(run))
     text = "".join(canonical_json(record) + "\n" for record in records)
     write_text(path, text)
     write_text(checksum_path(path), hashlib.sha256(text.encode()).hexdigest() + "\n")
     return records
 
 
-def _clips(
-    config: Config, cache: Path, run: Path, progress: Progress | None
-) -> Iterator[np.ndarray]:
+def _clips(run: Run) -> Iterator[np.ndarray]:
     """The clips, uint8 [T, H, W, 3], in order; made when the first is asked for."""
-    samples = load_arrays(generate(config, cache=cache, run=run, progress=progress))
+    samples = load_arrays(generate(run))
     assert samples is not None  # just made or found whole
     latents = samples["latents"]
-    pipeline = load_pipeline(config.model.pipeline, without=("transformer", "text_encoder"))
+    pipeline = load_pipeline(run.config.model.pipeline, without=("transformer", "text_encoder"))
     for chosen, valid in codec.batches(len(latents), codec.VIDEO_BATCH):
         yield from codec.decode_latents(pipeline, latents[torch.from_numpy(chosen)])[:valid]
 
 
-def _judged_here(
-    config: Config, clips: Iterable[np.ndarray], progress: Progress | None
-) -> list[dict[str, Any]]:
-    items, score = source.evaluation(config), scorer(config)
+def _judged_here(run: Run, clips: Iterable[np.ndarray]) -> list[dict[str, Any]]:
+    items, score = source.evaluation(run.config), scorer(run.config)
     records = []
     for item, video in zip(items, clips, strict=True):
         scores = {name: float(value) for name, value in score(video, item.record).items()}
         records.append({"prompt": item.id, "caption": item.prompt, "scores": scores})
-        tell(progress, "judge", len(records), len(items))
+        run.progress("judge", len(records), len(items))
     return records
 
 
-def _judged_outside(
-    config: Config, clips: Iterable[np.ndarray], folder: Path, progress: Progress | None
-) -> list[dict[str, Any]]:
+def _judged_outside(run: Run, clips: Iterable[np.ndarray]) -> list[dict[str, Any]]:
     """Writes the clips where a rater finds them, and has or reads its answers (`rater.rate`)."""
-    module = RATERS[config.evaluate.judge]
-    prompts = prompts_of(config)
+    config, name = run.config, run.config.evaluate.judge
+    prompts, folder = prompts_of(config), run.folder / name
     if missing(prompts, folder):
         for done, (prompt, video) in enumerate(zip(prompts, clips, strict=True), 1):
             write_video(video_path(folder, prompt), video, config.model.fps)
-            tell(progress, "videos", done, len(prompts))
-    return rate(module, prompts, folder)
+            run.progress("videos", done, len(prompts))
+    return rate(RATERS[name], prompts, folder)
 
 
 def prompts_of(config: Config) -> list[Prompt]:

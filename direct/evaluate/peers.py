@@ -21,9 +21,9 @@ import numpy as np
 import torch
 
 from ..common.errors import UserError
-from ..common.files import stable_seed
-from ..common.progress import Progress, show_progress, tell
-from ..config import Config
+from ..common.progress import Progress, show_progress, silent
+from ..common.seed import stable_seed
+from ..config import Run
 from ..data import captions
 from ..data.benchmarks import PROMPTS, Prompt
 from ..data.source import evaluation_texts
@@ -35,18 +35,19 @@ from .judge import prompts_of
 from .rater import missing, video_path
 
 
-def videos(config: Config, run: Path, progress: Progress | None = None) -> None:
+def videos(run: Run) -> None:
     """The clips of a peer's cell where its rater finds them; those that are there are not made."""
+    config = run.config
     peer = named(config.model.peer)
     if config.evaluate.judge not in PROMPTS:
         raise UserError(
             f"evaluate.judge={config.evaluate.judge} is for the tiny profile's clips; "
             f"{config.model.pipeline} needs one of {', '.join(PROMPTS)}"
         )
-    prompts, folder = prompts_of(config), Path(run) / config.evaluate.judge
+    prompts, folder = prompts_of(config), run.folder / config.evaluate.judge
     if missing(prompts, folder):
         texts = evaluation_texts(config)
-        write(load(peer), peer, prompts, folder, config.seed, texts, progress)
+        write(load(peer), peer, prompts, folder, config.seed, texts, run.progress)
 
 
 def load(peer: Peer, source: str | None = None) -> Any:
@@ -84,7 +85,7 @@ def write(
     folder: Path,
     seed: int,
     texts: Sequence[str],
-    progress: Progress | None = None,
+    progress: Progress = silent,
     **settings: Any,
 ) -> None:
     """`folder/videos/<prompt>.mp4` of each prompt that has none yet, generated from its text."""
@@ -94,7 +95,7 @@ def write(
             clip = render(pipeline, text, stable_seed(seed, prompt.id), **settings)
             path.parent.mkdir(parents=True, exist_ok=True)
             write_video(path, clip, peer.fps)
-        tell(progress, "generate", done, len(prompts))
+        progress("generate", done, len(prompts))
 
 
 def main() -> None:

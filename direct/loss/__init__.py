@@ -10,10 +10,10 @@ from typing import Any, Literal, NamedTuple
 
 from torch import Tensor
 
-from .loss import backends, native
-from .loss import reference as _reference
-from .loss.checks import check
-from .loss.gradient import WithGradient
+from . import backends, native
+from . import reference as _reference
+from .checks import check
+from .gradient import WithGradient
 
 __all__ = ["VelocityLoss", "velocity_loss"]
 
@@ -93,7 +93,7 @@ def velocity_loss(
     if chosen in ("cpp", "cuda"):
         return VelocityLoss(*native.evaluate(*inputs))
     if chosen == "triton":
-        from .loss import triton  # decorated on import, so only where it is used
+        from . import triton  # decorated on import, so only where it is used
 
         return VelocityLoss(*WithGradient.apply(triton.evaluate, *inputs))
     return VelocityLoss(*WithGradient.apply(_reference.evaluate, *inputs))

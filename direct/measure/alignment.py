@@ -34,8 +34,7 @@ from .. import flow, noise
 from ..common import errors, preempt
 from ..common.errors import UserError
 from ..common.files import canonical_json, lock, read_journal, write_json
-from ..common.progress import Progress
-from ..config import Config
+from ..config import Config, Run
 from ..models import pipeline
 from ..prepare import shared
 from ..prepare.shared import Shared
@@ -50,28 +49,26 @@ PROPOSITION = ("same", "other", "hard")  # same cluster, another one, MiNS: a ag
 TIMED = 7  # interleaved repetitions of `step_ratio`
 
 
-def measure(
-    config: Config, *, cache: Path, run: Path, progress: Progress | None = None
-) -> list[dict[str, Any]]:
+def measure(run: Run) -> list[dict[str, Any]]:
     """One record per step: `{"prompt": "step 0001", "caption": "", "scores": {...}}`.
 
     Scores are named `<kind>.<reading>`: cosine for each of GRADIENTS; for these and for each of
     PROPOSITION what `telemetry` tells, a, delta and delta_x as means over the contrasted samples.
     `run/details.json` gets those of PROPOSITION sample by sample, and what a step costs. Resumes.
     """
-    run = Path(run)
-    metrics = run / "metrics.jsonl"
-    with lock(run / ".lock"):
-        if not (run / "details.json").exists():
-            _measure(_checked(config), Path(cache), run, metrics, progress)
-        shutil.rmtree(run / "checkpoints", ignore_errors=True)
+    metrics = run.folder / "metrics.jsonl"
+    with lock(run.folder / ".lock"):
+        if not (run.folder / "details.json").exists():
+            _check(run.config)
+            _measure(run, metrics)
+        shutil.rmtree(run.folder / "checkpoints", ignore_errors=True)
     return [
         {"prompt": f"step {line['step']:04d}", "caption": "", "scores": line["scores"]}
         for line in read_journal(metrics)
     ]
 
 
-def _checked(config: Config) -> Config:
+def _check(config: Config) -> None:
     loss = config.loss
     if not (loss.lambda_rand and loss.lambda_hard and config.macro.sampling == "partition"):
         raise UserError(
@@ -79,21 +76,19 @@ def _checked(config: Config) -> Config:
             f"{loss.lambda_rand} and loss.lambda_hard={loss.lambda_hard} must be above 0, "
             f"macro.sampling={config.macro.sampling} must be partition"
         )
-    return config
 
 
-def _measure(
-    config: Config, cache: Path, run: Path, metrics: Path, progress: Progress | None
-) -> None:
+def _measure(run: Run, metrics: Path) -> None:
+    config = run.config
     torch.set_num_threads(config.threads)
-    data = shared.shared(config, cache, progress=progress)
-    negatives_of = Negatives(config, cache, data)
-    model = loop.initial_model(config, cache, progress).train()
+    data = shared.open_shared(run)
+    negatives_of = Negatives(run, data)
+    model = loop.initial_model(run).train()
     if config.train.gradient_checkpointing:
         model.enable_gradient_checkpointing()  # type: ignore[operator]
     running = Engine(model, config.train)  # fp32 throughout, in one process
     reference = loop.frozen_reference(config, running)
-    folder, last = run / "checkpoints", config.measure.steps
+    folder, last = run.folder / "checkpoints", config.measure.steps
     state = checkpoint.restore(folder, model, running.optimizer, metrics)
     if state is None:
         metrics.write_text("")
@@ -110,12 +105,13 @@ def _measure(
                 os.fsync(log.fileno())
                 checkpoint.save(folder, current + 1, model, running.optimizer, {}, metrics)
                 preempt.check()
-            if progress:
-                progress("train", current + 1, last)
+            run.progress("train", current + 1, last)
     lines = read_journal(metrics)
     samples = {name: [line["samples"][name] for line in lines] for name in lines[0]["samples"]}
     ratios = step_ratio(running, reference, data, negatives_of, config)
-    write_json(run / "details.json", {"samples": samples, "provenance": {"step_ratio": ratios}})
+    write_json(
+        run.folder / "details.json", {"samples": samples, "provenance": {"step_ratio": ratios}}
+    )
 
 
 # One step -----------------------------------------------------------------------------------------

@@ -28,7 +28,7 @@ from ..common import ranks
 from ..common.errors import UserError
 from ..common.files import write_json
 from ..common.progress import Progress
-from ..config import Config
+from ..config import Config, Run
 from ..models import lora, pipeline
 from ..prepare.shared import Shared
 from ..train import engine, loop
@@ -47,19 +47,18 @@ BLOCKS = 12  # a reading is the median of one block of a method's consecutive it
 WARM_UP = 2
 
 
-def measure(
-    config: Config, *, cache: Path, run: Path, progress: Progress | None = None
-) -> list[dict[str, Any]]:
+def measure(run: Run) -> list[dict[str, Any]]:
     """One record per block: `{"prompt": "block 01", "caption": "", "scores": {...}}`.
 
     Scores are named `<method>.<reading>`: seconds_per_iteration and each of PARTS in seconds, the
     median over the block; memory_gb, the same in every block. Writes nothing that stays. A device
     that is too small is a `UserError`.
     """
+    config = run.config
     torch.set_num_threads(config.threads)
     if config.train.engine == "deepspeed":
         ranks.start()
-    folder = Path(run) / "stand-ins"
+    folder = run.folder / "stand-ins"
     try:
         config = published.in_folder(config, folder)
         parameters = check_room(config)
@@ -69,7 +68,7 @@ def measure(
             name: peak_bytes(partial(_two_steps, own, data)) / 1e9
             for name, own in methods(config).items()
         }
-        seconds = _interleaved(config, data, progress)
+        seconds = _interleaved(config, data, run.progress)
     except torch.OutOfMemoryError as error:
         raise UserError(
             f"a step of batch {config.train.batch} does not fit this GPU; lower "
@@ -77,7 +76,7 @@ def measure(
         ) from error
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-    write_json(Path(run) / "details.json", {"provenance": {"parameters": parameters}})
+    write_json(run.folder / "details.json", {"provenance": {"parameters": parameters}})
     return _records(seconds, memory)
 
 
@@ -148,7 +147,7 @@ def peak_bytes(work: Callable[[], Any]) -> int:
 
 
 def _interleaved(
-    config: Config, data: Shared, progress: Progress | None
+    config: Config, data: Shared, progress: Progress
 ) -> dict[str, list[dict[str, float]]]:
     """Seconds of each part, by method and iteration. No method always follows the same other."""
     running, reference = _start(config)
@@ -160,8 +159,7 @@ def _interleaved(
             parts = iteration(running, reference, data, step, own[name])
             if step >= WARM_UP:
                 seconds[name].append(parts)
-        if progress:
-            progress("train", step + 1, rounds)
+        progress("train", step + 1, rounds)
     return seconds
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -11,7 +10,7 @@ from torch import Tensor
 
 from .. import noise
 from ..common.errors import UserError
-from ..config import Config
+from ..config import Run
 from ..negatives import macro
 from ..prepare import shared
 from ..prepare.shared import Shared
@@ -30,9 +29,9 @@ class Negative:
 class Negatives:
     """`negatives(step, batch)`: every kind for one batch, a pure function of the step."""
 
-    def __init__(self, config: Config, cache: Path, data: Shared) -> None:
-        labels = np.array(shared.partition(config, cache, data.samples)["labels"])
-        self.config, self.data, self.labels = config, data, labels
+    def __init__(self, run: Run, data: Shared) -> None:
+        labels = np.array(shared.partition(run, data.samples)["labels"])
+        self.config, self.data, self.labels = run.config, data, labels
         self.other = macro.exclusion(labels)
 
     def __call__(self, step: int, batch: Batch) -> dict[str, Negative]:

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from ..common.errors import UserError
-from ..common.files import stable_seed
+from ..common.seed import stable_seed
 from ..config import Config
 from . import families
 

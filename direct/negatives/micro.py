@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from .. import noise
-from ..common.files import stable_seed
+from ..common.seed import stable_seed
 
 Perturb = Callable[[str, np.random.Generator], str | None]
 Floats = Sequence[float] | np.ndarray

@@ -19,7 +19,7 @@ from pathlib import Path
 from ..common.errors import UserError, command
 from ..common.files import canonical_json
 from ..common.progress import show_progress
-from ..config import Config
+from ..config import Run
 from ..profiles import profile
 from ..settings import override, with_values
 
@@ -60,18 +60,21 @@ def _step(steps: argparse._SubParsersAction, name: str, run: object) -> argparse
     return step
 
 
-def _place(arguments: argparse.Namespace) -> tuple[Config, Path]:
-    """The configuration and its profile's cache."""
+def _run(arguments: argparse.Namespace) -> Run:
+    """The configuration, its profile's cache, and by how many processes."""
     config = override(profile(arguments.profile), *arguments.set)
-    return config, arguments.out / "cache" / config.profile
+    workers = _workers(getattr(arguments, "workers", 1))
+    return Run(
+        config, arguments.out / "cache" / config.profile, workers=workers, progress=show_progress
+    )
 
 
 def _curate(arguments: argparse.Namespace) -> None:
     from ..data import curated, wisa
 
-    _, cache = _place(arguments)
-    out = curated.home(cache)
-    report = wisa.curate(arguments.wisa, out, _workers(arguments.workers), progress=show_progress)
+    run = _run(arguments)
+    out = curated.home(run.cache)
+    report = wisa.curate(arguments.wisa, out, run.workers, progress=run.progress)
     print(canonical_json(report, indent=1))
 
 
@@ -79,27 +82,26 @@ def _encode(arguments: argparse.Namespace) -> None:
     from ..data import source
     from . import encode, shared
 
-    config, cache = _place(arguments)
-    workers = _workers(arguments.workers)
-    samples = source.training(config, cache)
+    run = _run(arguments)
+    config, samples = run.config, source.training(run)
     wanted = [
         "",
         *(item.prompt for item in samples),
         config.sample.negative_prompt,
         *source.evaluation_texts(config),
     ]
-    encode.texts(config, cache, wanted, show_progress, workers)
-    encode.clip_latents(config, cache, samples, show_progress, workers)
+    encode.texts(run, wanted)
+    encode.clip_latents(run, samples)
     if config.loss.lambda_rand and config.macro.sampling == "partition":
-        shared.partition(config, cache, samples, show_progress)
+        shared.partition(run, samples)
 
 
 def _perturb(arguments: argparse.Namespace) -> None:
     from ..data import curated, source
     from . import encode, language, perturb
 
-    config, cache = _place(arguments)
-    clips = source.training(config, cache)
+    run = _run(arguments)
+    config, clips = run.config, source.training(run)
     llm: str = arguments.llm
     if arguments.server:
         llm = llm.partition("@")[0]  # a server has its own copy
@@ -108,13 +110,13 @@ def _perturb(arguments: argparse.Namespace) -> None:
         ask = language.local(llm)
     report = perturb.perturb(
         [(clip.id, clip.prompt) for clip in clips],
-        curated.perturbed(config, cache),
+        curated.perturbed(run),
         config.micro,
         ask,
         lambda prompts: encode.pool_once(config, prompts),
         model=llm,
         fits=lambda text: encode.fits(config, text),
-        progress=show_progress,
+        progress=run.progress,
     )
     print(canonical_json(report, indent=1))
 
@@ -122,13 +124,13 @@ def _perturb(arguments: argparse.Namespace) -> None:
 def _render(arguments: argparse.Namespace) -> None:
     from .render import hard_negatives
 
-    config, cache = _place(arguments)
-    drawn = _drawn(config, cache, arguments.seeds)
+    run = _run(arguments)
+    drawn = _drawn(run, arguments.seeds)
     print(f"{len(drawn)} hard negatives will be drawn", file=sys.stderr)
-    hard_negatives(config, cache, drawn, _workers(arguments.workers), show_progress)
+    hard_negatives(run, drawn)
 
 
-def _drawn(config: Config, cache: Path, seeds: str) -> list[str]:
+def _drawn(run: Run, seeds: str) -> list[str]:
     """The perturbed prompts that training with these seeds draws."""
     from ..data import source
     from . import shared
@@ -137,11 +139,10 @@ def _drawn(config: Config, cache: Path, seeds: str) -> list[str]:
         chosen = [int(seed) for seed in seeds.split(",")]
     except ValueError:
         raise UserError(f"--seeds {seeds} is not a list of whole numbers; write 0,1,2") from None
-    samples = source.training(config, cache)
-    kept = shared.kept_prompts(config, cache, samples)
+    kept = shared.kept_prompts(run, source.training(run))
     prompts = [[entry["prompt"] for entry in entries] for entries in kept]
-    runs = [with_values(config, {"seed": seed}) for seed in chosen]
-    return sorted({prompt for run in runs for prompt in shared.drawn_prompts(run, prompts)})
+    each = [with_values(run.config, {"seed": seed}) for seed in chosen]
+    return sorted({prompt for config in each for prompt in shared.drawn_prompts(config, prompts)})
 
 
 def _verify(arguments: argparse.Namespace) -> int:
@@ -150,19 +151,19 @@ def _verify(arguments: argparse.Namespace) -> int:
     from .encode import clip_key, text_key
     from .render import hard_store
 
-    config, cache = _place(arguments)
-    samples = source.training(config, cache)
+    run = _run(arguments)
+    config, samples = run.config, source.training(run)
     evaluated = [item.prompt for item in source.evaluation(config)]
     prompts = ["", config.sample.negative_prompt, *evaluated, *(item.prompt for item in samples)]
-    drawn = _drawn(config, cache, arguments.seeds) if config.loss.lambda_hard else []
+    drawn = _drawn(run, arguments.seeds) if config.loss.lambda_hard else []
     wrong = 0
     for name, store, keys in (
         ("embeddings", encode.text_store, {text_key(prompt) for prompt in [*prompts, *drawn]}),
         ("latents", encode.latent_store, {clip_key(sample) for sample in samples}),
         ("hard negatives", hard_store, {text_key(prompt) for prompt in drawn}),
     ):
-        damaged = store(config, cache).verify() if arguments.deep else []
-        missing = len(store(config, cache).missing(keys))
+        damaged = store(run).verify() if arguments.deep else []
+        missing = len(store(run).missing(keys))
         print(
             f"{name}: {len(keys) - missing} of {len(keys)} are there, {len(damaged)} shards damaged"
         )

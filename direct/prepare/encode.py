@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import lru_cache, partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,8 +13,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..common.files import digest
-from ..common.progress import Progress, tell
-from ..config import Config, Model
+from ..common.progress import Progress, silent
+from ..config import Config, Model, Run
 from ..data import source
 from ..data.sample import Sample
 from ..data.video import Unreadable
@@ -31,18 +31,12 @@ SHARD = 128  # clips or prompts per shard of the cache: half a GB of the paper's
 PARTS = ("transformer", "text_encoder", "vae")
 
 
-def texts(
-    config: Config,
-    cache: Path,
-    prompts: Sequence[str],
-    progress: Progress | None = None,
-    workers: int = 1,
-) -> Lookup:
+def texts(run: Run, prompts: Sequence[str]) -> Lookup:
     """prompts -> embeddings [B, text_length, D]; cached without their padding."""
-    store, length = text_store(config, cache), config.model.text_length
+    store, length = text_store(run), run.config.model.text_length
     key = lru_cache(maxsize=None)(text_key)
     wanted = {key(prompt): prompt for prompt in prompts}
-    fill(store, wanted, partial(_embed, config), SHARD, "text", progress, workers)
+    fill(store, wanted, partial(_embed, run.config), SHARD, "text", run.progress, run.workers)
 
     def lookup(wanted: Sequence[str]) -> Tensor:
         trimmed = [store[key(prompt)] for prompt in wanted]
@@ -58,25 +52,21 @@ def _embed(config: Config, prompts: list[str]) -> list[Tensor]:
     return [e[:n] for e, n in zip(embeddings, lengths, strict=True)]
 
 
-def clip_latents(
-    config: Config,
-    cache: Path,
-    samples: Sequence[Sample],
-    progress: Progress | None = None,
-    workers: int = 1,
-) -> Callable[[Indices], Tensor]:
+def clip_latents(run: Run, samples: Sequence[Sample]) -> Callable[[Indices], Tensor]:
     """sample indices -> deterministic latents x [B, C, T, H, W] fp32, kept in model.dtype."""
-    store = latent_store(config, cache)
+    store = latent_store(run)
     keys = [clip_key(sample) for sample in samples]
     wanted = {key: index for index, key in enumerate(keys)}
-    fill(store, wanted, partial(_encode, config, cache), SHARD, "latents", progress, workers)
+    make = partial(_encode, replace(run, progress=silent))  # worker processes have no display
+    fill(store, wanted, make, SHARD, "latents", run.progress, run.workers)
     return lambda indices: store.batch([keys[i] for i in indices]).float()
 
 
-def _encode(config: Config, cache: Path, indices: list[int]) -> list[Tensor | str]:
+def _encode(run: Run, indices: list[int]) -> list[Tensor | str]:
     """Latents of training clips; the reason, for one that cannot be read."""
+    config = run.config
     torch.set_num_threads(config.threads)
-    samples = source.training(config, cache)
+    samples = source.training(run)
     dtype = getattr(torch, config.model.dtype)
     made: dict[int, Tensor | str] = {}
     for start in range(0, len(indices), codec.VIDEO_BATCH):
@@ -93,26 +83,24 @@ def _encode(config: Config, cache: Path, indices: list[int]) -> list[Tensor | st
     return [made[index] for index in indices]
 
 
-def text_store(config: Config, cache: Path) -> Store:
-    return Store(cache / "text" / digest(text_identity(config)))
+def text_store(run: Run) -> Store:
+    return Store(run.cache / "text" / digest(text_identity(run.config)))
 
 
-def latent_store(config: Config, cache: Path) -> Store:
-    model = config.model
+def latent_store(run: Run) -> Store:
+    model = run.config.model
     size = [model.frames, model.height, model.width, model.dtype]
-    name = digest([identity(model), size, source.identity(config)])
-    return Store(cache / "latents" / name)
+    name = digest([identity(model), size, source.identity(run.config)])
+    return Store(run.cache / "latents" / name)
 
 
 def clip_key(sample: Sample) -> str:
     return digest(sample.content or [sample.id, sample.prompt], 24)
 
 
-def pooled(
-    config: Config, cache: Path, prompts: Sequence[str], progress: Progress | None = None
-) -> np.ndarray:
+def pooled(run: Run, prompts: Sequence[str]) -> np.ndarray:
     """z_y of each prompt, [N, D] float64."""
-    text = texts(config, cache, prompts, progress)
+    text = texts(run, prompts)
     z = []
     for start in range(0, len(prompts), SHARD):
         embeddings = text(prompts[start : start + SHARD])
@@ -121,9 +109,7 @@ def pooled(
     return np.concatenate(z)
 
 
-def pool_once(
-    config: Config, prompts: Sequence[str], progress: Progress | None = None
-) -> np.ndarray:
+def pool_once(config: Config, prompts: Sequence[str], progress: Progress = silent) -> np.ndarray:
     """z of prompts whose embeddings are not worth keeping, [N, D] float64."""
     z = [np.empty((0, 1))] if not prompts else []
     for start in range(0, len(prompts), SHARD):
@@ -131,7 +117,7 @@ def pool_once(
         pipeline = _part(config.model, "text_encoder")
         embeddings, lengths = codec.encode_prompts(pipeline, chosen, config.model.text_length)
         z.append(pool(embeddings, lengths).double().numpy())
-        tell(progress, "perturb", min(start + SHARD, len(prompts)), len(prompts))
+        progress("perturb", min(start + SHARD, len(prompts)), len(prompts))
     return np.concatenate(z)
 
 

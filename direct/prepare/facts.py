@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 
 from ..common.files import cached_json, digest
-from ..config import Config
+from ..config import Run
 from ..data import source
 from ..models.pipeline import text_identity
 from ..negatives import macro
@@ -15,7 +13,7 @@ from . import shared
 from .encode import pooled
 
 
-def facts(config: Config, cache: Path) -> dict[str, float] | None:
+def facts(run: Run) -> dict[str, float] | None:
     """Exact expectations over Eq. 2's draws; `None` where the run draws no such negatives.
 
     sum_p_squared     share of uniform draws that the clusters alone change, sum_k p_k^2
@@ -23,10 +21,11 @@ def facts(config: Config, cache: Path) -> dict[str, float] | None:
     distance          mean Euclidean distance of z_y from a sample to its negative
     uniform_distance  the same for uniform draws
     """
+    config = run.config
     settings = config.macro
     if not config.train.steps or not config.loss.lambda_rand or settings.sampling != "partition":
         return None
-    samples = source.training(config, cache)
+    samples = source.training(run)
     prompts, laws = [item.prompt for item in samples], [item.law for item in samples]
     key = [
         text_identity(config),
@@ -38,8 +37,8 @@ def facts(config: Config, cache: Path) -> dict[str, float] | None:
     ]
 
     def make() -> dict[str, float]:
-        z = pooled(config, cache, prompts)
-        labels = np.array(shared.partition(config, cache, samples)["labels"])
+        z = pooled(run, prompts)
+        labels = np.array(shared.partition(run, samples)["labels"])
         pools = macro.exclusion(labels, np.array(laws) if settings.exclude_same_law else None)
         found = {
             "sum_p_squared": macro.exclusion(labels).excluded_share,
@@ -49,5 +48,5 @@ def facts(config: Config, cache: Path) -> dict[str, float] | None:
         }
         return {name: round(value, 9) for name, value in found.items()}
 
-    found: dict[str, float] = cached_json(cache / "negatives" / f"{digest(key)}.json", make)
+    found: dict[str, float] = cached_json(run.cache / "negatives" / f"{digest(key)}.json", make)
     return found

@@ -26,7 +26,7 @@ from torch import Tensor
 
 from ..common.errors import UserError
 from ..common.files import canonical_json, digest, lock, write_text
-from ..common.progress import Progress
+from ..common.progress import Progress, silent
 from .store import Store, write_shard
 
 Make = Callable[[list[Any]], Sequence[Tensor | str]]  # per item a tensor, or why there is none
@@ -43,7 +43,7 @@ def fill(
     make: Make,
     size: int,
     stage: str,
-    progress: Progress | None = None,
+    progress: Progress = silent,
     workers: int = 1,
 ) -> None:
     """Adds what `store` lacks of `wanted` {key: item}, in shards of `size`.
@@ -67,8 +67,7 @@ def fill(
                 continue
             faults |= found
             done += len(items)
-            if progress:
-                progress(stage, done, total)
+            progress(stage, done, total)
         if left := elsewhere:
             time.sleep(POLL_SECONDS)
     plan.unlink(missing_ok=True)

@@ -18,7 +18,8 @@ from typing import Any
 import numpy as np
 
 from ..common.errors import UserError
-from ..common.files import canonical_json, read_journal, stable_seed, write_json, write_text
+from ..common.files import canonical_json, read_journal, write_json, write_text
+from ..common.seed import stable_seed
 from ..config import Micro
 from ..negatives import micro
 

@@ -8,9 +8,8 @@ transformer is alone in memory: no text encoder, and no VAE, since nothing is de
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import lru_cache, partial
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -18,8 +17,8 @@ from torch import Tensor
 
 from .. import sampling
 from ..common.files import digest
-from ..common.progress import Progress
-from ..config import Config, Model
+from ..common.progress import silent
+from ..config import Config, Model, Run
 from ..models import codec, pipeline
 from ..models.pipeline import text_identity
 from . import encode
@@ -30,34 +29,30 @@ from .store import Store
 SHARD = 8  # clips, or one batch: a kill loses so many, which are 11 minutes at the paper's scale
 
 
-def hard_negatives(
-    config: Config,
-    cache: Path,
-    prompts: Sequence[str],
-    workers: int = 1,
-    progress: Progress | None = None,
-) -> Lookup:
+def hard_negatives(run: Run, prompts: Sequence[str]) -> Lookup:
     """prompts -> x_hard [B, C, T, H, W] fp32, never decoded, kept in model.dtype.
 
     A prompt's latents depend on the prompt, the base model and the sampling settings alone.
     """
-    store = hard_store(config, cache)
+    store = hard_store(run)
     wanted = {text_key(prompt): prompt for prompt in prompts}
     if store.missing(wanted):
-        texts(config, cache, [*prompts, config.hard_sample.negative_prompt], progress, workers)
+        texts(run, [*prompts, run.config.hard_sample.negative_prompt])
         encode.release()
-        _, size = _sizes(config)
+        _, size = _sizes(run.config)
         shard = size * -(-SHARD // size)
-        fill(store, wanted, partial(_render, config, cache), shard, "render", progress, workers)
+        make = partial(_render, replace(run, progress=silent))  # worker processes have no display
+        fill(store, wanted, make, shard, "render", run.progress, run.workers)
     return lambda chosen: store.batch([text_key(prompt) for prompt in chosen]).float()
 
 
-def _render(config: Config, cache: Path, prompts: list[str]) -> list[Tensor | str]:
+def _render(run: Run, prompts: list[str]) -> list[Tensor | str]:
     """Latents of each prompt, in batches of one size; the reason, for one that fails."""
+    config = run.config
     torch.set_num_threads(config.threads)
     shape, size = _sizes(config)
     negative = config.hard_sample.negative_prompt
-    text = texts(config, cache, [*prompts, negative])
+    text = texts(run, [*prompts, negative])
     made: list[Tensor | str] = []
     for chosen, valid in codec.batches(len(prompts), size):
         asked = [prompts[i] for i in chosen]
@@ -86,11 +81,11 @@ def release() -> None:
     _base.cache_clear()
 
 
-def hard_store(config: Config, cache: Path) -> Store:
-    model = config.model
+def hard_store(run: Run) -> Store:
+    config, model = run.config, run.config.model
     shape = [model.frames, model.height, model.width, model.fps]  # LTX is told the rate
     return Store(
-        cache / "hard" / digest([text_identity(config), shape, asdict(config.hard_sample)])
+        run.cache / "hard" / digest([text_identity(config), shape, asdict(config.hard_sample)])
     )
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,8 +17,7 @@ from torch import Tensor
 
 from .. import noise
 from ..common.files import cached_json, digest
-from ..common.progress import Progress, tell
-from ..config import Config
+from ..config import Config, Run
 from ..data import curated, source
 from ..data.sample import Sample
 from ..models.pipeline import text_identity
@@ -40,40 +38,36 @@ class Shared:
     hard: Lookup  # perturbed prompts -> x_hard [B, C, T, H, W]
 
 
-def prepare(
-    config: Config, cache: Path, workers: int = 1, progress: Progress | None = None
-) -> None:
-    """Builds in `cache` what training and generating `config` will read and is not there yet."""
+def build(run: Run) -> None:
+    """Makes in the cache what training and generating will read and is not there yet."""
+    config = run.config
     if config.measure.kind == "cost" or config.model.peer:
         return  # reads stand-ins of its own; encodes its prompts itself
     if config.measure.kind == "scores":
-        from ..data import source  # a room that reads what is prepared here
-
         evaluated = source.evaluation_texts(config)
-        texts(config, cache, [*evaluated, config.sample.negative_prompt], progress)
+        texts(run, [*evaluated, config.sample.negative_prompt])
     if config.train.steps:
-        shared(config, cache, workers, progress)
+        open_shared(run)
 
 
-def shared(
-    config: Config, cache: Path, workers: int = 1, progress: Progress | None = None
-) -> Shared:
-    """Builds what is missing and opens what training `config` reads."""
+def open_shared(run: Run) -> Shared:
+    """Makes what is missing, and opens what training reads."""
+    config = run.config
     torch.set_num_threads(config.threads)
-    samples = source.training(config, cache)
-    latents = clip_latents(config, cache, samples, progress, workers)
-    text = texts(config, cache, ["", *(item.prompt for item in samples)], progress, workers)
+    samples = source.training(run)
+    latents = clip_latents(run, samples)
+    text = texts(run, ["", *(item.prompt for item in samples)])
     pools = None
     if config.loss.lambda_rand and config.macro.sampling == "partition":
-        labels = np.array(partition(config, cache, samples, progress)["labels"])
+        labels = np.array(partition(run, samples)["labels"])
         laws = np.array([item.law for item in samples])
         pools = macro.exclusion(labels, laws if config.macro.exclude_same_law else None)
     kept: list[list[str]] = [[] for _ in samples]
     if config.loss.lambda_hard:
-        found = kept_prompts(config, cache, samples, progress)
+        found = kept_prompts(run, samples)
         kept = [[entry["prompt"] for entry in entries] for entries in found]
     drawn = drawn_prompts(config, kept)
-    hard = render.hard_negatives(config, cache, drawn, workers, progress)
+    hard = render.hard_negatives(run, drawn)
     encode.release()  # what made it is not needed to train
     render.release()
     return Shared(samples, latents, text, pools, kept, hard)
@@ -87,40 +81,34 @@ def steps(config: Config) -> range:
     return range(total // 2 if config.train.init == "sft" else 0, total)
 
 
-def partition(
-    config: Config, cache: Path, samples: Sequence[Sample], progress: Progress | None = None
-) -> dict[str, Any]:
+def partition(run: Run, samples: Sequence[Sample]) -> dict[str, Any]:
     """k-means labels of the prompts, their inertia and the share of draws that Eq. 2 changes."""
-    prompts, settings = [item.prompt for item in samples], config.macro
-    folder = text_identity(config)
+    prompts, settings = [item.prompt for item in samples], run.config.macro
+    folder = text_identity(run.config)
     name = digest([folder, prompts, settings.clusters, settings.restarts])
 
     def make() -> dict[str, Any]:
-        tell(progress, "partition", 0, 1)
-        z = pooled(config, cache, prompts, progress)
+        run.progress("partition", 0, 1)
+        z = pooled(run, prompts)
         labels, inertia = macro.partition(z, settings.clusters, settings.restarts)
         changed = macro.exclusion(labels).excluded_share
-        tell(progress, "partition", 1, 1)
+        run.progress("partition", 1, 1)
         return {"labels": labels.tolist(), "inertia": inertia, "sum_p_squared": changed}
 
-    return cached_json(cache / "partition" / f"{name}.json", make)
+    return cached_json(run.cache / "partition" / f"{name}.json", make)
 
 
-def kept_prompts(
-    config: Config, cache: Path, samples: Sequence[Sample], progress: Progress | None = None
-) -> list[list[dict[str, Any]]]:
+def kept_prompts(run: Run, samples: Sequence[Sample]) -> list[list[dict[str, Any]]]:
     """The perturbed prompts of each sample that hard negatives are rendered from."""
-    if config.data.source == "cache":  # perturbed by a language model, beforehand
-        return curated.kept(config, cache, samples)
-    kept: list[list[dict[str, Any]]] = perturbations(config, cache, samples, progress)["kept"]
+    if run.config.data.source == "cache":  # perturbed by a language model, beforehand
+        return curated.kept(run, samples)
+    kept: list[list[dict[str, Any]]] = perturbations(run, samples)["kept"]
     return kept
 
 
-def perturbations(
-    config: Config, cache: Path, samples: Sequence[Sample], progress: Progress | None = None
-) -> dict[str, Any]:
+def perturbations(run: Run, samples: Sequence[Sample]) -> dict[str, Any]:
     """Kept perturbed prompts per sample (`kept`), how many each stage left (`retention`)."""
-    settings = config.micro
+    config, settings = run.config, run.config.micro
     corpus = [source.identity(config), [item.id for item in samples]]
     name = digest([text_identity(config), corpus, asdict(settings)])
 
@@ -129,9 +117,9 @@ def perturbations(
             micro.candidates(item.id, item.prompt, item.perturb, settings.axes, settings.candidates)
             for item in samples
         ]
-        anchors = pooled(config, cache, [item.prompt for item in samples], progress)
+        anchors = pooled(run, [item.prompt for item in samples])
         flat = [prompt for candidates in found for _, prompt in candidates]
-        z = pool_once(config, flat, progress)
+        z = pool_once(config, flat, run.progress)
         ends = np.cumsum([len(candidates) for candidates in found])
         cosines = [
             micro.cosine(anchor, near)
@@ -144,7 +132,7 @@ def perturbations(
         report = micro.retention(found, cosines, kept, settings.min_cosine)
         return {"retention": report, "kept": kept}
 
-    return cached_json(cache / "micro" / f"{name}.json", make)
+    return cached_json(run.cache / "micro" / f"{name}.json", make)
 
 
 def drawn_prompts(config: Config, kept: Sequence[Sequence[str]]) -> list[str]:

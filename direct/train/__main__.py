@@ -10,17 +10,19 @@ steps; it then ends with status 75, and the same command goes on.
 from __future__ import annotations
 
 import argparse
-import dataclasses
-import json
 import os
 import signal
 import sys
+from dataclasses import asdict, replace
 from pathlib import Path
 
-from ..common.errors import UserError, command
-from ..common.files import canonical_json, write_json
-from ..common.progress import show_progress
-from ..config import Config, identity
+from ..common import preempt
+from ..common.errors import Diverged, UserError, command
+from ..common.files import read_json, write_json
+from ..common.progress import show_progress, silent
+from ..config import Run
+from ..data import source
+from ..identity import identity, restored
 from ..profiles import profile
 from ..settings import override
 
@@ -41,37 +43,33 @@ def main() -> int:
     options = parser.parse_args()
     config = override(profile(options.profile), *options.set)
     cache = options.cache or options.out / "cache" / config.profile
-    return _train(config, cache, options.folder, options.out)
+    config = source.pinned(Run(config, cache))  # names the curated clips that it is trained on
+    folder = options.folder or options.out / "runs" / config.profile / identity(config)
+    return _train(Run(config, cache, folder, progress=_progress))
 
 
 def _progress(stage: str, done: int, total: int) -> None:
     """Shows it, and stops where asked to: what is prepared is kept. Training looks for itself."""
-    from ..common import preempt
-
     show_progress(stage, done, total)
     if stage != "train":
         preempt.check()
 
 
-def _train(config: Config, cache: Path, run: Path | None, out: Path) -> int:
-    from ..common import errors, preempt, ranks
-    from ..data import source
+def _train(run: Run) -> int:
+    from ..common import ranks
     from . import loop
 
-    config = source.pinned(config, cache)  # names the curated clips that it is trained on
-    run = run or out / "runs" / config.profile / identity(config)
     preempt.listen(signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
     if "WORLD_SIZE" in os.environ:  # torchrun's
         ranks.start()
     try:
-        ranks.on_first(lambda: _claim(config, run))
-        progress = None if ranks.rank() else _progress
-        final = loop.train(config, cache=cache, run=run, progress=progress)
+        ranks.on_first(lambda: _claim(run))
+        final = loop.train(replace(run, progress=silent) if ranks.rank() else run)
     except preempt.Preempted as stopped:
         print(stopped, file=sys.stderr)
         return STOPPED
-    except errors.Diverged as error:
-        print(f"error: {error}; see {run / 'metrics.jsonl'}", file=sys.stderr)
+    except Diverged as error:
+        print(f"error: {error}; see {run.folder / 'metrics.jsonl'}", file=sys.stderr)
         return 1
     finally:
         ranks.stop()
@@ -80,13 +78,20 @@ def _train(config: Config, cache: Path, run: Path | None, out: Path) -> int:
     return 0
 
 
-def _claim(config: Config, run: Path) -> None:
+def _claim(run: Run) -> None:
     """Writes down whose folder it is; one of another configuration is refused."""
-    path, own = run / "config.json", json.loads(canonical_json(dataclasses.asdict(config)))
+    path = run.folder / "config.json"
     if not path.exists():
-        write_json(path, own)
-    elif json.loads(path.read_text()) != own:
-        raise UserError(f"--folder {run} is of another configuration; give this one its own folder")
+        write_json(path, asdict(run.config))
+        return
+    try:
+        known = identity(restored(read_json(path)))
+    except (TypeError, KeyError, AttributeError):
+        known = ""
+    if known != identity(run.config):
+        raise UserError(
+            f"--folder {run.folder} belongs to another configuration; use another folder"
+        )
 
 
 if __name__ == "__main__":

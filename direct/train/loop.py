@@ -1,4 +1,4 @@
-"""The thin trainer: one step function, for one process here and for DeepSpeed on many GPUs alike.
+"""The thin trainer: one loop, for one process here and for DeepSpeed on many GPUs alike.
 
 Data order, times, noise, negatives and dropout are pure functions of (seed, step, global sample),
 so every variant with one seed sees the same ones, on however many ranks, and a run resumes bit for
@@ -10,21 +10,21 @@ from __future__ import annotations
 import os
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import torch
 from torch import nn
 
 from ..common import manifest, preempt, ranks
 from ..common.errors import Diverged, UserError
-from ..common.files import canonical_json, digest, lock, write_folder
-from ..common.progress import Progress
-from ..config import Config, Evaluate, Macro, Measure, Micro, Sampling, identity
+from ..common.files import canonical_json, lock, write_folder
+from ..config import Config, Run
+from ..identity import canonical
 from ..models import lora, pipeline
 from ..prepare import shared
 from . import board, checkpoint, engine, trajectory
@@ -33,129 +33,145 @@ from .step import train_step
 
 PATIENCE = 3  # non-finite steps in a row that end a run
 
+Save = Callable[..., None]  # (folder, step): publishes folder/step-N
+Counters = dict[str, Any]  # of steps that were skipped, and which run they belong to
 
-def train(config: Config, *, cache: Path, run: Path, progress: Progress | None = None) -> Path:
-    """Trains one cell: `run/transformer`, which plain `WanPipeline.from_pretrained` takes.
 
-    Every rank calls it. Resumes from `run/checkpoints`; returns at once where the result is there.
-    `train.steps == 0` is the base itself: nothing is written. Raises `Diverged`, and
-    `preempt.Preempted` on a checkpoint where a stop was asked for. With LoRA, `run/lora` is the
-    adapter as `load_lora_weights` reads it, and `run/transformer` has it merged.
+def train(run: Run) -> Path:
+    """Trains one cell: `folder/transformer`, which plain `WanPipeline.from_pretrained` takes.
+
+    Every rank calls it. Resumes from `folder/checkpoints`, or from a shorter run of the same
+    settings; returns at once where the result is there. `train.steps == 0` is the base itself:
+    nothing is written. Raises `Diverged`, and `preempt.Preempted` on a checkpoint where a stop was
+    asked for. With LoRA, `folder/lora` is the adapter as `load_lora_weights` reads it, and
+    `folder/transformer` has it merged.
     """
+    config, final = run.config, run.folder / "transformer"
     if config.measure.kind != "scores":
         raise UserError(f"measure.kind={config.measure.kind} is a cell of a sweep, not a training")
-    run = Path(run)
-    final = run / "transformer"
     if config.train.steps == 0:
         return final
     if config.train.engine == "deepspeed" or "WORLD_SIZE" in os.environ:
         ranks.start()
-    with lock(run / ".lock") if ranks.rank() == 0 else nullcontext():
+    with lock(run.folder / ".lock") if ranks.rank() == 0 else nullcontext():
         if not ranks.on_first(final.is_dir):
-            _train(config, Path(cache), run, progress)
+            _train(run)
         if ranks.rank() == 0:
-            shutil.rmtree(run / "checkpoints", ignore_errors=True)  # also what a kill here left
+            shutil.rmtree(run.folder / "checkpoints", ignore_errors=True)
     return final
 
 
-def sft_config(config: Config) -> Config:
-    """The SFT cell that `train.init == "sft"` starts from: no negatives, first half of the steps.
-
-    What plays no part in it is set back, so that all cells of one seed share one SFT run.
-    """
-    return replace(
-        config,
-        loss=replace(config.loss, lambda_rand=0.0, lambda_hard=0.0, negative_noise="sampled"),
-        train=replace(config.train, init="base", steps=config.train.steps // 2),
-        macro=Macro(),
-        micro=Micro(),
-        sample=Sampling(),
-        hard_sample=Sampling(),
-        evaluate=Evaluate(),
-        measure=Measure(),
-    )
-
-
-def _train(config: Config, cache: Path, run: Path, progress: Progress | None) -> None:
+def _train(run: Run) -> None:
+    # Set-up: weights, data, engine, the frozen reference.
+    config, metrics = run.config, run.folder / "metrics.jsonl"
     torch.set_num_threads(config.threads)
     ranks.share(config.train.batch, config.train.micro_batch)  # what does not divide ends here
-    model = initial_model(config, cache, progress).train()
-    data = _data(config, cache, progress)
+    model = initial_model(run).train()
+    data = _open_data(run)
     running = engine.start(model, config)
     reference = frozen_reference(config, running)
-    folder, metrics, first = run / "checkpoints", run / "metrics.jsonl", ranks.rank() == 0
-    steps, state = shared.steps(config), _resume(config, cache, folder, metrics, running)
-    branches = trajectory.wanted(config, cache) if ranks.size() == 1 else set()
-    save = partial(
+
+    # Resume: the newest checkpoint's weights, moments, counters and metrics, or a start.
+    counters = _resume(run, running, metrics)
+    save: Save = partial(
         checkpoint.save,
         model=running.model,
         optimizer=running.optimizer,
-        state=state,
+        state=counters,
         metrics=metrics,
     )
-    live = _live(config, run, state["step"])
-    began, start = time.monotonic(), state["step"]
-    with open(metrics if first else os.devnull, "a") as log:
-        for current in range(start, steps.stop):
-            with ranks.together():  # one that cannot read its part of the data stops all of them
-                batches = load_passes(config, data, current)
-            measured = train_step(running, reference, batches, config)
-            _count_skips(state, measured)
-            log.write(canonical_json({"step": current + 1} | measured) + "\n")
+
+    # Steps: Eq. 6, until train.steps.
+    steps, folder = shared.steps(config), run.folder / "checkpoints"
+    began, start = time.monotonic(), counters["step"]
+    branches = ranks.on_first(lambda: trajectory.wanted(run))
+    live = _live(run, start)
+    with open(os.devnull if ranks.rank() else metrics, "a") as log:
+        left = range(start, steps.stop)
+        for step, measured in _updates(config, left, running, reference, data):
+            _count_skips(counters, measured)
+            log.write(canonical_json({"step": step} | measured) + "\n")
             log.flush()
-            live(current + 1, measured)
-            if state["in_a_row"] == PATIENCE:
-                raise Diverged(current + 1, f"{PATIENCE} non-finite steps in a row")
-            if current + 1 in branches:
-                os.fsync(log.fileno())
-                trajectory.publish(
-                    config, current + 1, cache, partial(save, step=current + 1, keep=0)
-                )
+            live(step, measured)
+            if counters["in_a_row"] == PATIENCE:
+                raise Diverged(step, f"{PATIENCE} non-finite steps in a row")
+            if step in branches:
+                _sync(log)
+                trajectory.publish(run, step, save)
             asked = ranks.anyone(preempt.requested())
-            due = asked or (current + 1) % config.train.checkpoint_every == 0
-            if due and current + 1 < steps.stop:
-                if first:
-                    os.fsync(log.fileno())
-                save(folder, current + 1)
+            due = asked or step % config.train.checkpoint_every == 0
+            if due and step < steps.stop:
+                _sync(log)
+                save(folder, step)
                 preempt.check(asked)
-            if progress:
-                progress("train", current + 1 - steps.start, len(steps))
-        if first:
-            os.fsync(log.fileno())
-    if first:  # apart: a wall time is not part of a result
-        with open(run / "timing.jsonl", "a") as log:
-            seconds = round(time.monotonic() - began, 3)
-            log.write(canonical_json({"steps": steps.stop - start, "seconds": seconds}) + "\n")
-    _export(config, cache, run, running)
+            run.progress("train", step - steps.start, len(steps))
+        _sync(log)
+    _note_seconds(run, steps.stop - start, time.monotonic() - began)
+
+    # Publish: the last checkpoint, from which a longer run goes on; then the weights.
+    if config.train.keep_last:
+        trajectory.keep_last(run, save)
+    _export(run, running)
 
 
-def initial_model(config: Config, cache: Path, progress: Progress | None) -> nn.Module:
+def _updates(
+    config: Config, steps: range, running: Any, reference: Any, data: shared.Shared
+) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Takes the steps: how many are taken by then, and what is logged of the last one."""
+    for step in steps:
+        with ranks.together():  # one that cannot read its part of the data stops all of them
+            batches = load_passes(config, data, step)
+        yield step + 1, train_step(running, reference, batches, config)
+
+
+def initial_model(run: Run) -> nn.Module:
     """The fp32 weights that training starts from; those to be trained require gradients."""
-    start = _start(config, cache)
-    if start != config.model.pipeline:
-        train(sft_config(config), cache=cache, run=Path(start).parent, progress=progress)
-    return _loaded(config, start)
+    sft = _sft(run)
+    if sft:
+        train(sft)
+    return _loaded(run.config, _start(run))
 
 
-def _start(config: Config, cache: Path) -> str:
+def sft_config(config: Config) -> Config:
+    """What `train.init == "sft"` starts from: no negatives, the first half of the steps.
+
+    What plays no part in it is set back, so that all cells of one seed share one SFT run.
+    """
+    config = replace(
+        config,
+        loss=replace(config.loss, lambda_rand=0.0, lambda_hard=0.0),
+        train=replace(config.train, init="base", steps=config.train.steps // 2),
+        measure=replace(config.measure, kind="scores"),
+    )
+    return canonical(config, "training")
+
+
+def _sft(run: Run) -> Run | None:
+    """The run that this one starts from; None where that is the base."""
+    if run.config.train.init == "base" or not run.config.train.steps // 2:
+        return None
+    config = sft_config(run.config)
+    return replace(run, config=config, folder=run.cache / "runs" / trajectory.cell(config))
+
+
+def _start(run: Run) -> str | Path:
     """Whose weights training starts from: the base pipeline's, or those of the shared SFT run."""
-    if config.train.init == "sft" and config.train.steps // 2:
-        return str(cache / "runs" / identity(sft_config(config)) / "transformer")
-    return config.model.pipeline
+    sft = _sft(run)
+    return sft.folder / "transformer" if sft else run.config.model.pipeline
 
 
-def _loaded(config: Config, start: str) -> nn.Module:
+def _loaded(config: Config, start: str | Path) -> nn.Module:
     model = pipeline.load_transformer(start).requires_grad_(True)
     if config.train.lora_rank:
         lora.add(model, config)
     return model
 
 
-def _data(config: Config, cache: Path, progress: Progress | None) -> shared.Shared:
+def _open_data(run: Run) -> shared.Shared:
     if ranks.size() > 1:  # one makes what is missing, then all open it
-        ranks.on_first(lambda: bool(shared.shared(config, cache, progress=progress)))
+        ranks.on_first(lambda: bool(shared.open_shared(run)))
     with ranks.together():
-        return shared.shared(config, cache, progress=progress)
+        return shared.open_shared(run)
 
 
 def frozen_reference(
@@ -176,46 +192,61 @@ def frozen_reference(
     return base
 
 
-def _resume(
-    config: Config, cache: Path, folder: Path, metrics: Path, running: Any
-) -> dict[str, Any]:
+def _resume(run: Run, running: Any, metrics: Path) -> Counters:
     """The counters of the newest checkpoint, its weights in place; those of a start without one."""
-    name = digest([trajectory.name(config), pipeline.identity(config.model)])
-    ranks.on_first(lambda: trajectory.seed(config, cache, folder))
+    name = trajectory.name(run.config)
+    ranks.on_first(lambda: trajectory.seed(run))
+    folder = run.folder / "checkpoints"
     state = checkpoint.restore(folder, running.model, running.optimizer, metrics, name)
     if state is None:
         ranks.on_first(lambda: metrics.write_text(""))
-        state = {"step": shared.steps(config).start, "skipped": 0, "in_a_row": 0, "run": name}
+        state = {"step": shared.steps(run.config).start, "skipped": 0, "in_a_row": 0, "run": name}
     return state
 
 
-def _live(config: Config, run: Path, start: int) -> Callable[..., None]:
+def _live(run: Run, start: int) -> Callable[..., None]:
     """Where live metrics go: TensorBoard, on one rank; a cell of the small world has none."""
+    config = run.config
     small = config.data.source == "world" and config.train.engine != "deepspeed"
     if small or ranks.rank():
         return lambda step, measured: None
-    return board.open_board(run / "tensorboard", start, config.train.batch, config.train.clip)
+    return board.open_board(
+        run.folder / "tensorboard", start, config.train.batch, config.train.clip
+    )
 
 
-def _export(config: Config, cache: Path, run: Path, running: Any) -> None:
+def _sync(log: IO[str]) -> None:
+    if ranks.rank() == 0:
+        os.fsync(log.fileno())
+
+
+def _note_seconds(run: Run, steps: int, seconds: float) -> None:
+    """Apart from the metrics: a wall time is no part of a result."""
+    if ranks.rank() == 0:
+        with open(run.folder / "timing.jsonl", "a") as log:
+            log.write(canonical_json({"steps": steps, "seconds": round(seconds, 3)}) + "\n")
+
+
+def _export(run: Run, running: Any) -> None:
     """Publishes the trained fp32 weights on rank 0; those of an adapter merged, and by themselves.
 
     ZeRO's own weights are rounded to bf16: its masters are put into the start's fp32 weights.
     """
-    model = running.model
+    config, model = run.config, running.model
     if config.train.engine == "deepspeed":
         trained = engine.masters(model, running.optimizer)
         running.release()
         if ranks.rank() == 0:
-            model = _loaded(config, _start(config, cache)).cpu()  # alone: no collective call
+            model = _loaded(config, _start(run)).cpu()  # alone: no collective call
             model.load_state_dict(trained, strict=False)
 
     def write() -> None:
         if config.train.lora_rank:
-            shutil.rmtree(run / "lora", ignore_errors=True)  # of a run that ended before the rest
-            write_folder(run / "lora", lambda temporary: lora.save_adapter(model, temporary))
+            adapter = run.folder / "lora"
+            shutil.rmtree(adapter, ignore_errors=True)  # of a run that ended before the rest
+            write_folder(adapter, lambda temporary: lora.save_adapter(model, temporary))
             lora.merge(model)
-        write_folder(run / "transformer", lambda temporary: _save(model, temporary))
+        write_folder(run.folder / "transformer", lambda temporary: _save(model, temporary))
 
     ranks.on_first(write)
 

@@ -3,20 +3,29 @@
 The learning rate is constant and every draw is a function of (seed, step), so a run of 50 steps is
 the first third of the same run of 150, bit for bit. A planner says at which steps several cells
 branch off one run (`want`); whoever trains past such a step leaves a checkpoint there (`publish`),
-and every other cell of the run starts from the last one that it can use (`seed`). In whatever
-order, the results are those of training each cell alone.
+and every other cell of the run starts from the last one that it can use (`seed`). A finished run
+leaves its last step (`keep_last`), from which a longer one goes on. In whatever order, the results
+are those of training each cell alone.
 """
 
 from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterable
+from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from ..common.files import write_folder
-from ..config import Config, Evaluate, Measure, Sampling, identity
+from ..common import fingerprint, ranks
+from ..common.files import digest, lock, write_folder
+from ..config import Config, Run
+from ..identity import canonical, identity
+from ..models import pipeline
+from .checkpoint import whole
+
+ANY_LENGTH = 1  # stands for all lengths in a trajectory's name; 0 would be the untrained base
+CODE = "direct.train.loop"  # what it imports decides about weights
 
 
 def name(config: Config) -> str:
@@ -24,11 +33,15 @@ def name(config: Config) -> str:
 
     A run that starts from an SFT run of half its steps is another run for every length.
     """
-    steps = config.train.steps if config.train.init == "sft" else 0
-    train = replace(config.train, steps=steps, checkpoint_every=1)
-    return identity(
-        replace(config, train=train, sample=Sampling(), evaluate=Evaluate(), measure=Measure())
-    )
+    config = canonical(config, "training")
+    if config.train.init == "base":
+        config = replace(config, train=replace(config.train, steps=ANY_LENGTH))
+    return cell(config)
+
+
+def cell(config: Config) -> str:
+    """12 hex digits of a training, of the code that does it, and of the weights it starts from."""
+    return digest([identity(config), fingerprint.code(CODE), pipeline.identity(config.model)])
 
 
 def want(configs: Iterable[Config], cache: Path) -> None:
@@ -44,30 +57,40 @@ def want(configs: Iterable[Config], cache: Path) -> None:
             (folder / f"wanted-{step:08d}").touch()
 
 
-def wanted(config: Config, cache: Path) -> set[int]:
+def wanted(run: Run) -> set[int]:
     """The steps of this cell's training run at which others branch off."""
-    marks = _folder(cache, name(config)).glob("wanted-*")
+    marks = _folder(run.cache, name(run.config)).glob("wanted-*")
     return {int(mark.name.removeprefix("wanted-")) for mark in marks}
 
 
-def publish(config: Config, step: int, cache: Path, save: Callable[[Path], None]) -> None:
-    """Has `save(folder)` write the run's checkpoint `folder/step-N`, unless it is there."""
-    from ..common.files import lock
+def publish(run: Run, step: int, save: Callable[..., None]) -> None:
+    """Has `save(folder, step)` write the trajectory's checkpoint, unless it is there.
 
-    folder = _folder(cache, name(config))
-    with lock(folder / ".lock"):
-        if not (folder / f"step-{step:08d}").is_dir():
-            save(folder)
+    Every rank calls it.
+    """
+    folder = _folder(run.cache, name(run.config))
+    with lock(folder / ".lock") if ranks.rank() == 0 else nullcontext():
+        if not ranks.on_first((folder / f"step-{step:08d}").is_dir):
+            save(folder, step, keep=0)
 
 
-def seed(config: Config, cache: Path, checkpoints: Path) -> None:
-    """Copies the run's last whole checkpoint up to `train.steps` to a cell's own, where newer."""
-    from ..common.files import lock
-    from .checkpoint import whole
+def keep_last(run: Run, save: Callable[..., None]) -> None:
+    """Publishes the run's last step, and deletes those that a shorter run has kept before it."""
+    publish(run, run.config.train.steps, save)
+    if ranks.rank() == 0:
+        folder, branches = _folder(run.cache, name(run.config)), wanted(run)
+        with lock(folder / ".lock"):
+            for path in folder.glob("step-????????"):
+                step = int(path.name.removeprefix("step-"))
+                if step < run.config.train.steps and step not in branches:
+                    shutil.rmtree(path)
 
-    folder = _folder(cache, name(config))
+
+def seed(run: Run) -> None:
+    """Copies the last whole checkpoint up to `train.steps` to the run's own, where it is newer."""
+    folder, checkpoints = _folder(run.cache, name(run.config)), run.folder / "checkpoints"
     own = max((path.name for path in checkpoints.glob("step-????????")), default="")
-    limit = f"step-{config.train.steps:08d}"
+    limit = f"step-{run.config.train.steps:08d}"
     if not folder.is_dir():
         return
     with lock(folder / ".lock"):
@@ -79,5 +102,5 @@ def seed(config: Config, cache: Path, checkpoints: Path) -> None:
             return
 
 
-def _folder(cache: Path, run: str) -> Path:
-    return Path(cache) / "trajectory" / run
+def _folder(cache: Path, trajectory: str) -> Path:
+    return cache / "trajectory" / trajectory

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..common.errors import UserError, nearest
-from ..common.files import stable_seed
+from ..common.seed import stable_seed
 from .impossible import violate
 from .motion import Array
 from .record import AXES, Record, caption, draw, perturb

@@ -13,8 +13,9 @@ from pathlib import Path
 
 import numpy as np
 
-from ..common.files import stable_seed, write_text
+from ..common.files import write_text
 from ..common.progress import Progress
+from ..common.seed import stable_seed
 from .corpus import Clip
 from .impossible import EDITS
 from .judge import METRICS, judge

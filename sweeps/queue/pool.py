@@ -10,63 +10,51 @@ import json
 import os
 import queue as queues
 import subprocess
-import sys
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 from direct.common import preempt
 from direct.common.errors import UserError
 
 from ..cell import read_json, read_result
-from ..schema import Ablation, Cell
+from ..schema import Cell
 from . import storage
 from . import study as queue
 from .display import Display
 from .estimate import Estimator, words
 from .status import failures
+from .sweep import Sweep
 from .worker import MARK
-from .workers import SAVE_SECONDS, Workers, devices
+from .workers import SAVE_SECONDS, devices
 
-WORKER = [sys.executable, "-m", "sweeps.queue.worker"]  # replaced in tests
 POLL_SECONDS = 0.5
 JOIN_SECONDS = 10.0
+ENDED = "\x04"  # in place of a line: the worker has closed its output
 STOP_SECONDS = 5.0
 ATTEMPTS = 3  # of one cell in one run: a cell that kills its worker every time must end
 REPLAN_SECONDS = 5.0  # a worker that died just after its claim is seen only later
 
 
-def drain(
-    table: Ablation,
-    cells: list[Cell],
-    root: Path,
-    cache: Path,
-    workers: Workers,
-    display: Display,
-    estimator: Estimator,
-) -> dict[str, str]:
+def drain(sweep: Sweep, display: Display, estimator: Estimator) -> dict[str, str]:
     """Works until every cell has a result or has failed. Returns `{cell id: reason}` of failures.
 
     Call it under `study.planner`. With `workers.join`, outside of it, and until no cell waits:
     those that others work on are left to them.
     """
-    study = (
-        _join(table, root, workers)
-        if workers.join
-        else plan(table, cells, root, workers, display.say)
-    )
-    pool = _Pool(table, root, cache, cells, workers, display, estimator)
-    left = [cell for cell in cells if not read_result(root / cell.id)]
+    workers = sweep.workers
+    study = _join(sweep) if workers.join else plan(sweep, display.say)
+    pool = _Pool(sweep, display, estimator)
+    left = [cell for cell in sweep.cells if not read_result(sweep.root / cell.id)]
     planned = time.monotonic()
     try:
         while left := [cell for cell in left if not pool.ended(cell.id)]:
             preempt.check()
             if pool.reap() or time.monotonic() - planned > REPLAN_SECONDS:
-                _replan(study, table, left, root, workers)
+                _replan(study, sweep, left)
                 planned = time.monotonic()
             wanted = min(workers.count, len(left))
             if len(pool.processes) < wanted and queue.waiting(study):
@@ -74,82 +62,70 @@ def drain(
             elif workers.join and not pool.processes:
                 break
             pool.listen()
-            display.update(_line(estimator, cells, left, workers.count))
+            display.update(_line(estimator, sweep, left))
         pool.join()
     finally:
         pool.stop()
     return pool.failed
 
 
-def plan(
-    table: Ablation,
-    cells: list[Cell],
-    root: Path,
-    workers: Workers,
-    say: Callable[[str], None] = print,
-) -> Any:
+def plan(sweep: Sweep, say: Callable[[str], None] = print) -> Any:
     """The sweep's study, repaired, with every open cell waiting. Call it under `study.planner`."""
-    if not workers.storage and (said := storage.repair(storage.journal(root))):
+    root, url = sweep.root, sweep.workers.storage
+    if not url and (said := storage.repair(storage.journal(root))):
         say(said)
-    study = storage.open_study(root, table.name, workers.storage)
-    for cell in cells:
-        if workers.retry_failed:
+    study = storage.open_study(root, sweep.table.name, url)
+    for cell in sweep.cells:
+        if sweep.workers.retry_failed:
             (root / cell.id / "failure.json").unlink(missing_ok=True)
-    failed = failures(cells, root)
-    queue.plan(study, table, [cell for cell in cells if cell.id not in failed], root)
+    failed = failures(sweep.cells, root)
+    open_cells = [cell for cell in sweep.cells if cell.id not in failed]
+    queue.plan(study, sweep.table, open_cells, root)
     return study
 
 
-def _join(table: Ablation, root: Path, workers: Workers) -> Any:
-    if not workers.storage and not storage.journal(root).exists():
+def _join(sweep: Sweep) -> Any:
+    name, root, url = sweep.table.name, sweep.root, sweep.workers.storage
+    if not url and not storage.journal(root).exists():
         raise UserError(f"no sweep is planned in {root}; run it once without --join")
-    study = storage.open_study(root, table.name, workers.storage)
+    study = storage.open_study(root, name, url)
     if not study.get_trials(deepcopy=False):
         raise UserError(
-            f"sweep {table.name} is not planned in {root}, so there is nothing to join "
-            "(all is one queue of its own); join the one that runs, by its name"
+            f"sweep {name} is not planned in {root}, so there is nothing to join (`all` is a queue "
+            "of its own); give the name of the sweep that is running"
         )
     return study
 
 
-def _replan(study: Any, table: Ablation, left: list[Cell], root: Path, workers: Workers) -> None:
+def _replan(study: Any, sweep: Sweep, left: list[Cell]) -> None:
     """Puts cells of dead workers back into the queue; where others help, one of them at a time."""
-    if not workers.join:
-        queue.plan(study, table, left, root)
+    if not sweep.workers.join:
+        queue.plan(study, sweep.table, left, sweep.root)
         return
-    with suppress(queue.Busy), queue.planner(root):
-        queue.plan(study, table, left, root)
+    with suppress(queue.Busy), queue.planner(sweep.root):
+        queue.plan(study, sweep.table, left, sweep.root)
 
 
-def _line(estimator: Estimator, cells: list[Cell], left: list[Cell], workers: int) -> str:
-    remaining = words(estimator.remaining([cell.id for cell in left], workers))
+def _line(estimator: Estimator, sweep: Sweep, left: list[Cell]) -> str:
+    remaining = words(estimator.remaining([cell.id for cell in left], sweep.workers.count))
     stages = ", ".join(sorted(set(estimator.stages.values())))
+    total = len(sweep.cells)
     return (
-        f"{len(cells) - len(left)} of {len(cells)} cells done; {stages or 'starting'}; "
-        f"about {remaining} left"
+        f"{total - len(left)} of {total} cells done; {stages or 'starting'}; about {remaining} left"
     )
 
 
 class _Pool:
     """The worker processes of one `drain`."""
 
-    def __init__(
-        self,
-        table: Ablation,
-        root: Path,
-        cache: Path,
-        cells: list[Cell],
-        workers: Workers,
-        display: Display,
-        estimator: Estimator,
-    ):
-        self.workers = workers
-        self.arguments = [str(root), str(cache), table.name]
-        self.root, self.display, self.estimator = root, display, estimator
-        self.threads = max(cell.config.threads for cell in cells)
+    def __init__(self, sweep: Sweep, display: Display, estimator: Estimator):
+        self.workers, self.root = sweep.workers, sweep.root
+        self.command = [*sweep.stages.worker, str(sweep.root), str(sweep.cache), sweep.table.name]
+        self.display, self.estimator = display, estimator
+        self.threads = max(cell.config.threads for cell in sweep.cells)
         self.processes: list[subprocess.Popen[str]] = []
         self.readers: dict[int, threading.Thread] = {}
-        self.messages: queues.Queue[str] = queues.Queue()
+        self.messages: queues.Queue[tuple[int, str]] = queues.Queue()
         self.failed: dict[str, str] = {}
         self.deaths: Counter[str] = Counter()
         self.working: dict[int, str] = {}  # process id -> cell
@@ -169,7 +145,7 @@ class _Pool:
                 environment[storage.VARIABLE] = self.workers.storage
             log = open(self.root / "workers.log", "a")  # noqa: SIM115
             process = subprocess.Popen(
-                [*WORKER, *self.arguments],
+                self.command,
                 stdout=subprocess.PIPE,
                 stderr=log,
                 text=True,
@@ -186,32 +162,42 @@ class _Pool:
     def _read(self, process: subprocess.Popen[str]) -> None:
         assert process.stdout
         for line in process.stdout:
-            self.messages.put(f"{process.pid} {line}")
+            self.messages.put((process.pid, line.rstrip("\n")))
+        self.messages.put((process.pid, ENDED))
 
     def listen(self) -> None:
-        """Waits one poll, then takes in what workers sent."""
-        time.sleep(POLL_SECONDS)
-        self._take_all()
+        """Takes in what workers send until a cell or a worker ends, or one poll is over."""
+        until = time.monotonic() + POLL_SECONDS
+        while (left := until - time.monotonic()) > 0:
+            try:
+                if self._take(*self.messages.get(timeout=left)):
+                    return
+            except queues.Empty:
+                return
 
     def _take_all(self) -> None:
         while not self.messages.empty():
-            self._take(self.messages.get())
+            self._take(*self.messages.get())
 
-    def _take(self, message: str) -> None:
-        pid, line = message.rstrip("\n").split(" ", 1)
+    def _take(self, pid: int, line: str) -> bool:
+        """Acts on one line of a worker; whether something ended."""
+        if line == ENDED:
+            return True
         if not line.startswith(MARK):
             self.display.say(line)
-            return
+            return False
         event: dict[str, Any] = json.loads(line[1:])
         if event["event"] == "progress":
             self.estimator.progress(event["cell"], event["stage"], event["done"], event["total"])
         elif event["event"] == "start":
-            self.working[int(pid)] = event["cell"]
+            self.working[pid] = event["cell"]
         elif event["event"] == "say":
             self.display.say(event["text"])
         else:
-            self.working.pop(int(pid), None)
+            self.working.pop(pid, None)
             self.estimator.finished(event["cell"])
+            return True
+        return False
 
     def ended(self, cell: str) -> bool:
         """Whether the cell has a result or has failed for good."""

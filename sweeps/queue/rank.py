@@ -1,4 +1,4 @@
-"""One rank of a cell that trains on several GPUs; `launch.on_several` starts them by torchrun.
+"""One rank of a cell that trains on several GPUs; `workers.on_several` starts them by torchrun.
 
 All ranks train together. Rank 0 then generates and judges, and publishes under the worker's lease.
 """
@@ -14,40 +14,34 @@ from pathlib import Path
 
 from direct.common import preempt
 from direct.common.errors import command
-from direct.config import Config
+from direct.config import Run
 
 from ..cell import read_config
+from ..stages import REAL, Stages
 from .worker import attempt, follow
 
 PATIENCE_SECONDS = 60.0  # for rank 0 to write down an error that all ranks have
 
 
-def main(cache: Path, run: Path, token: str, worker: int) -> None:
-    """This rank's part of the cell in folder `run`, for the worker of that process number."""
+def main(cache: Path, folder: Path, token: str, worker: int, stages: Stages = REAL) -> None:
+    """This rank's part of the cell in `folder`, for the worker of that process number."""
     preempt.listen(signal.SIGTERM, signal.SIGUSR1)
     follow(worker)  # torchrun would survive it
     if os.environ["RANK"] == "0":
-        attempt(cache, run, token)
+        attempt(cache, folder, token, stages)
         return
     with suppress(preempt.Preempted):
         try:
-            train(read_config(run), cache, run)
+            stages.train(Run(read_config(folder), cache, folder))
         except Exception:
-            _wait_for_the_first(run)  # torchrun ends all ranks when one ends by an error
+            _wait_for_the_first(folder)  # torchrun ends all ranks when one ends by an error
             raise
 
 
-def train(config: Config, cache: Path, run: Path) -> None:
-    """What every rank but the first does."""
-    from direct.train.loop import train as together
-
-    together(config, cache=cache, run=run)
-
-
-def _wait_for_the_first(run: Path) -> None:
+def _wait_for_the_first(folder: Path) -> None:
     until = time.monotonic() + PATIENCE_SECONDS
     while time.monotonic() < until and not any(
-        (run / name).exists() for name in ("result.json", "failure.json")
+        (folder / name).exists() for name in ("result.json", "failure.json")
     ):
         time.sleep(0.2)
 

@@ -1,8 +1,8 @@
-"""Where a cell's processes come from: torchrun inside an allocation, and SLURM for allocations.
+"""SLURM: one array of identical workers, written as a file for `sbatch`.
 
-A worker owns its allocation and drains the queue in it; there is no scheduler here. For SLURM one
-array of identical workers is written as a file: each task helps the planned sweep (`--join`), saves
-and gives its cell back before the time limit, and has SLURM queue it again.
+A worker owns its allocation and drains the queue in it; there is no scheduler here. Each task helps
+the planned sweep (`--join`), saves and gives its cell back before the time limit, and has SLURM
+queue it again.
 """
 
 from __future__ import annotations
@@ -18,30 +18,22 @@ from direct.common.errors import UserError
 from direct.common.files import write_text
 
 from ..cell import read_result
-from ..schema import Ablation, Cell
-from . import storage
+from . import pool, storage, study
 from .status import failures, told
-from .workers import SAVE_SECONDS, Workers
-
-# Several GPUs -------------------------------------------------------------------------------------
-
-
-# SLURM --------------------------------------------------------------------------------------------
+from .sweep import Sweep, Workers
+from .workers import SAVE_SECONDS
 
 
-def slurm(
-    table: Ablation, planned: list[Cell], options: argparse.Namespace, root: Path, workers: Workers
-) -> int:
+def slurm(sweep: Sweep, options: argparse.Namespace) -> int:
     """Plans the sweep, and writes `<root>/<sweep>.sbatch`: an array of workers for its cells."""
-    from . import pool, study
-
+    root, workers, planned = sweep.root, sweep.workers, sweep.cells
     if workers.storage and storage.has_password(workers.storage):
         raise UserError(
             "a job script is no place for a password; put it into ~/.pgpass, and leave "
             f"it out of --storage {storage.shown(workers.storage)}"
         )
     with study.planner(root):
-        pool.plan(table, planned, root, workers)
+        pool.plan(sweep)
     failed = failures(planned, root)
     left = {cell.id for cell in planned if not read_result(root / cell.id)} - set(failed)
     if not left:
@@ -80,7 +72,9 @@ def script(options: argparse.Namespace, workers: Workers, tasks: int, root: Path
             command += [f"--{name.replace('_', '-')}", value]
     command += [part for setting in options.set for part in ("--set", setting)]
     command += [
-        f"--{name.replace('_', '-')}" for name in ("paper_rows", "extra") if getattr(options, name)
+        f"--{name.replace('_', '-')}"
+        for name in ("paper_rows", "extra", "accept_old")
+        if getattr(options, name)
     ]
     gpus = f"#SBATCH --gpus-per-node={workers.gpus}\n" if workers.gpus else ""
     url = f"export {storage.VARIABLE}={shlex.quote(workers.storage)}\n" if workers.storage else ""

@@ -11,7 +11,7 @@ from ..cell import read_json, read_result
 from ..schema import Ablation, Cell
 from . import leases
 from .estimate import HARD_NEGATIVE_SECONDS, Estimator, default_rates, words
-from .workers import Workers
+from .sweep import Sweep, Workers
 
 
 def state(cell: Cell, root: Path) -> str:
@@ -48,7 +48,9 @@ def state_line(table: Ablation, planned: list[Cell], root: Path) -> str:
     return f"{table.name:<12} {table.place:<16} {len(planned)} cells: {counts}"
 
 
-def listing(table: Ablation, planned: list[Cell], root: Path, workers: Workers) -> str:
+def listing(sweep: Sweep) -> str:
+    """What `--dry-run` shows."""
+    table, planned, root = sweep.table, sweep.cells, sweep.root
     estimator = Estimator(root, {cell.id: cell.config for cell in planned})
     lines = [
         f"{table.name} ({table.place}): {table.title}",
@@ -59,7 +61,7 @@ def listing(table: Ablation, planned: list[Cell], root: Path, workers: Workers) 
         lines.append(
             f"{cell.id:<14}{cell.row:<30}{cell.config.seed:<6}{cost:<14}" + state(cell, root)
         )
-    lines.append(summary(planned, estimator, workers))
+    lines.append(summary(planned, estimator, sweep.workers))
     return "\n".join(lines + _hard_negatives(planned[0].config))
 
 
@@ -70,7 +72,7 @@ def summary(planned: list[Cell], estimator: Estimator, workers: Workers) -> str:
     return (
         f"{len(left)} of {len(planned)} cells to do, about "
         f"{words(estimator.remaining(left, workers.count))} with {workers}, "
-        f"by {known}, shared preparation apart"
+        f"by {known}, plus one-time data preparation"
     )
 
 

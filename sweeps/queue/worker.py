@@ -1,4 +1,4 @@
-"""A worker process: claims cells from the study until none waits. Started by `sweeps.pool`.
+"""A worker process: claims cells from the study until none waits. Started by `pool`.
 
 Lines of standard output that begin with MARK are messages for the parent (JSON); all others are for
 the person who watches, and the parent passes them on. A worker dies with its parent. At SIGTERM or
@@ -16,13 +16,15 @@ import time
 import traceback
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from direct.common import preempt
 from direct.common.errors import UserError, command
 from direct.common.files import write_json
+from direct.config import Run
 
 from ..cell import begin, read_config, read_json, read_result, run_cell
+from ..stages import REAL, Stages
 from . import leases
 from . import study as queue
 from .storage import VARIABLE, open_study, patient
@@ -31,7 +33,15 @@ from .workers import GPUS, on_several
 MARK = "\x1e"
 
 
-def main(root: Path, cache: Path, name: str) -> None:
+class Place(NamedTuple):
+    """Where a claimed cell is worked on, and the lease that it is worked on under."""
+
+    cache: Path
+    folder: Path
+    token: str
+
+
+def main(root: Path, cache: Path, name: str, stages: Stages = REAL) -> None:
     """Drains the study `name` of the run folders below `root`."""
     preempt.listen(signal.SIGTERM, signal.SIGUSR1)
     follow(os.getppid())
@@ -45,24 +55,25 @@ def main(root: Path, cache: Path, name: str) -> None:
         send(event="start", cell=run.name)
         try:
             with leases.touched(run):
-                _work(study, trial, cache, run, token)
+                _work(study, trial, Place(cache, run, token), stages)
         finally:
             leases.drop(run, token)
 
 
-def _work(study: Any, trial: Any, cache: Path, run: Path, token: str) -> None:
+def _work(study: Any, trial: Any, place: Place, stages: Stages) -> None:
     """Attempts the cell, then tells the study what its folder says.
 
     An error of the cell is on the disk before it is told, or the planner would try again at once;
     one in telling ends the worker, and costs nothing: the planner reads folders.
     """
+    run = place.folder
     with suppress(UserError):  # a damaged folder: the attempt itself says so
-        begin(run)
+        begin(run, stages)
     gpus = int(os.environ.get(GPUS, "1"))
     if gpus > 1:
-        stopped = on_several(gpus, cache, run, token)
+        stopped = on_several(gpus, stages.rank, *place)
     else:
-        stopped = attempt(cache, run, token)
+        stopped = attempt(*place, stages)
     if result := read_result(run):
         queue.finish(study, trial, result)
         send(event="done", cell=run.name, status=result["status"])
@@ -76,23 +87,24 @@ def _work(study: Any, trial: Any, cache: Path, run: Path, token: str) -> None:
         send(event="say", text=f"{run.name}: another worker has taken over; its result counts")
 
 
-def attempt(cache: Path, run: Path, token: str) -> bool:
+def attempt(cache: Path, folder: Path, token: str, stages: Stages = REAL) -> bool:
     """Runs the cell in this process; its folder then holds `result.json` or `failure.json`.
 
     True if it was asked to stop, false with neither file if its lease was lost.
     """
 
     def progress(stage: str, done: int, total: int) -> None:
-        send(event="progress", cell=run.name, stage=stage, done=done, total=total)
+        send(event="progress", cell=folder.name, stage=stage, done=done, total=total)
         if stage != "train":  # which looks for itself, and saves first
             preempt.check()
 
     try:
-        run_cell(read_config(run), cache, run, progress, lambda: leases.holds(run, token))
+        run = Run(read_config(folder), cache, folder, progress=progress)
+        run_cell(run, stages, lambda: leases.holds(folder, token))
     except preempt.Preempted:
         return True
     except Exception as error:
-        write_json(run / "failure.json", {"reason": _reason(error)})
+        write_json(folder / "failure.json", {"reason": _reason(error)})
     return False
 
 

@@ -1,4 +1,4 @@
-"""Who works on a sweep: worker processes, their devices, and the ranks of one cell."""
+"""What a worker process works with: its devices, and the ranks of one cell by torchrun."""
 
 from __future__ import annotations
 
@@ -7,36 +7,21 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 
 from direct.common import preempt
 from direct.common.errors import UserError
 
-
-@dataclass(frozen=True)
-class Workers:
-    """Who works on a sweep. None of it can change a result."""
-
-    count: int  # processes
-    gpus: int = 0  # of each, its own ones; 0: as the environment gives them
-    storage: str | None = None  # a PostgreSQL URL; None: a journal file
-    retry_failed: bool = False
-    join: bool = False  # help a sweep that another process planned
-
-    def __str__(self) -> str:
-        return f"{self.count} worker{'s' if self.count > 1 else ''}"
-
-
 GPUS = "SWEEPS_GPUS_PER_CELL"
-RANK = ["-m", "sweeps.queue.rank"]  # replaced in tests
 SAVE_SECONDS = 300  # from the signal to the time limit: for the checkpoint of a cell
 
 
-def on_several(gpus: int, cache: Path, run: Path, token: str) -> bool:
-    """Runs the cell of folder `run` on `gpus` ranks, as `worker.attempt` does on one.
+def on_several(gpus: int, rank: Sequence[str], cache: Path, run: Path, token: str) -> bool:
+    """Runs the cell of folder `run` on `gpus` ranks of the program `rank`.
 
-    True if it was asked to stop. Ranks that end without a word end the worker, as a crash does.
+    As `worker.attempt` on one: true if it was asked to stop. Where the ranks exit without a result,
+    the worker exits too, as after a crash.
     """
     process = subprocess.Popen(
         [
@@ -46,7 +31,7 @@ def on_several(gpus: int, cache: Path, run: Path, token: str) -> bool:
             "--standalone",
             f"--nproc-per-node={gpus}",
             f"--shutdown-timeout={SAVE_SECONDS}",
-            *RANK,
+            *rank,
             str(cache),
             str(run),
             token,

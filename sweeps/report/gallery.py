@@ -12,13 +12,15 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from html import escape
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from direct.common.errors import UserError
-from direct.common.files import canonical_json, digest, set_aside, stable_seed, write_text
+from direct.common.files import canonical_json, digest, set_aside, write_text
+from direct.common.seed import stable_seed
 from direct.common.text import plain
+from direct.config import Config, Run
 
 from ..ablations import ABLATIONS
 from ..cell import read_result
@@ -27,9 +29,6 @@ from ..tables import JUDGES
 from . import clips
 from .clips import Clip
 from .layout import escape_markdown
-
-if TYPE_CHECKING:
-    from direct.config import Config
 
 TRUTH, BASE, SFT = "Ground truth", "Zero-shot", "+ SFT"
 RANDOM, DIRECT = "+ Random negatives (ΔFM)", "+ SFT + MaNS + MiNS (DiReCT)"
@@ -171,7 +170,8 @@ def gather(cells: Sequence[Cell], root: Path, cache: Path, known: Gallery | None
             chosen.append((figure, pick, index, d[index]))
     indices = [index for _, _, index, _ in chosen]
     videos = {
-        row: _decode(cell.config, root / cell.id, cache, indices) for row, cell in by_row.items()
+        row: _decode(Run(cell.config, cache, root / cell.id), indices)
+        for row, cell in by_row.items()
     }
     size: tuple[int, int, int] = (0, 0, 0)
     examples = []
@@ -229,7 +229,7 @@ def _scores(result: dict[str, Any], index: int) -> dict[str, float]:
     return {metric: result["scores"][metric][index] for metric in clips.SCORES}
 
 
-def _decode(config: Config, run: Path, cache: Path, indices: Sequence[int]) -> np.ndarray:
+def _decode(run: Run, indices: Sequence[int]) -> np.ndarray:
     """The cell's clips of these prompts, uint8 [N, T, H, W, 3], as the judge saw them."""
     import torch
 
@@ -238,10 +238,10 @@ def _decode(config: Config, run: Path, cache: Path, indices: Sequence[int]) -> n
     from direct.models import codec
     from direct.models.pipeline import load_pipeline
 
-    torch.set_num_threads(config.threads)
-    samples = load_arrays(generate(config, cache=cache, run=run))
+    torch.set_num_threads(run.config.threads)
+    samples = load_arrays(generate(run))
     assert samples is not None  # just made or found whole
-    pipeline = load_pipeline(config.model.pipeline, without=("transformer", "text_encoder"))
+    pipeline = load_pipeline(run.config.model.pipeline, without=("transformer", "text_encoder"))
     return codec.decode_latents(pipeline, samples["latents"][list(indices)])
 
 

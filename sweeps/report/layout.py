@@ -179,6 +179,16 @@ def caption(table: Table) -> str:
     return plain(" ".join(parts))
 
 
+def _old(table: Table) -> list[str]:
+    """What `--accept-old` must not hide."""
+    if not (old := table.old):
+        return []
+    return [
+        f"Old results: {old.count} of {old.total} cells were made by other code than is at hand; "
+        f"they differ in {', '.join(old.modules)}. --rerun makes them again."
+    ]
+
+
 def notes(table: Table) -> list[str]:
     """The legend, and what went wrong."""
     found = [
@@ -199,7 +209,7 @@ def notes(table: Table) -> list[str]:
             else "The variance over seeds is each contrast's own, nothing is pooled; critical "
             "values are Cochran and Cox's (docs/coverage.md)."
         )
-    found = beyond.words(table) + measured.notes(table) + found
+    found = _old(table) + beyond.words(table) + measured.notes(table) + found
     if _shows_negatives(table):
         found.append(
             "The negatives: Σ p_k² is the share of uniform draws that leaving out the own "

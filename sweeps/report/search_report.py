@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import csv as csv_module
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from statistics import fmean
@@ -17,13 +17,14 @@ from direct.common.files import write_text
 from direct.config import Config
 
 from .. import search, stats
-from ..options import seeds_of, workers_of
+from ..options import seeds_of, sweep_of
 from ..queue.status import listing, told
-from ..queue.workers import Workers
 from ..results import folder, read_all
 from ..schema import Ablation, Cell
 from ..search import Outcome, Weights
+from ..stages import Stages
 from ..tables import JUDGES
+from ..work import work
 from .layout import ABSENT, Block, Entry, escape_markdown
 from .plots import SERIES, as_svg
 from .text import formula_safe, latex_document, markdown_block
@@ -33,8 +34,6 @@ if TYPE_CHECKING:
 
 TITLE = "Search of the loss's weights: greedy (App. C) and TPE, side by side"
 METRICS = ("SA", "PC", "AVG")
-
-Work = Callable[[Ablation, list[Cell], Path, Config, Workers], dict[str, str]]  # `sweeps.run.work`
 
 
 def write(
@@ -67,16 +66,18 @@ def write(
     return paths
 
 
-def main(base: Config, options: argparse.Namespace, out: Path, work: Work) -> int:
-    """Has `work` run what is missing, a round at a time, and writes the page."""
-    root, seeds = folder(base.profile, out), seeds_of(options) or search.SEEDS
+def main(base: Config, options: argparse.Namespace, stages: Stages) -> int:
+    """Runs what is missing, a round at a time, and writes the page."""
+    out, seeds = Path(options.out), seeds_of(options) or search.SEEDS
+    root = folder(base.profile, out)
     failed: dict[str, str] = {}
 
     def made(table: Ablation, planned: list[Cell]) -> dict[str, Any]:
+        sweep = sweep_of(table, planned, base, options, stages)
         if options.dry_run:
-            print(listing(table, planned, root, workers_of(options, base)))
+            print(listing(sweep))
         else:
-            failed.update(work(table, planned, out, base, workers_of(options, base)))
+            failed.update(work(sweep))
         return read_all(root)
 
     found = search.replay(base, seeds, made)

@@ -18,7 +18,7 @@ sys.path[:0] = [str(HERE.parent.parent), str(HERE.parent)]
 import conftest  # noqa: E402
 
 from direct.common import errors, preempt, ranks  # noqa: E402
-from direct.config import Config  # noqa: E402
+from direct.config import Config, Run  # noqa: E402, Run
 from direct.data import source  # noqa: E402
 from direct.profiles import profile  # noqa: E402
 from direct.settings import with_values  # noqa: E402
@@ -137,13 +137,13 @@ def main(pipeline: Path, out: Path) -> None:
 
 def alone(pipeline: Path, out: Path) -> None:
     clips()
-    loop.train(config(pipeline), cache=out / "cache", run=out / "one")
+    loop.train(Run(config(pipeline), out / "cache", out / "one"))
     fp32 = {"model__dtype": "float32", "train__micro_batch": 2}
     for name in ("deepspeed", "torch"):
         values = config(pipeline, train__engine=name, **fp32)
-        loop.train(values, cache=out / "fp32", run=out / name)
+        loop.train(Run(values, out / "fp32", out / name))
     small = {"train__learning_rate": 1e-6, "train__steps": 2, "train__weight_decay": 0.0}
-    loop.train(config(pipeline, **small), cache=out / "cache", run=out / "small")
+    loop.train(Run(config(pipeline, **small), out / "cache", out / "small"))
 
 
 def _poisoned(batch, step, rows):

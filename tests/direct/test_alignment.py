@@ -11,6 +11,7 @@ import torch
 
 from direct import flow, noise
 from direct.common.errors import UserError
+from direct.config import Run
 from direct.measure import alignment
 from direct.measure.kinds import Negatives, draw_same
 from direct.models import pipeline
@@ -35,9 +36,9 @@ class Setting:
     """Everything that one step needs, with fresh weights."""
 
     def __init__(self, config, cache):
-        self.config, self.data = config, shared.shared(config, cache)
+        self.config, self.data = config, shared.open_shared(Run(config, cache))
         self.batch = load_batch(config, self.data, 0)
-        self.negatives = Negatives(config, cache, self.data)(0, self.batch)
+        self.negatives = Negatives(Run(config, cache), self.data)(0, self.batch)
         model = pipeline.load_transformer(config.model.pipeline).train().requires_grad_(True)
         self.engine = Engine(model, config.train)
         self.reference = pipeline.load_transformer(config.model.pipeline).requires_grad_(False)
@@ -126,7 +127,7 @@ def test_telemetry_by_hand(config, cache):
 
 def test_killed_and_resumed_it_measures_the_same(config, cache, tmp_path):
     config = with_values(config, {"train.checkpoint_every": 1})
-    whole = alignment.measure(config, cache=cache, run=tmp_path / "whole")
+    whole = alignment.measure(Run(config, cache, tmp_path / "whole"))
 
     class Killed(BaseException):
         pass
@@ -136,8 +137,8 @@ def test_killed_and_resumed_it_measures_the_same(config, cache, tmp_path):
             raise Killed
 
     with pytest.raises(Killed):
-        alignment.measure(config, cache=cache, run=tmp_path / "killed", progress=kill)
-    again = alignment.measure(config, cache=cache, run=tmp_path / "killed")
+        alignment.measure(Run(config, cache, tmp_path / "killed", progress=kill))
+    again = alignment.measure(Run(config, cache, tmp_path / "killed"))
     assert again == whole and [record["prompt"] for record in whole] == [
         "step 0001",
         "step 0002",
@@ -176,4 +177,4 @@ def test_same_cluster_negatives():
 def test_without_both_negatives_it_refuses(small, tmp_path, values):
     config = small(measure__kind="alignment", **values)
     with pytest.raises(UserError, match="MaNS and MiNS"):
-        alignment.measure(config, cache=tmp_path, run=tmp_path / "run")
+        alignment.measure(Run(config, tmp_path, tmp_path / "run"))

@@ -12,6 +12,7 @@ import torch
 
 from direct.common.errors import UserError
 from direct.common.files import cached_json, lock
+from direct.config import Run
 from direct.data import source
 from direct.evaluate import judge
 from direct.prepare import store as store_module
@@ -100,7 +101,7 @@ def test_lock_excludes_and_a_killed_holder_lets_go(tmp_path):
 
 def test_world_through_source(tmp_path):
     config = with_values(profile("tiny"), {"data.clips": 40, "evaluate.prompts": 20})
-    training, evaluation = source.training(config, tmp_path), source.evaluation(config)
+    training, evaluation = source.training(Run(config, tmp_path)), source.evaluation(config)
     assert len(training) == 40 and len(evaluation) == 20
     assert len({item.id for item in training + evaluation}) == 60
     assert not {item.prompt for item in training} & {item.prompt for item in evaluation}
@@ -108,7 +109,7 @@ def test_world_through_source(tmp_path):
     assert all(item.law == item.law.strip().lower() for item in training)
     video = training[0].video()
     assert video.shape == (17, 32, 32, 3) and video.dtype == np.uint8
-    assert [item.prompt for item in source.training(config, tmp_path)] == [
+    assert [item.prompt for item in source.training(Run(config, tmp_path))] == [
         item.prompt for item in training
     ]
 
@@ -116,7 +117,7 @@ def test_world_through_source(tmp_path):
 def test_a_perturbation_changes_the_prompt_along_its_axis(tmp_path):
     config = with_values(profile("tiny"), {"data.clips": 40})
     changed = 0
-    for item in source.training(config, tmp_path):
+    for item in source.training(Run(config, tmp_path)):
         for axis in config.micro.axes:
             prompt = item.perturb(axis, np.random.default_rng(0))
             changed += prompt not in (None, item.prompt)
@@ -133,7 +134,7 @@ def test_validation_prompts_are_apart_from_evaluation_prompts():
 def test_what_is_not_here_is_refused_by_name(tmp_path):
     paper = profile("wan2.1-t2v-1.3b")
     with pytest.raises(UserError, match=r"manifest.jsonl is missing"):
-        source.training(paper, tmp_path)
+        source.training(Run(paper, tmp_path))
     with pytest.raises(UserError, match=r"evaluate.judge=videophy"):
         judge.scorer(paper)
 

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from direct.common.files import load_arrays
+from direct.config import Run
 from direct.data import source
 from direct.evaluate import clips
 from direct.evaluate.judge import judge
@@ -31,7 +32,7 @@ def judged(monkeypatch):
 
 def test_each_decoded_clip_is_judged_by_its_own_record(small, tmp_path, judged, pipeline_folder):
     config = small(train__steps=0, evaluate__prompts=11)
-    records = judge(config, cache=tmp_path / "cache", run=tmp_path / "run")
+    records = judge(Run(config, tmp_path / "cache", tmp_path / "run"))
     assert [record for _, record in judged] == list(range(11))
     latents = load_arrays(tmp_path / "run" / "samples.safetensors")["latents"]
     pipeline = load_pipeline(str(pipeline_folder))
@@ -46,20 +47,20 @@ def test_each_decoded_clip_is_judged_by_its_own_record(small, tmp_path, judged, 
 
 def test_finished_records_are_read_and_damaged_ones_made_anew(small, tmp_path, judged, capsys):
     config, run = small(train__steps=0), tmp_path / "run"
-    first = judge(config, cache=tmp_path / "cache", run=run)
-    assert judge(config, cache=tmp_path / "cache", run=run) == first and len(judged) == 5
+    first = judge(Run(config, tmp_path / "cache", run))
+    assert judge(Run(config, tmp_path / "cache", run)) == first and len(judged) == 5
     path = run / "records.jsonl"
     good = path.read_bytes()
     path.write_bytes(good.replace(b'"SA":0.1', b'"SA":0.9'))
-    assert judge(config, cache=tmp_path / "cache", run=run) == first
+    assert judge(Run(config, tmp_path / "cache", run)) == first
     assert "records.jsonl" in capsys.readouterr().out and path.read_bytes() == good
     assert (run / "records.jsonl.damaged").exists() and len(judged) == 10
 
 
 def test_damaged_samples_are_generated_again(small, tmp_path, judged):
     config, run = small(train__steps=0), tmp_path / "run"
-    path = clips.generate(config, cache=tmp_path / "cache", run=run)
+    path = clips.generate(Run(config, tmp_path / "cache", run))
     good = torch.clone(load_arrays(path)["latents"])
     path.write_bytes(path.read_bytes()[:-8])
-    judge(config, cache=tmp_path / "cache", run=run)
+    judge(Run(config, tmp_path / "cache", run))
     assert torch.equal(load_arrays(path)["latents"], good)

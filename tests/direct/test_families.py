@@ -13,7 +13,7 @@ import torch
 from direct import sampling
 from direct.common.errors import UserError
 from direct.common.files import load_arrays
-from direct.config import Model, Sampling
+from direct.config import Model, Run, Sampling
 from direct.data import source
 from direct.evaluate.clips import generate
 from direct.models import codec
@@ -217,7 +217,7 @@ def test_trains_renders_negatives_and_generates(small, folder, tmp_path, rank, m
         evaluate__prompts=2,
     )
     run = tmp_path / "run"
-    final = loop.train(config, cache=tmp_path / "cache", run=run)
+    final = loop.train(Run(config, tmp_path / "cache", run))
     told = [json.loads(line) for line in (run / "metrics.jsonl").open()]
     assert told[0]["d_anc"] == 0 < told[-1]["d_anc"]
     assert all(line["d_hard"] is not None and not line["skipped"] for line in told)
@@ -227,7 +227,7 @@ def test_trains_renders_negatives_and_generates(small, folder, tmp_path, rank, m
     assert any(not torch.equal(before[name], after[name]) for name in before)
     LTXPipeline.from_pretrained(folder, transformer=load_transformer(final))
     if rank == 0:
-        made = load_arrays(generate(config, cache=tmp_path / "cache", run=run))
+        made = load_arrays(generate(Run(config, tmp_path / "cache", run)))
         assert made["latents"].shape == (2, 8, 3, 4, 4) and made["latents"].isfinite().all()
 
 

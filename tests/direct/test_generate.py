@@ -11,7 +11,7 @@ import torch
 from direct import flow, sampling
 from direct.common.errors import UserError
 from direct.common.files import load_arrays
-from direct.config import Sampling
+from direct.config import Run, Sampling
 from direct.data import source
 from direct.evaluate import clips
 from direct.models import codec
@@ -101,17 +101,17 @@ def test_initial_noise_is_a_function_of_seed_and_name_alone():
 
 def test_variants_share_noise_and_zero_shot_is_the_base(small, tmp_path, pipeline_folder):
     base = small(train__steps=0)
-    path = clips.generate(base, cache=tmp_path / "cache", run=tmp_path / "base")
+    path = clips.generate(Run(base, tmp_path / "cache", tmp_path / "base"))
     made = load_arrays(path)["latents"]
     assert made.shape == (5, *SHAPE) and made.dtype == torch.float32
 
     still = small(train__steps=1, train__learning_rate=0.0, train__weight_decay=0.0)
-    loop.train(still, cache=tmp_path / "cache", run=tmp_path / "still")
-    same = clips.generate(still, cache=tmp_path / "cache", run=tmp_path / "still")
+    loop.train(Run(still, tmp_path / "cache", tmp_path / "still"))
+    same = clips.generate(Run(still, tmp_path / "cache", tmp_path / "still"))
     assert torch.equal(load_arrays(same)["latents"], made)  # nothing learnt: nothing differs
 
     other = small(train__steps=0, seed=1)
-    path = clips.generate(other, cache=tmp_path / "cache", run=tmp_path / "other")
+    path = clips.generate(Run(other, tmp_path / "cache", tmp_path / "other"))
     assert not torch.equal(load_arrays(path)["latents"], made)  # a seed has noise of its own
 
 
@@ -124,11 +124,11 @@ def test_up_sampled_captions_are_prepared_and_the_short_ones_are_not_generated_f
     (tmp_path / "longer.json").write_text(json.dumps(longer))
     monkeypatch.setenv("DIRECT_CAPTIONS", str(tmp_path / "longer.json"))
     config, cache = small(train__steps=0, evaluate__captions="upsampled"), tmp_path / "cache"
-    shared.prepare(config, cache)
+    shared.build(Run(config, cache))
     with monkeypatch.context() as patch:
         patch.setattr(encode, "_part", lambda *_: pytest.fail("the encoder is loaded again"))
-        path = clips.generate(config, cache=cache, run=tmp_path / "longer")
-    other = clips.generate(small(train__steps=0), cache=cache, run=tmp_path / "short")
+        path = clips.generate(Run(config, cache, tmp_path / "longer"))
+    other = clips.generate(Run(small(train__steps=0), cache, tmp_path / "short"))
     a, b = (load_arrays(p)["latents"] for p in (path, other))
     assert a.shape == b.shape and not torch.equal(a, b)
 
@@ -136,7 +136,7 @@ def test_up_sampled_captions_are_prepared_and_the_short_ones_are_not_generated_f
 def test_killed_generation_goes_on_and_equals_an_uninterrupted_one(small, tmp_path, monkeypatch):
     config = small(train__steps=0, evaluate__prompts=7)
     monkeypatch.setattr(sampling, "batch_size", lambda *_: 2)
-    whole = clips.generate(config, cache=tmp_path / "cache", run=tmp_path / "whole")
+    whole = clips.generate(Run(config, tmp_path / "cache", tmp_path / "whole"))
 
     class Killed(BaseException):
         pass
@@ -147,12 +147,12 @@ def test_killed_generation_goes_on_and_equals_an_uninterrupted_one(small, tmp_pa
 
     run = tmp_path / "killed"
     with pytest.raises(Killed):
-        clips.generate(config, cache=tmp_path / "cache", run=run, progress=kill)
+        clips.generate(Run(config, tmp_path / "cache", run, progress=kill))
     assert not (run / "samples.safetensors").exists()
     calls = []
     sample = sampling.sample
     monkeypatch.setattr(sampling, "sample", lambda *a: calls.append(a) or sample(*a))
-    path = clips.generate(config, cache=tmp_path / "cache", run=run)
+    path = clips.generate(Run(config, tmp_path / "cache", run))
     assert len(calls) == 2  # of four batches
     assert path.read_bytes() == whole.read_bytes()
     assert not (run / "samples.parts").exists()
@@ -160,22 +160,22 @@ def test_killed_generation_goes_on_and_equals_an_uninterrupted_one(small, tmp_pa
 
 def test_damaged_samples_are_named_and_made_again(small, tmp_path, capsys):
     config = small(train__steps=0)
-    path = clips.generate(config, cache=tmp_path / "cache", run=tmp_path / "run")
+    path = clips.generate(Run(config, tmp_path / "cache", tmp_path / "run"))
     good = path.read_bytes()
     path.write_bytes(good[:-1] + bytes([good[-1] ^ 1]))
-    clips.generate(config, cache=tmp_path / "cache", run=tmp_path / "run")
+    clips.generate(Run(config, tmp_path / "cache", tmp_path / "run"))
     assert path.read_bytes() == good and "damaged" in capsys.readouterr().out
 
 
 def test_untrained_cell_and_impossible_sizes_are_refused(small, tmp_path):
     with pytest.raises(UserError, match="train this cell first"):
-        clips.generate(small(), cache=tmp_path, run=tmp_path / "run")
+        clips.generate(Run(small(), tmp_path, tmp_path / "run"))
     for values, message in (
         ({"model__frames": 6}, "model.frames=6 must be a multiple of 4, plus one"),
         ({"model__width": 20}, "model.width=20 must be a multiple of 8"),
     ):
         with pytest.raises(UserError, match=message):
-            clips.generate(small(train__steps=0, **values), cache=tmp_path, run=tmp_path / "run")
+            clips.generate(Run(small(train__steps=0, **values), tmp_path, tmp_path / "run"))
 
 
 def test_batch_size_is_one_clip_of_the_papers_size_and_at_most_sixteen():

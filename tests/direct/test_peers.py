@@ -15,6 +15,7 @@ import torch
 from test_families import build_ltx, tokenizer_and_encoder
 
 from direct.common.errors import UserError
+from direct.config import Run
 from direct.data import captions, source
 from direct.data.benchmarks import Prompt
 from direct.data.sample import Sample
@@ -22,7 +23,7 @@ from direct.data.video import probe
 from direct.evaluate import peers, rater
 from direct.evaluate.rater import video_path
 from direct.models.peers import PEERS
-from direct.prepare.shared import prepare
+from direct.prepare.shared import build
 from direct.profiles import profile
 from direct.settings import override, with_values
 from sweeps import cell
@@ -181,13 +182,13 @@ def test_a_row_of_table_2_from_its_own_pipeline_to_scores(tmp_path, monkeypatch)
     base = profile("wan2.1-t2v-1.3b")
     config = with_values(base, {"model.pipeline": "peer:cogvideox-2b", "train.steps": 0})
     config = with_values(config, {"threads": 1, "evaluate.judge": "videophy"})
-    prepare(config, tmp_path / "cache")
-    records = cell.execute(config, tmp_path / "cache", tmp_path / "run", lambda *_: None)
+    build(Run(config, tmp_path / "cache"))
+    records = cell.execute(Run(config, tmp_path / "cache", tmp_path / "run"))
     assert [record["prompt"] for record in records] == ["a-0", "a-1"]
     assert all(0 <= record["scores"]["PC"] <= 1 for record in records)
     monkeypatch.setattr(peers, "load", lambda *_: pytest.fail("loaded again"))
     (tmp_path / "run" / "records.jsonl").unlink()
-    assert cell.execute(config, tmp_path / "cache", tmp_path / "run", lambda *_: None) == records
+    assert cell.execute(Run(config, tmp_path / "cache", tmp_path / "run")) == records
     assert (
         cell.inputs(config)["weights"]
         != cell.inputs(with_values(config, {"model.pipeline": "peer:mochi"}))["weights"]

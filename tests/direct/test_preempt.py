@@ -6,6 +6,7 @@ import signal
 import pytest
 
 from direct.common import preempt
+from direct.config import Run
 from direct.train.loop import train
 
 
@@ -33,19 +34,19 @@ def signal_at(step):
 
 def test_stopped_by_a_signal_it_goes_on_to_the_same_bytes(small, tmp_path, listening):
     config = small(train__checkpoint_every=100)  # no checkpoint but the signal's
-    train(config, cache=tmp_path / "cache", run=tmp_path / "whole")
+    train(Run(config, tmp_path / "cache", tmp_path / "whole"))
     run = tmp_path / "run"
     with pytest.raises(preempt.Preempted, match="run again"):
-        train(config, cache=tmp_path / "cache", run=run, progress=signal_at(2))
+        train(Run(config, tmp_path / "cache", run, progress=signal_at(2)))
     assert [path.name for path in (run / "checkpoints").iterdir()] == ["step-00000003"]
     preempt._request.clear()
-    train(config, cache=tmp_path / "cache", run=run)
+    train(Run(config, tmp_path / "cache", run))
     assert files(run) == files(tmp_path / "whole")
 
 
 def test_a_signal_in_the_last_step_loses_nothing(small, tmp_path, listening):
     config = small(train__steps=2, train__checkpoint_every=100)
-    final = train(config, cache=tmp_path / "cache", run=tmp_path / "run", progress=signal_at(2))
+    final = train(Run(config, tmp_path / "cache", tmp_path / "run", progress=signal_at(2)))
     assert final.is_dir()
     with pytest.raises(preempt.Preempted):  # the next stage stops at its first progress
         preempt.check()

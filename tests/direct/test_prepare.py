@@ -12,6 +12,7 @@ import torch
 
 from direct import sampling
 from direct.common.files import load_arrays
+from direct.config import Run
 from direct.data import source
 from direct.models import codec
 from direct.models import pipeline as pipeline_module
@@ -38,19 +39,19 @@ def many_shards(monkeypatch):
 def test_second_time_nothing_is_made(small, tmp_path, monkeypatch):
     config = small()
     stages = []
-    shared.prepare(config, tmp_path, progress=lambda stage, *_: stages.append(stage))
+    shared.build(Run(config, tmp_path, progress=lambda stage, *_: stages.append(stage)))
     assert {"text", "latents", "partition", "perturb", "render"} <= set(stages)
     for name in ("load_pipeline", "load_transformer"):
         monkeypatch.setattr(pipeline_module, name, lambda *_: pytest.fail("loaded a model again"))
     before = sorted(tmp_path.rglob("*"))
     stages.clear()
-    shared.prepare(config, tmp_path, progress=lambda stage, *_: stages.append(stage))
+    shared.build(Run(config, tmp_path, progress=lambda stage, *_: stages.append(stage)))
     assert stages == [] and sorted(tmp_path.rglob("*")) == before
 
 
 def test_shared_reads_what_the_models_compute(small, tmp_path, pipeline_folder):
     config = small()
-    data = shared.shared(config, tmp_path)
+    data = shared.open_shared(Run(config, tmp_path))
     pipeline = pipeline_module.load_pipeline(str(pipeline_folder))
     chosen = np.array([7, 0, 7])
     videos = np.stack([data.samples[i].video() for i in chosen])
@@ -58,28 +59,28 @@ def test_shared_reads_what_the_models_compute(small, tmp_path, pipeline_folder):
     prompts = [data.samples[3].prompt, ""]
     assert torch.equal(data.text(prompts), codec.encode_prompts(pipeline, prompts, 12)[0])
     embeddings, lengths = codec.encode_prompts(pipeline, prompts, 12)
-    z = pooled(config, tmp_path, prompts)
+    z = pooled(Run(config, tmp_path), prompts)
     np.testing.assert_allclose(z, macro.pool(embeddings, lengths).numpy(), rtol=1e-6)
 
 
 def test_partition_excludes_by_cluster_and_law(small, tmp_path):
-    both = shared.shared(small(), tmp_path).pools
-    alone = shared.shared(small(macro__exclude_same_law=False), tmp_path).pools
+    both = shared.open_shared(Run(small(), tmp_path)).pools
+    alone = shared.open_shared(Run(small(macro__exclude_same_law=False), tmp_path)).pools
     assert both.excluded_share > alone.excluded_share > 0
     (path,) = (tmp_path / "partition").glob("*.json")
     stored = json.loads(path.read_text())["value"]
     assert stored["sum_p_squared"] == pytest.approx(alone.excluded_share)
-    assert shared.shared(small(macro__sampling="uniform"), tmp_path).pools is None
+    assert shared.open_shared(Run(small(macro__sampling="uniform"), tmp_path)).pools is None
 
 
 def test_kept_perturbations_pass_the_filter_by_an_independent_count(
     small, tmp_path, pipeline_folder
 ):
-    samples = source.training(small(), tmp_path)
-    everything = shared.perturbations(small(micro__min_cosine=-1.0), tmp_path, samples)["kept"]
+    samples = source.training(Run(small(), tmp_path))
+    everything = shared.perturbations(Run(small(micro__min_cosine=-1.0), tmp_path), samples)["kept"]
     middle = float(np.median([entry["cosine"] for kept in everything for entry in kept]))
     config = small(micro__min_cosine=middle, micro__keep=2)
-    plan = shared.perturbations(config, tmp_path, samples)
+    plan = shared.perturbations(Run(config, tmp_path), samples)
     pipeline, total = pipeline_module.load_pipeline(str(pipeline_folder)), 0
     for item, kept in zip(samples, plan["kept"], strict=True):
         found = micro.candidates(item.id, item.prompt, item.perturb, config.micro.axes, 10)
@@ -94,14 +95,14 @@ def test_kept_perturbations_pass_the_filter_by_an_independent_count(
 
 def test_only_drawn_negatives_are_rendered_and_a_longer_run_adds_to_them(small, tmp_path):
     short, long = small(train__steps=1), small(train__steps=8)
-    shared.prepare(short, tmp_path)
+    shared.build(Run(short, tmp_path))
     first = tensors_of(tmp_path / "hard")
-    kept = shared.shared(short, tmp_path).hard_prompts
+    kept = shared.open_shared(Run(short, tmp_path)).hard_prompts
     assert len(first) == len(shared.drawn_prompts(short, kept)) < len({p for k in kept for p in k})
-    shared.prepare(long, tmp_path)
+    shared.build(Run(long, tmp_path))
     second = tensors_of(tmp_path / "hard")
     assert len(second) == len(shared.drawn_prompts(long, kept)) > len(first)
-    shared.prepare(long, tmp_path / "fresh")
+    shared.build(Run(long, tmp_path / "fresh"))
     fresh = tensors_of(tmp_path / "fresh" / "hard")
     assert fresh.keys() == second.keys()
     assert all(torch.equal(fresh[key], second[key]) for key in fresh)
@@ -109,11 +110,11 @@ def test_only_drawn_negatives_are_rendered_and_a_longer_run_adds_to_them(small, 
 
 def test_hard_negative_is_the_base_models_rendering_of_its_prompt(small, tmp_path, pipeline_folder):
     config = small()
-    data = shared.shared(config, tmp_path)
+    data = shared.open_shared(Run(config, tmp_path))
     prompt = shared.drawn_prompts(config, data.hard_prompts)[0]
     base = pipeline_module.load_transformer(str(pipeline_folder))
     eps = sampling.initial_noise(0, [prompt], (4, 2, 4, 4), sampling.HARD)
-    text = texts(config, tmp_path, [prompt, ""])
+    text = texts(Run(config, tmp_path), [prompt, ""])
     settings = config.hard_sample
     expected = sampling.sample(base, text([prompt]), text([""]), eps, settings)
     torch.testing.assert_close(data.hard([prompt]), expected, rtol=1e-5, atol=1e-5)
@@ -121,7 +122,7 @@ def test_hard_negative_is_the_base_models_rendering_of_its_prompt(small, tmp_pat
 
 def test_killed_between_shards_goes_on_and_ends_the_same(small, tmp_path, many_shards):
     config = small()
-    shared.prepare(config, tmp_path / "whole")
+    shared.build(Run(config, tmp_path / "whole"))
     for stage, done in (("latents", 5), ("render", 2), ("render", 4)):
 
         def kill(at, n, total, stage=stage, done=done):
@@ -129,8 +130,8 @@ def test_killed_between_shards_goes_on_and_ends_the_same(small, tmp_path, many_s
                 raise Killed
 
         with pytest.raises(Killed):
-            shared.prepare(config, tmp_path / "killed", progress=kill)
-    shared.prepare(config, tmp_path / "killed")
+            shared.build(Run(config, tmp_path / "killed", progress=kill))
+    shared.build(Run(config, tmp_path / "killed"))
     whole, killed = tensors_of(tmp_path / "whole"), tensors_of(tmp_path / "killed")
     assert whole.keys() == killed.keys()
     assert all(torch.equal(whole[key], killed[key]) for key in whole)
@@ -138,23 +139,23 @@ def test_killed_between_shards_goes_on_and_ends_the_same(small, tmp_path, many_s
 
 def test_damaged_latents_are_named_and_made_again(small, tmp_path, capsys):
     config = small()
-    shared.prepare(config, tmp_path)
+    shared.build(Run(config, tmp_path))
     (path,) = (tmp_path / "latents").rglob("*.safetensors")
     good = path.read_bytes()
     path.write_bytes(good[:-1] + bytes([good[-1] ^ 1]))
-    shared.prepare(config, tmp_path)
+    shared.build(Run(config, tmp_path))
     assert path.read_bytes() == good and path.name in capsys.readouterr().out
 
 
 def test_cells_that_differ_in_the_loss_share_everything(small, tmp_path):
-    shared.prepare(small(), tmp_path)
+    shared.build(Run(small(), tmp_path))
     before = sorted(tmp_path.rglob("*"))
-    shared.prepare(small(loss__lambda_hard=0.3, loss__lambda_rand=0.2), tmp_path)
+    shared.build(Run(small(loss__lambda_hard=0.3, loss__lambda_rand=0.2), tmp_path))
     assert sorted(tmp_path.rglob("*")) == before
 
 
 def test_zero_shot_prepares_prompts_alone(small, tmp_path):
-    shared.prepare(small(train__steps=0), tmp_path)
+    shared.build(Run(small(train__steps=0), tmp_path))
     assert [path.name for path in tmp_path.iterdir()] == ["text"]
 
 
@@ -163,7 +164,7 @@ def test_workers_render_the_same(small, tmp_path, many_shards, monkeypatch):
     monkeypatch.setattr(fill, "SHARDS_PER_WORKER", 0)
     monkeypatch.setattr(fill, "ProcessPoolExecutor", lambda n, *_: ThreadPoolExecutor(1))
     config = pickle.loads(pickle.dumps(small(train__steps=2)))
-    shared.prepare(config, tmp_path / "one")
-    shared.prepare(config, tmp_path / "two", workers=2)
+    shared.build(Run(config, tmp_path / "one"))
+    shared.build(Run(config, tmp_path / "two", workers=2))
     one, two = tensors_of(tmp_path / "one"), tensors_of(tmp_path / "two")
     assert one.keys() == two.keys() and all(torch.equal(one[key], two[key]) for key in one)

@@ -17,6 +17,7 @@ from torch.distributed import run as torchrun
 
 from direct.common import manifest, preempt, ranks
 from direct.common.errors import UserError
+from direct.config import Run
 from direct.models import pipeline as pipeline_module
 from direct.profiles import profile
 from direct.settings import with_values
@@ -189,7 +190,7 @@ def test_micro_batches_and_checkpointed_activations_change_rounding_alone(small,
         "parts": {"train__micro_batch": 1},
         "recomputed": {"train__gradient_checkpointing": True},
     }.items():
-        loop.train(small(**values), cache=tmp_path / "cache", run=tmp_path / name)
+        loop.train(Run(small(**values), tmp_path / "cache", tmp_path / name))
         losses.append([line["loss"] for line in lines(tmp_path / name)])
     assert losses[0] == pytest.approx(losses[1], rel=1e-4)
     assert losses[0] == pytest.approx(losses[2], rel=1e-5)
@@ -200,7 +201,7 @@ def test_a_samples_data_are_those_of_its_place_in_the_global_batch(small, tmp_pa
     from direct.prepare import shared
 
     config = small(macro__sampling=sampling)
-    data = shared.shared(config, tmp_path)
+    data = shared.open_shared(Run(config, tmp_path))
     whole = load_batch(config, data, 2)
     part = load_batch(config, data, 2, range(2, 4))
     for name in ("x", "t", "key", "text", "x_rand", "eps_rand", "x_hard", "weight"):
@@ -300,10 +301,10 @@ def test_resuming_a_run_with_another_configuration_is_refused(small, tmp_path, m
 
     run = tmp_path / "run"
     with pytest.raises(preempt.Preempted):
-        loop.train(small(), cache=tmp_path / "cache", run=run, progress=stop)
+        loop.train(Run(small(), tmp_path / "cache", run, progress=stop))
     other = with_values(small(), {"loss.lambda_hard": 0.01})
     with pytest.raises(UserError, match="is of another configuration"):
-        loop.train(other, cache=tmp_path / "cache", run=run)
+        loop.train(Run(other, tmp_path / "cache", run))
 
 
 def test_command_ends_with_75_where_it_was_asked_to_stop_and_keeps_others_folders(

@@ -5,7 +5,7 @@ import math
 import pytest
 
 from direct.common.errors import UserError
-from direct.config import identity
+from direct.identity import identity
 from direct.profiles import PROFILES, profile
 from direct.settings import override, settings, with_values
 

@@ -15,11 +15,12 @@ from safetensors.torch import load_file
 from direct import flow, noise, sampling
 from direct.common import errors
 from direct.common.errors import UserError
-from direct.config import identity
+from direct.config import Run
 from direct.models import pipeline
 from direct.prepare import shared
-from direct.train import loop
+from direct.train import loop, trajectory
 from direct.train.batch import load_batch
+from direct.train.engine import Engine
 from direct.train.step import train_step
 
 
@@ -45,13 +46,13 @@ def bytes_of(run: Path) -> dict[str, bytes]:
 
 def test_run_killed_twice_equals_an_uninterrupted_one(small, tmp_path):
     config, cache = small(), tmp_path / "cache"
-    loop.train(config, cache=cache, run=tmp_path / "whole")
+    loop.train(Run(config, cache, tmp_path / "whole"))
     progress = killed_at(("train", 3), ("train", 5))  # one step past a checkpoint each time
     for _ in range(2):
         with pytest.raises(Killed):
-            loop.train(config, cache=cache, run=tmp_path / "killed", progress=progress)
+            loop.train(Run(config, cache, tmp_path / "killed", progress=progress))
         assert not (tmp_path / "killed" / "transformer").exists()
-    loop.train(config, cache=cache, run=tmp_path / "killed", progress=progress)
+    loop.train(Run(config, cache, tmp_path / "killed", progress=progress))
     assert bytes_of(tmp_path / "killed") == bytes_of(tmp_path / "whole")
     steps = [json.loads(line)["step"] for line in (tmp_path / "whole/metrics.jsonl").open()]
     assert steps == [1, 2, 3, 4, 5, 6]
@@ -65,7 +66,7 @@ def test_compiled_transformers_train_alike(small, tmp_path):
     for compiled in (False, True):
         run = tmp_path / str(compiled)
         config = small(train__compile=compiled, train__steps=2)
-        loop.train(config, cache=tmp_path / "cache", run=run)
+        loop.train(Run(config, tmp_path / "cache", run))
         lines = [json.loads(line) for line in (run / "metrics.jsonl").open()]
         found[compiled] = [line["loss"] for line in lines]
         weights = load_file(run / "transformer/diffusion_pytorch_model.safetensors")
@@ -75,36 +76,36 @@ def test_compiled_transformers_train_alike(small, tmp_path):
 
 def test_damaged_checkpoint_is_named_set_aside_and_the_one_before_taken(small, tmp_path, capsys):
     config, cache, run = small(), tmp_path / "cache", tmp_path / "run"
-    loop.train(config, cache=cache, run=tmp_path / "whole")
+    loop.train(Run(config, cache, tmp_path / "whole"))
     with pytest.raises(Killed):
-        loop.train(config, cache=cache, run=run, progress=killed_at(("train", 5)))
+        loop.train(Run(config, cache, run, progress=killed_at(("train", 5))))
     newest = run / "checkpoints" / "step-00000004" / "weights.safetensors"
     data = bytearray(newest.read_bytes())
     data[-1] ^= 1
     newest.write_bytes(data)
-    loop.train(config, cache=cache, run=run)
+    loop.train(Run(config, cache, run))
     assert "weights.safetensors is damaged" in capsys.readouterr().out
     assert bytes_of(run) == bytes_of(tmp_path / "whole")
 
 
 def test_finished_run_returns_at_once_and_zero_shot_saves_nothing(small, tmp_path, monkeypatch):
     config, cache = small(train__steps=1), tmp_path / "cache"
-    final = loop.train(config, cache=cache, run=tmp_path / "run")
+    final = loop.train(Run(config, cache, tmp_path / "run"))
     monkeypatch.setattr(loop, "_train", lambda *_: pytest.fail("trained again"))
-    assert loop.train(config, cache=cache, run=tmp_path / "run") == final
-    loop.train(small(train__steps=0), cache=cache, run=tmp_path / "zero")
+    assert loop.train(Run(config, cache, tmp_path / "run")) == final
+    loop.train(Run(small(train__steps=0), cache, tmp_path / "zero"))
     assert not (tmp_path / "zero").exists()
 
 
 def test_batch_is_a_pure_function_of_the_step_and_variants_share_it(small, tmp_path):
     config = small(train__prompt_dropout=0.4)
-    data = shared.shared(config, tmp_path)
+    data = shared.open_shared(Run(config, tmp_path))
     a, b = load_batch(config, data, 3), load_batch(config, data, 3)
     assert all(
         torch.equal(getattr(a, name), getattr(b, name)) for name in ("x", "t", "text", "x_hard")
     )
     other = small(train__prompt_dropout=0.4, loss__lambda_hard=0.1, macro__sampling="uniform")
-    c = load_batch(other, shared.shared(other, tmp_path), 3)
+    c = load_batch(other, shared.open_shared(Run(other, tmp_path)), 3)
     assert torch.equal(a.x, c.x) and torch.equal(a.t, c.t) and torch.equal(a.key, c.key)
     assert torch.equal(a.x_hard, c.x_hard) and torch.equal(a.text, c.text)
     assert not torch.equal(load_batch(config, data, 4).x, a.x)
@@ -112,7 +113,7 @@ def test_batch_is_a_pure_function_of_the_step_and_variants_share_it(small, tmp_p
 
 def test_dropped_prompts_are_empty_and_not_contrasted(small, tmp_path):
     config = small(train__prompt_dropout=0.5, train__batch=8)
-    data = shared.shared(config, tmp_path)
+    data = shared.open_shared(Run(config, tmp_path))
     empty, seen = data.text([""])[0], 0
     for step in range(4):
         batch = load_batch(config, data, step)
@@ -126,7 +127,7 @@ def test_dropped_prompts_are_empty_and_not_contrasted(small, tmp_path):
 
 def test_clip_without_kept_negatives_is_not_contrasted_on_that_term(small, tmp_path):
     config = small(train__prompt_dropout=0.0)
-    data = shared.shared(config, tmp_path)
+    data = shared.open_shared(Run(config, tmp_path))
     bare = replace(data, hard_prompts=[[] if i % 2 else p for i, p in enumerate(data.hard_prompts)])
     chosen, _, slot = shared.negatives_of(config, 0, np.array([len(p) for p in bare.hard_prompts]))
     batch = load_batch(config, bare, 0)
@@ -138,13 +139,13 @@ def test_clip_without_kept_negatives_is_not_contrasted_on_that_term(small, tmp_p
 def test_step_minimises_equation_6(small, tmp_path):
     """One plain-SGD step against the loss written out in float64 and differentiated by autograd."""
     config = small(loss__lambda_rand=0.1, loss__lambda_hard=0.2, loss__lambda_anc=0.3)
-    batch = load_batch(config, shared.shared(config, tmp_path), 0)
+    batch = load_batch(config, shared.open_shared(Run(config, tmp_path)), 0)
     model = pipeline.load_transformer(config.model.pipeline)
     reference = pipeline.load_transformer(config.model.pipeline)
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(0.01 * torch.randn(parameter.shape, generator=torch.manual_seed(1)))
-    engine = loop.Engine(model.requires_grad_(True), replace(config.train, clip=1e9))
+    engine = Engine(model.requires_grad_(True), replace(config.train, clip=1e9))
     engine.optimizer = torch.optim.SGD(model.parameters(), lr=0.0)
     engine.optimizer.zero_grad = lambda: None  # the gradient is looked at below
     measured = train_step(engine, reference, batch, config)
@@ -173,7 +174,7 @@ def test_step_minimises_equation_6(small, tmp_path):
 def test_regenerated_noise_gives_the_same_training(small, tmp_path):
     for name, flag in (("kept", False), ("drawn", True)):
         config = small(loss__regenerate_noise=flag, train__steps=2)
-        loop.train(config, cache=tmp_path / "cache", run=tmp_path / name)
+        loop.train(Run(config, tmp_path / "cache", tmp_path / name))
     kept, drawn = (
         [json.loads(line)["loss"] for line in (tmp_path / name / "metrics.jsonl").open()]
         for name in ("kept", "drawn")
@@ -183,7 +184,7 @@ def test_regenerated_noise_gives_the_same_training(small, tmp_path):
 
 def test_in_batch_negatives_are_other_samples_with_their_own_noise(small, tmp_path):
     config = small(macro__sampling="batch")
-    batch = load_batch(config, shared.shared(config, tmp_path), 0)
+    batch = load_batch(config, shared.open_shared(Run(config, tmp_path)), 0)
     eps = noise.normal(batch.key, batch.x.shape)
     for b in range(4):
         others = [o for o in range(4) if o != b and torch.equal(batch.x[o], batch.x_rand[b])]
@@ -197,9 +198,9 @@ def test_reference_runs_only_where_it_is_anchored_to(small, tmp_path, monkeypatc
         pipeline, "load_transformer", lambda *a, **k: loaded.append(a) or real(*a, **k)
     )
     values = {"train__steps": 1, "loss__lambda_hard": 0.0}
-    loop.train(small(loss__lambda_anc=0.0, **values), cache=tmp_path / "c", run=tmp_path / "a")
+    loop.train(Run(small(loss__lambda_anc=0.0, **values), tmp_path / "c", tmp_path / "a"))
     alone = len(loaded)
-    loop.train(small(loss__lambda_anc=0.2, **values), cache=tmp_path / "c", run=tmp_path / "b")
+    loop.train(Run(small(loss__lambda_anc=0.2, **values), tmp_path / "c", tmp_path / "b"))
     assert len(loaded) - alone == alone + 1
     assert json.loads((tmp_path / "a/metrics.jsonl").read_text())["d_anc"] is None
 
@@ -208,21 +209,21 @@ def test_an_adapter_whose_merged_weights_were_not_written_is_exported_again(
     small, tmp_path, monkeypatch
 ):
     """A kill, or a full disk, between the two folders of a LoRA run."""
-    config, places = small(train__lora_rank=2), {"cache": tmp_path / "c", "run": tmp_path / "run"}
+    run = Run(small(train__lora_rank=2), tmp_path / "c", tmp_path / "run")
     save = loop._save
     monkeypatch.setattr(loop, "_save", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
-        loop.train(config, **places)
+        loop.train(run)
     assert (tmp_path / "run/lora").is_dir() and not (tmp_path / "run/transformer").exists()
     monkeypatch.setattr(loop, "_save", save)
-    assert loop.train(config, **places).is_dir()
+    assert loop.train(run).is_dir()
 
 
 def test_a_measuring_cell_is_no_training(small, tmp_path):
     """And the SFT run that it may start from is that of the scores' cells, half of their steps."""
     config = small(measure__kind="alignment", measure__steps=10, train__init="sft")
     with pytest.raises(UserError, match=r"measure\.kind=alignment"):
-        loop.train(config, cache=tmp_path / "c", run=tmp_path / "run")
+        loop.train(Run(config, tmp_path / "c", tmp_path / "run"))
     scores = small(train__init="sft")
     assert loop.sft_config(config) == loop.sft_config(scores)
     assert shared.steps(loop.sft_config(config)) == range(3)
@@ -240,21 +241,21 @@ def test_nan_skips_the_step_and_three_in_a_row_diverge(small, tmp_path, monkeypa
 
     config, cache = small(train__checkpoint_every=100), tmp_path / "cache"
     monkeypatch.setattr("direct.train.batch.load_batch", poisoned({1, 2, 4}))
-    loop.train(config, cache=cache, run=tmp_path / "skips")
+    loop.train(Run(config, cache, tmp_path / "skips"))
     lines = [json.loads(line) for line in (tmp_path / "skips/metrics.jsonl").open()]
     assert [line["skipped"] for line in lines] == [False, True, True, False, True, False]
     assert lines[1]["grad_norm"] is None and lines[3]["loss"] is not None
     monkeypatch.setattr("direct.train.batch.load_batch", poisoned({2, 3, 4}))
     with pytest.raises(errors.Diverged) as caught:
-        loop.train(config, cache=cache, run=tmp_path / "diverges")
+        loop.train(Run(config, cache, tmp_path / "diverges"))
     assert caught.value.step == 5 and "non-finite" in caught.value.reason
 
 
 def test_sft_start_is_the_sft_cell_of_half_the_steps(small, tmp_path):
     config = small(train__init="sft")
     sft = loop.sft_config(config)
-    loop.train(config, cache=tmp_path, run=tmp_path / "run")
-    half = tmp_path / "runs" / identity(sft)
+    loop.train(Run(config, tmp_path, tmp_path / "run"))
+    half = tmp_path / "runs" / trajectory.cell(sft)
     first = [json.loads(line) for line in (half / "metrics.jsonl").open()]
     second = [json.loads(line) for line in (tmp_path / "run/metrics.jsonl").open()]
     assert [line["step"] for line in first + second] == [1, 2, 3, 4, 5, 6]
@@ -265,7 +266,7 @@ def test_sft_start_is_the_sft_cell_of_half_the_steps(small, tmp_path):
 
 def test_bfloat16_forward_passes_train_fp32_weights(small, tmp_path):
     config = small(model__dtype="bfloat16", train__steps=1, train__learning_rate=1e-6)
-    folder = loop.train(config, cache=tmp_path / "cache", run=tmp_path / "run")
+    folder = loop.train(Run(config, tmp_path / "cache", tmp_path / "run"))
     after, before = (
         pipeline.load_transformer(folder),
         pipeline.load_transformer(config.model.pipeline),

@@ -1,4 +1,4 @@
-"""A stand-in for the stages, for tests of the machinery alone: scores are a function of the cell.
+"""Stand-in stages, for tests of the machinery alone: scores are a function of the cell.
 
 As a program it is `python -m sweeps.run` (or, as `fake.py worker`, its worker) with these stages.
 """
@@ -13,37 +13,49 @@ from pathlib import Path
 import numpy as np
 
 from direct.common import preempt
-from direct.common.files import stable_seed, write_json
-from sweeps import cell
+from direct.common.errors import Diverged, command
+from direct.common.files import write_json
+from direct.common.seed import stable_seed
+from sweeps.stages import Stages
 
 
-class Diverged(Exception):
-    pass
+def prepare(run):
+    run.cache.mkdir(parents=True, exist_ok=True)
 
 
-def execute(config, cache, run, progress):
+def train(run):
     """Three steps of `FAKE_SECONDS`; a failure or divergence where `FAKE_*` names the weight."""
-    hard = str(config.loss.lambda_hard)
-    with open(cache / "executed.log", "a") as log:
-        log.write(run.name + "\n")
+    if os.environ.get("RANK", "0") != "0":
+        with open(run.cache / "ranks.log", "a") as log:
+            log.write(f"{run.folder.name} {os.environ['RANK']} of {os.environ['WORLD_SIZE']}\n")
+        return
+    hard = str(run.config.loss.lambda_hard)
+    with open(run.cache / "executed.log", "a") as log:
+        log.write(run.folder.name + "\n")
     for step in range(3):
-        with cell.timed(run, "train"):
-            until = time.monotonic() + float(os.environ.get("FAKE_SECONDS", 0)) / 3
-            while time.monotonic() < until:  # in short naps: a signal does not end a sleep
-                preempt.check()
-                time.sleep(0.01)
-            progress("train", step + 1, 3)
+        until = time.monotonic() + float(os.environ.get("FAKE_SECONDS", 0)) / 3
+        while time.monotonic() < until:  # in short naps: a signal does not end a sleep
+            preempt.check()
+            time.sleep(0.01)
+        run.progress("train", step + 1, 3)
     if hard == os.environ.get("FAKE_FAIL"):
         raise RuntimeError("made to fail")
     if hard == os.environ.get("FAKE_KILL"):
         os.kill(os.getpid(), 9)
     if hard == os.environ.get("FAKE_DIVERGE"):
-        raise Diverged("loss was nan 10 times up to step 17")
-    write_json(run / "transformer.json", {"cell": run.name})
-    prompts = config.evaluate.prompts
+        raise Diverged(17, "loss was nan 10 times")
+    write_json(run.folder / "transformer.json", {"cell": run.folder.name})
+
+
+def generate(run):
+    """There are no clips: `judge` draws their scores."""
+
+
+def judge(run):
+    prompts = run.config.evaluate.prompts
     shared = np.random.default_rng(3).random(prompts)
-    rng = np.random.default_rng(stable_seed("fake", run.name))
-    gain = 0.05 * np.log10(1 + 100 * config.loss.lambda_hard)
+    rng = np.random.default_rng(stable_seed("fake", run.folder.name))
+    gain = 0.05 * np.log10(1 + 100 * run.config.loss.lambda_hard)
     records = []
     for i in range(prompts):
         sa, pc = np.clip(shared[i] * 0.6 + gain + 0.05 * rng.random(2), 0, 1)
@@ -69,35 +81,31 @@ def execute(config, cache, run, progress):
     return records
 
 
-def train(config, cache, run):
-    """What the ranks but the first do."""
-    with open(cache / "ranks.log", "a") as log:
-        log.write(f"{run.name} {os.environ['RANK']} of {os.environ['WORLD_SIZE']}\n")
-
-
-def prepare(left, cache, root, workers, display):
-    cache.mkdir(parents=True, exist_ok=True)
-    return 0.0
-
+STAGES = Stages(
+    prepare,
+    train,
+    generate,
+    judge,
+    measure=judge,
+    inputs=lambda config: {"weights": os.environ.get("FAKE_WEIGHTS", "w0")},
+    code=lambda config: {"direct.fake": os.environ.get("FAKE_CODE", "c0")},
+    device=lambda: "none",
+    worker=(sys.executable, __file__, "worker"),
+    rank=(__file__, "rank"),
+)
 
 if __name__ == "__main__":
-    cell.execute = execute
-    weights = {"weights": os.environ.get("FAKE_WEIGHTS", "w0")}
-    cell.device, cell.inputs = lambda: "none", lambda config: weights  # the real ones import torch
-    from direct.common.errors import command
     from sweeps import run
-    from sweeps.queue import pool, rank, worker, workers
+    from sweeps.queue import rank, worker
 
-    workers.RANK = [__file__, "rank"]
-    pool.WORKER = [sys.executable, __file__, "worker"]
-    pool.POLL_SECONDS, run.prepare, rank.train = 0.1, prepare, train
     names = sys.argv[2:]
     if sys.argv[1] == "worker":
         if log := os.environ.get("FAKE_WORKERS"):
             with open(log, "a") as started:
                 started.write(f"{os.getpid()}\n")
-        command(lambda: worker.main(Path(names[0]), Path(names[1]), names[2]))
+        command(lambda: worker.main(Path(names[0]), Path(names[1]), names[2], STAGES))
     elif sys.argv[1] == "rank":
-        command(lambda: rank.main(Path(names[0]), Path(names[1]), names[2], int(names[3])))
+        folders = Path(names[0]), Path(names[1])
+        command(lambda: rank.main(*folders, names[2], int(names[3]), STAGES))
     else:
-        command(run.main)
+        command(lambda: run.main(stages=STAGES))

@@ -1,8 +1,9 @@
+from direct.identity import canonical
 from direct.profiles import profile
 from direct.settings import override, settings
 from sweeps.ablations import ABLATIONS
 from sweeps.options import base_of, options_of, planned_cells
-from sweeps.schema import METRICS, canonical, cells
+from sweeps.schema import METRICS, cells
 
 BASE = profile("tiny")
 

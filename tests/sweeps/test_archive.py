@@ -10,7 +10,7 @@ from test_tables import BASE, S3
 
 from direct.common.errors import UserError
 from direct.common.files import digest, write_json
-from direct.config import identity
+from direct.identity import identity
 from sweeps import archive
 from sweeps.cell import SCHEMA, _plain, read_config, read_result
 from sweeps.schema import cells

@@ -1,10 +1,13 @@
 import json
 import time
+from dataclasses import replace
 
+import fake
 import pytest
 
-from direct.common.errors import UserError
-from direct.config import identity
+from direct.common.errors import Diverged, UserError
+from direct.config import Run
+from direct.identity import identity
 from direct.profiles import profile
 from direct.settings import override
 from sweeps import cell
@@ -19,26 +22,32 @@ def records(value=0.5):
     ]
 
 
+STAGES = replace(
+    fake.STAGES,
+    train=lambda run: None,
+    judge=lambda run: records(),
+    inputs=lambda config: {"weights": "abc"},
+)
+
+
 @pytest.fixture
-def run(tmp_path, monkeypatch):
-    monkeypatch.setattr(cell, "execute", lambda config, cache, run, progress: records())
-    monkeypatch.setattr(cell, "inputs", lambda config: {"weights": "abc"})
+def run(tmp_path):
     folder = tmp_path / identity(CONFIG)
     folder.mkdir()
     return folder
 
 
-def go(run, **more):
-    return cell.run_cell(CONFIG, run.parent, run, lambda *a: None, **more)
+def go(run, holds=lambda: True, **stages):
+    here = Run(CONFIG, run.parent, run)
+    return cell.run_cell(here, replace(STAGES, **stages), holds)
 
 
-def test_a_result_is_read_back_and_never_done_again(run, monkeypatch):
+def test_a_result_is_read_back_and_never_done_again(run):
     result = go(run)
     assert result["scores"] == {"PC": [0.0, 0.5], "SA": [0.5, 0.5]}
     assert result["prompts"] == ["p0", "p1"] and result["status"] == "done"
     assert {"commit", "packages", "device", "weights"} <= set(result["provenance"])
-    monkeypatch.setattr(cell, "execute", None)
-    assert go(run) == result == cell.read_result(run)
+    assert go(run, train=None, judge=None) == result == cell.read_result(run)
 
 
 def test_the_bytes_of_a_result_do_not_depend_on_when_it_was_made(run):
@@ -79,23 +88,18 @@ def test_a_result_of_another_cell_is_refused(run):
     assert cell.read_result(other) is None
 
 
-def test_divergence_is_a_result(run, monkeypatch):
-    class Diverged(Exception):
-        pass
+def test_divergence_is_a_result(run):
+    def diverge(run):
+        raise Diverged(17, "loss was nan 10 times")
 
-    def diverge(*arguments):
-        raise Diverged("loss was nan 10 times up to step 17")
-
-    monkeypatch.setattr(cell, "execute", diverge)
-    result = go(run)
+    result = go(run, train=diverge)
     assert result["status"] == "diverged" and "step 17" in result["reason"]
     assert cell.read_result(run) == result and result["scores"] == {}
 
 
-def test_another_error_leaves_no_result(run, monkeypatch):
-    monkeypatch.setattr(cell, "execute", lambda *a: 1 / 0)
+def test_another_error_leaves_no_result(run):
     with pytest.raises(ZeroDivisionError):
-        go(run)
+        go(run, generate=lambda run: 1 / 0)
     assert cell.read_result(run) is None
 
 
@@ -105,10 +109,9 @@ def test_a_worker_that_lost_its_lease_publishes_nothing(run):
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
-def test_a_score_that_is_no_number_is_refused(run, monkeypatch, value):
-    monkeypatch.setattr(cell, "execute", lambda *a: records(value))
+def test_a_score_that_is_no_number_is_refused(run, value):
     with pytest.raises(UserError, match=r"SA=.*p0"):
-        go(run)
+        go(run, judge=lambda run: records(value))
 
 
 def test_a_full_disk_leaves_nothing_half_written(run, monkeypatch):
@@ -121,11 +124,18 @@ def test_a_full_disk_leaves_nothing_half_written(run, monkeypatch):
     assert [path.name for path in run.iterdir()] == []
 
 
-def test_what_another_base_model_left_is_made_anew(run, monkeypatch, capsys):
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"inputs": lambda config: {"weights": "another"}},
+        {"code": lambda config: {"direct.flow": "edited"}},
+    ],
+)
+def test_what_another_base_model_or_other_code_left_is_removed(run, changed, capsys):
     cell.write_config(run, CONFIG)
     lease = run / "lease.json"
     lease.write_text("{}")
-    cell.begin(run)
+    cell.begin(run, STAGES)
 
     def left():
         (run / "transformer").mkdir()
@@ -133,14 +143,15 @@ def test_what_another_base_model_left_is_made_anew(run, monkeypatch, capsys):
         (run / "samples.safetensors").write_text("clips")
 
     left()
-    cell.begin(run)  # of the same base model: gone on with
+    cell.begin(run, STAGES)  # made from the same: the attempt resumes
     assert (run / "transformer/weights").exists() and (run / "samples.safetensors").exists()
-    monkeypatch.setattr(cell, "inputs", lambda config: {"weights": "another"})
-    cell.begin(run)
+    cell.begin(run, replace(STAGES, **changed))
     assert {path.name for path in run.iterdir()} == {"config.json", "inputs.json", "lease.json"}
-    assert "another base model" in capsys.readouterr().out and cell.read_config(run) == CONFIG
+    assert (
+        "another base model or code" in capsys.readouterr().out and cell.read_config(run) == CONFIG
+    )
     left()
-    cell.begin(run)
+    cell.begin(run, replace(STAGES, **changed))
     assert (run / "transformer/weights").exists()
 
 

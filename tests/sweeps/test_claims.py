@@ -7,7 +7,7 @@ import pytest
 from scipy import stats as scipy_stats
 from test_tables import BASE, S3, results_of
 
-from direct.config import identity
+from direct.identity import identity
 from sweeps import claims, paper_claims, tables
 from sweeps.ablations import ABLATIONS
 from sweeps.claims import CONTRADICTED, NOT_RUN, REPRODUCED, UNRESOLVED

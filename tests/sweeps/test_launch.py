@@ -174,7 +174,6 @@ def test_joining_what_nobody_planned_is_refused(tmp_path):
 
 @pytest.fixture
 def cell(tmp_path, monkeypatch, surroundings):
-    monkeypatch.setattr(workers_module, "RANK", [fake.__file__, "rank"])
     config = cells(ABLATIONS["lambda_hard"], BASE, (0,))[0]
     folder = tmp_path / config.id
     write_config(folder, config.config)
@@ -183,7 +182,7 @@ def cell(tmp_path, monkeypatch, surroundings):
 
 def test_a_cell_on_two_ranks_is_one_result(cell, tmp_path):
     folder, token = cell
-    assert workers_module.on_several(2, tmp_path, folder, token) is False
+    assert workers_module.on_several(2, fake.STAGES.rank, tmp_path, folder, token) is False
     assert read_result(folder)["status"] == "done"
     assert (tmp_path / "executed.log").read_text() == f"{folder.name}\n"
     assert (tmp_path / "ranks.log").read_text() == f"{folder.name} 1 of 2\n"
@@ -193,7 +192,7 @@ def test_ranks_stop_when_the_worker_is_asked_to(cell, tmp_path, monkeypatch):
     folder, token = cell
     monkeypatch.setenv("FAKE_SECONDS", "3600")
     monkeypatch.setattr(preempt, "requested", (tmp_path / "executed.log").exists)
-    assert workers_module.on_several(2, tmp_path, folder, token) is True
+    assert workers_module.on_several(2, fake.STAGES.rank, tmp_path, folder, token) is True
     assert read_result(folder) is None and not (folder / "failure.json").exists()
 
 
@@ -203,7 +202,7 @@ def test_a_rank_that_is_killed_ends_the_worker(cell, tmp_path, monkeypatch):
         "FAKE_KILL", str(cells(ABLATIONS["lambda_hard"], BASE, (0,))[0].config.loss.lambda_hard)
     )
     with pytest.raises(UserError, match="ended with status"):
-        workers_module.on_several(2, tmp_path, folder, token)
+        workers_module.on_several(2, fake.STAGES.rank, tmp_path, folder, token)
 
 
 def test_each_worker_owns_devices_of_its_own(monkeypatch):

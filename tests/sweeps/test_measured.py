@@ -2,10 +2,13 @@
 
 from dataclasses import replace
 
+import fake
 import numpy as np
 import pytest
 
 from direct.common.files import write_json
+from direct.config import Run
+from direct.identity import canonical
 from direct.profiles import profile
 from direct.settings import override, with_values
 from sweeps import cell, claims, readings, results, tables
@@ -14,7 +17,7 @@ from sweeps.claims import CONTRADICTED, REPRODUCED, UNRESOLVED
 from sweeps.queue.estimate import _units
 from sweeps.report import layout, measured_plots, page
 from sweeps.report.text import csv, latex, markdown, provenance
-from sweeps.schema import ALL_ROWS, canonical, cells
+from sweeps.schema import ALL_ROWS, cells
 
 BASE = override(profile("tiny"))
 S4, S6 = ABLATIONS["cost"], ABLATIONS["alignment"]
@@ -236,16 +239,16 @@ def test_what_a_measurement_says_beside_its_scores_is_in_its_result(tmp_path, mo
     config = cells(S6, BASE, (0,))[0].config
     run = tmp_path / cells(S6, BASE, (0,))[0].id
 
-    def execute(config, cache, run, progress):
+    def measure(run):
         write_json(
-            run / "details.json",
+            run.folder / "details.json",
             {"samples": {"same.a": [[1.0]]}, "provenance": {"step_ratio": {"with_anchor": 2.0}}},
         )
         return [{"prompt": "step 0001", "caption": "", "scores": {"mans.cosine": 0.5}}]
 
-    monkeypatch.setattr(cell, "execute", execute)
-    monkeypatch.setattr(cell, "provenance", lambda config: {"commit": "abc"})
-    result = cell.run_cell(config, tmp_path, run, lambda *_: None)
+    monkeypatch.setattr(cell, "provenance", lambda config, stages: {"commit": "abc"})
+    stages = replace(fake.STAGES, measure=measure)
+    result = cell.run_cell(Run(config, tmp_path, run), stages)
     assert result == cell.read_result(run), "whole, its checksum right"
     assert result["samples"] == {"same.a": [[1.0]]}
     assert result["provenance"] == {"commit": "abc", "step_ratio": {"with_anchor": 2.0}}

@@ -79,10 +79,10 @@ def test_a_second_run_only_renders(finished):
     out, _ = finished
     before, log = (tables(out), stamps(out)), (out / "cache/tiny/executed.log").read_text()
     code = (
-        "import sys; from sweeps import cell, run\n"
+        "import sys; from dataclasses import replace; import fake; from sweeps import run\n"
         "def called(*arguments): raise AssertionError('a cell was executed again')\n"
-        "cell.execute = cell.run_cell = run.prepare = called\n"
-        "status = run.main(['lambda_hard', *sys.argv[1:]])\n"
+        "stages = replace(fake.STAGES, prepare=called, train=called, judge=called)\n"
+        "status = run.main(['lambda_hard', *sys.argv[1:]], stages)\n"
         "work = {'torch', 'optuna', 'diffusers', 'transformers', 'direct.train.loop', "
         "'direct.evaluate.clips', 'direct.evaluate.judge', 'sweeps.queue.pool', "
         "'sweeps.queue.study'}\n"
@@ -93,7 +93,7 @@ def test_a_second_run_only_renders(finished):
         [sys.executable, "-c", code, *SMALL, "--out", str(out)],
         text=True,
         capture_output=True,
-        env=environment(),
+        env=environment(PYTHONPATH=f"{ROOT}{os.pathsep}{Path(__file__).parent}"),
         check=False,
     )
     assert again.returncode == 0, again.stdout + again.stderr

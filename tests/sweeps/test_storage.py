@@ -12,6 +12,7 @@ import time
 import urllib.request
 from collections import Counter
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import fake
@@ -19,6 +20,7 @@ import postgres
 import pytest
 
 from direct.common.errors import UserError
+from direct.config import Run
 from direct.profiles import profile
 from direct.settings import override
 from sweeps import cell as cell_module
@@ -39,22 +41,23 @@ def server():
         yield running
 
 
+STAGES = replace(
+    fake.STAGES,
+    train=lambda run: None,
+    judge=lambda run: [{"prompt": "p0", "caption": "a ball", "scores": {"SA": 0.5, "PC": 0.25}}],
+)
+
+
 @pytest.fixture(autouse=True)
 def fast(monkeypatch):
     monkeypatch.setattr(queue, "CLAIM_SECONDS", 0.0)
     monkeypatch.setattr(storage, "RETRY_SECONDS", 0.1)
-    monkeypatch.setattr(cell_module, "inputs", lambda config: {})
-    monkeypatch.setattr(
-        cell_module,
-        "execute",
-        lambda *a: [{"prompt": "p0", "caption": "a ball", "scores": {"SA": 0.5, "PC": 0.25}}],
-    )
 
 
 def finish_all(study, root):
     while trial := queue.claim(study):
         run = root / trial.user_attrs["cell"]
-        result = cell_module.run_cell(cell_module.read_config(run), root, run, lambda *a: None)
+        result = cell_module.run_cell(Run(cell_module.read_config(run), root, run), STAGES)
         queue.finish(study, trial, result)
 
 
@@ -232,10 +235,10 @@ def test_a_sweep_on_postgresql_killed_half_way(server, tmp_path, monkeypatch):
     root = tmp_path / "runs/tiny"
     assert not storage.journal(root).exists()
     here = tmp_path / "here"
-    monkeypatch.setattr(cell_module, "execute", fake.execute)
     for cell in cells(TABLE, base, (0,)):
         cell_module.write_config(here / cell.id, cell.config)
-        cell_module.run_cell(cell.config, tmp_path / "cache", here / cell.id, lambda *a: None)
+        run = Run(cell.config, tmp_path / "cache", here / cell.id)
+        cell_module.run_cell(run, fake.STAGES)
         mine, theirs = (json.loads((r / cell.id / "result.json").read_text()) for r in (here, root))
         assert mine["scores"] == theirs["scores"]
     trials = storage.open_study(root, "lambda_hard", server.url).trials

@@ -5,12 +5,15 @@ import os
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
+import fake
 import optuna
 import pytest
 from optuna.trial import TrialState
 
-from direct.common.errors import UserError
+from direct.common.errors import Diverged, UserError
+from direct.config import Run
 from direct.profiles import profile
 from direct.settings import override
 from sweeps import cell as cell_module
@@ -23,15 +26,16 @@ TABLE = ABLATIONS["lambda_hard"]
 CELLS = cells(TABLE, override(profile("tiny"), "evaluate.prompts=2"), (0, 1))
 
 
+STAGES = replace(
+    fake.STAGES,
+    train=lambda run: None,
+    judge=lambda run: [{"prompt": "p0", "caption": "a ball", "scores": {"SA": 0.5, "PC": 0.25}}],
+)
+
+
 @pytest.fixture(autouse=True)
 def fast(monkeypatch):
     monkeypatch.setattr(queue, "CLAIM_SECONDS", 0.0)
-    monkeypatch.setattr(cell_module, "inputs", lambda config: {})
-    monkeypatch.setattr(
-        cell_module,
-        "execute",
-        lambda *a: [{"prompt": "p0", "caption": "a ball", "scores": {"SA": 0.5, "PC": 0.25}}],
-    )
 
 
 def states(study):
@@ -41,12 +45,13 @@ def states(study):
     return found
 
 
-def drain(study, root):
+def drain(study, root, **stages):
     done = []
     while trial := queue.claim(study):
         run = root / trial.user_attrs["cell"]
         token = leases.take(run)
-        result = cell_module.run_cell(cell_module.read_config(run), root, run, lambda *a: None)
+        own = replace(STAGES, **stages)
+        result = cell_module.run_cell(Run(cell_module.read_config(run), root, run), own)
         queue.finish(study, trial, result)
         leases.drop(run, token)
         done.append(run.name)
@@ -112,7 +117,7 @@ def test_killed_between_result_and_trial(tmp_path):
     study = storage.open_study(tmp_path, "s")
     queue.plan(study, TABLE, CELLS[:1], tmp_path)
     run = tmp_path / queue.claim(study).user_attrs["cell"]
-    cell_module.run_cell(CELLS[0].config, tmp_path, run, lambda *a: None)
+    cell_module.run_cell(Run(CELLS[0].config, tmp_path, run), STAGES)
     queue.plan(study, TABLE, CELLS[:1], tmp_path)
     assert states(study) == {run.name: ["FAIL", "COMPLETE"]}
 
@@ -126,21 +131,17 @@ def test_a_just_claimed_cell_is_not_taken_away(tmp_path, monkeypatch):
     assert states(study) == {CELLS[0].id: ["RUNNING"]}
 
 
-def test_a_failed_cell_is_tried_again_and_a_diverged_one_is_not(tmp_path, monkeypatch):
-    class Diverged(Exception):
-        pass
-
-    def diverge(*arguments):
-        raise Diverged("at step 3")
+def test_a_failed_cell_is_tried_again_and_a_diverged_one_is_not(tmp_path):
+    def diverge(run):
+        raise Diverged(3, "loss was nan")
 
     study = storage.open_study(tmp_path, "s")
     queue.plan(study, TABLE, CELLS[:2], tmp_path)
     queue.fail(study, queue.claim(study))
-    monkeypatch.setattr(cell_module, "execute", diverge)
-    assert drain(study, tmp_path) == [CELLS[1].id]
+    assert drain(study, tmp_path, train=diverge) == [CELLS[1].id]
     queue.plan(study, TABLE, CELLS[:2], tmp_path)
     assert states(study) == {CELLS[0].id: ["FAIL", "WAITING"], CELLS[1].id: ["PRUNED"]}
-    assert study.trials[1].user_attrs["reason"] == "at step 3"
+    assert study.trials[1].user_attrs["reason"] == "diverged at step 3: loss was nan"
 
 
 def test_claim_never_samples_a_cell(tmp_path):

@@ -20,12 +20,12 @@ from __future__ import annotations
 
 from types import ModuleType
 
-from ..common.errors import UserError
+from ...common.errors import UserError
 
 
 def of(class_name: str) -> ModuleType:
     """The family of a pipeline's, transformer's or VAE's class, by the class's name."""
-    from .families import ltx, wan
+    from . import ltx, wan
 
     known = (wan, ltx)
     for family in known:

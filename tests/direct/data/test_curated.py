@@ -13,8 +13,9 @@ import rehearsal
 import torch
 
 from direct.common.errors import UserError
-from direct.config import identity
+from direct.config import Run
 from direct.data import curated, source, video, wisa
+from direct.identity import identity
 from direct.models import codec
 from direct.models.pipeline import load_pipeline
 from direct.prepare import encode, perturb, shared
@@ -53,7 +54,7 @@ class Place:
     def make(self, word="quickly"):
         """curate, encode, perturb, render; the model appends `word` to a caption."""
         wisa.curate(self.folder / "wisa", curated.home(self.cache))
-        clips = source.training(self.config, self.cache)
+        clips = source.training(Run(self.config, self.cache))
 
         def ask(texts, seed):
             captions = [text.split("ORIGINAL: ")[1].split("\n")[0] for text in texts]
@@ -61,7 +62,7 @@ class Place:
 
         perturb.perturb(
             [(clip.id, clip.prompt) for clip in clips],
-            curated.perturbed(self.config, self.cache),
+            curated.perturbed(Run(self.config, self.cache)),
             self.config.micro,
             ask,
             lambda prompts: encode.pool_once(self.config, prompts),
@@ -71,8 +72,8 @@ class Place:
 
     def state(self):
         """What each stage made for the clips, as far as training reads it."""
-        config = source.pinned(self.config, self.cache)
-        data = shared.shared(config, self.cache)
+        config = source.pinned(Run(self.config, self.cache))
+        data = shared.open_shared(Run(config, self.cache))
         every = np.arange(len(data.samples))
         drawn = shared.drawn_prompts(config, data.hard_prompts)
         batch = load_batch(config, data, 0)
@@ -122,7 +123,7 @@ def test_training_reads_the_files_pixels_and_the_base_models_negatives(made, pip
     place, before = made
     assert len(set(before["latents"])) == len(set(before["text"])) == CLIPS
     assert len(set(before["hard"])) == len(before["hard"]) > 0
-    data = shared.shared(place.config, place.cache)
+    data = shared.open_shared(Run(place.config, place.cache))
     line = data.samples[2].record
     shown = video.read_frames(
         place.folder / "wisa" / line["video"], wisa.subsample(line["frames"])[:5], 16, 16
@@ -172,12 +173,12 @@ def test_another_caption_changes_text_and_negatives_and_has_to_be_perturbed(plac
 
 def test_another_language_model_changes_the_hard_negatives_alone(place):
     there, before = place
-    planned = source.pinned(there.config, there.cache)
+    planned = source.pinned(Run(there.config, there.cache))
     shutil.rmtree(curated.home(there.cache) / "perturbed")
     after = there.make("gently")
     assert differs(before, after) >= {"kept", "hard", "cell"}
     assert differs(before, after) <= {"kept", "hard", "cell", "batch"}
-    again = source.pinned(there.config, there.cache)  # MaNS alone is the same cell as before
+    again = source.pinned(Run(there.config, there.cache))  # MaNS alone is the same cell as before
     assert again.data == planned.data and again.micro.content != planned.micro.content
 
 
@@ -197,12 +198,12 @@ def test_other_weights_of_the_base_change_everything_but_the_clips(place, pipeli
 
 def test_a_cell_does_not_run_on_other_clips_than_it_was_planned_with(place):
     there, _ = place
-    pinned = source.pinned(there.config, there.cache)
+    pinned = source.pinned(Run(there.config, there.cache))
     assert pinned.data.content and pinned.micro.content
     there.edit(lambda entries: entries[0].update(label="explosion"))
     wisa.curate(there.folder / "wisa", curated.home(there.cache))
     with pytest.raises(UserError, match=f"data.content={pinned.data.content} is not what"):
-        shared.shared(pinned, there.cache)
+        shared.open_shared(Run(pinned, there.cache))
 
 
 def test_a_subset_is_part_of_each_larger_one(made):
@@ -211,26 +212,26 @@ def test_a_subset_is_part_of_each_larger_one(made):
         [
             clip.id
             for clip in source.training(
-                override(place.config, f"data.clips={n}", "macro.clusters=2"), place.cache
+                Run(override(place.config, f"data.clips={n}", "macro.clusters=2"), place.cache)
             )
         ]
         for n in (2, 4, 6)
     ]
     assert ids[0] == ids[1][:2] and ids[1] == ids[2][:4] and ids[2] != sorted(ids[2])
     with pytest.raises(UserError, match=r"data.clips=7, but .* has 6 clips"):
-        source.training(override(place.config, "data.clips=7"), place.cache)
+        source.training(Run(override(place.config, "data.clips=7"), place.cache))
 
 
 def test_what_is_missing_is_named_with_the_step_that_makes_it(place):
     there, _ = place
     shutil.rmtree(curated.home(there.cache) / "perturbed")
     with pytest.raises(UserError, match=r"run: python -m direct.prepare perturb"):
-        shared.shared(there.config, there.cache)
+        shared.open_shared(Run(there.config, there.cache))
     manifest = curated.home(there.cache) / "manifest.jsonl"
     manifest.write_text(manifest.read_text()[:-9])
     with pytest.raises(UserError, match="is damaged"):
-        source.training(there.config, there.cache)
+        source.training(Run(there.config, there.cache))
     manifest.unlink()
     with pytest.raises(UserError, match=r"run: python -m direct.prepare curate"):
-        source.training(there.config, there.cache)
-    assert source.pinned(there.config, there.cache) == there.config
+        source.training(Run(there.config, there.cache))
+    assert source.pinned(Run(there.config, there.cache)) == there.config

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from direct.common.errors import UserError
+from direct.config import Run
 from direct.data import benchmarks, source, video
 from direct.data.benchmarks import Prompt
 from direct.data.sample import Sample
@@ -312,14 +313,14 @@ def test_a_cell_is_judged_outside(small, tmp_path, monkeypatch, command):
     config = small(train__steps=0, evaluate__prompts=3, evaluate__judge="videophy")
     run = tmp_path / "run"
     with pytest.raises(UserError, match="0 of 3 clips are judged"):
-        judge.judge(config, cache=tmp_path / "cache", run=run)
+        judge.judge(Run(config, tmp_path / "cache", run))
     assert not (run / "records.jsonl").exists()
     shape = video.probe(run / "videophy" / "videos" / "videophy-1.mp4")
     assert shape == {"frames": 5, "height": 16, "width": 16}
     command(9)
-    records = judge.judge(config, cache=tmp_path / "cache", run=run)
+    records = judge.judge(Run(config, tmp_path / "cache", run))
     assert [r["scores"]["PC"] for r in records] == pytest.approx([0, 0.1, 0.2])
-    assert judge.judge(config, cache=tmp_path / "cache", run=run) == records
+    assert judge.judge(Run(config, tmp_path / "cache", run)) == records
 
 
 def test_an_outside_judge_of_the_worlds_prompts_is_refused_before_a_clip_is_made(tmp_path):
@@ -328,7 +329,7 @@ def test_an_outside_judge_of_the_worlds_prompts_is_refused_before_a_clip_is_made
 
     config = override(profile("tiny"), "evaluate.judge=videophy", "train.steps=0")
     with pytest.raises(UserError, match="judged by evaluate"):
-        judge.judge(config, cache=tmp_path / "cache", run=tmp_path / "run")
+        judge.judge(Run(config, tmp_path / "cache", tmp_path / "run"))
     assert not list(tmp_path.rglob("*.mp4")) and not list(tmp_path.rglob("*.safetensors"))
 
 

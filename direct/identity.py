@@ -1,0 +1,158 @@
+"""What names a configuration, and with it a cell, its folder and its results.
+
+A name is the hash of all settings that can change a result, and of nothing else:
+
+- A setting that cannot matter beside the others (the number of clusters where no negative is drawn)
+  stands at its profile's default: `canonical`.
+- A setting that never changes a result is declared with `config.NO_EFFECT`, and stands there too.
+- A setting that came later is declared with `config.added(neutral)`. At its neutral value, at which
+  everything is as it was before, it is left out, so that older names stay.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import typing
+from collections.abc import Callable
+from dataclasses import replace
+from functools import lru_cache
+from typing import Any, Literal
+
+from .common.files import canonical_json, digest
+from .config import NEUTRAL, NO_EFFECT, Config
+from .profiles import PROFILES
+
+Scope = Literal["result", "training", "data"]
+
+
+@lru_cache(maxsize=4096)
+def identity(config: Config) -> str:
+    """12 hex digits that name what `config` gives, its seed included."""
+    return digest(named(config))
+
+
+def named(config: Config) -> dict[str, Any]:
+    """The settings that a name is the hash of, as JSON gives them back: lists for tuples."""
+    config = canonical(config)
+    found = _named(config, _default(config))
+    value: dict[str, Any] = json.loads(canonical_json(found))
+    return value
+
+
+def _named(node: Any, default: Any) -> dict[str, Any]:
+    found = {}
+    for field in dataclasses.fields(node):
+        value, usual = getattr(node, field.name), getattr(default, field.name)
+        value = usual if NO_EFFECT in field.metadata else value
+        if NEUTRAL in field.metadata and value == field.metadata[NEUTRAL]:
+            continue
+        nested = dataclasses.is_dataclass(value)
+        found[field.name] = _named(value, usual) if nested else value
+    return found
+
+
+def restored(value: Any, kind: type[Any] = Config) -> Any:
+    """The configuration of a JSON object; a setting that it was too old to have is neutral.
+
+    Raises TypeError, KeyError or AttributeError where it is no configuration.
+    """
+    hints = typing.get_type_hints(kind)
+    neutral = {
+        field.name: field.metadata[NEUTRAL]
+        for field in dataclasses.fields(kind)
+        if NEUTRAL in field.metadata
+    }
+    given = {
+        name: restored(item, hints[name])
+        if dataclasses.is_dataclass(hints[name])
+        else (tuple(item) if isinstance(item, list) else item)
+        for name, item in value.items()
+    }
+    build: Callable[..., Any] = kind
+    return build(**(neutral | given))
+
+
+def canonical(config: Config, of: Scope = "result") -> Config:
+    """`config` with every setting that cannot change the result at its profile's default.
+
+    So cells that must give the same numbers are one cell, and one run, in all tables. of:
+    "training" leaves out how clips are generated and judged, "data" also what decides about the
+    weights alone and not about the clips, prompts and negatives that are drawn.
+    """
+    default = _default(config)
+    config = (
+        _measured(config, default)
+        if config.measure.kind != "scores"
+        else replace(_contrasted(config, default), measure=default.measure)
+    )
+    if not config.train.lora_rank:
+        config = replace(config, train=replace(config.train, lora_alpha=default.train.lora_alpha))
+    if of == "training":
+        return replace(config, sample=default.sample, evaluate=default.evaluate)
+    return _drawn(config, default) if of == "data" else config
+
+
+def _default(config: Config) -> Config:
+    """The profile's own configuration; the classes' defaults for a profile that is unknown here."""
+    make = PROFILES.get(config.profile)
+    return make() if make else Config(profile=config.profile)
+
+
+def _contrasted(config: Config, default: Config) -> Config:
+    """What no negative is drawn by does not matter; nor does the loss, where nothing is trained."""
+    if config.train.steps == 0:  # the base model
+        return replace(
+            config,
+            train=replace(default.train, steps=0),
+            loss=default.loss,
+            macro=default.macro,
+            micro=default.micro,
+            hard_sample=default.hard_sample,
+        )
+    loss, macro = config.loss, config.macro
+    if loss.lambda_rand == 0:
+        config = replace(config, macro=default.macro)
+    elif macro.sampling != "partition":
+        config = replace(config, macro=replace(default.macro, sampling=macro.sampling))
+    if loss.lambda_hard == 0:
+        config = replace(config, micro=default.micro, hard_sample=default.hard_sample)
+    if loss.lambda_rand == loss.lambda_hard == 0:
+        loss = replace(loss, negative_noise=default.loss.negative_noise)
+        config = replace(config, loss=loss)
+    return config
+
+
+def _measured(config: Config, default: Config) -> Config:
+    """Nothing is generated or judged, and training is as long as the measurement."""
+    train = replace(config.train, steps=default.train.steps)
+    config = replace(config, train=train, sample=default.sample, evaluate=default.evaluate)
+    measure = config.measure
+    if measure.kind == "alignment":  # both noises are measured
+        loss = replace(config.loss, negative_noise=default.loss.negative_noise)
+        iterations = default.measure.iterations
+        return replace(config, loss=loss, measure=replace(measure, iterations=iterations))
+    return replace(
+        config,
+        data=default.data,
+        micro=default.micro,
+        hard_sample=default.hard_sample,
+        measure=replace(measure, steps=default.measure.steps),
+    )
+
+
+def _drawn(config: Config, default: Config) -> Config:
+    """Weights of the loss change none of the data that is drawn, except by being zero."""
+    loss, train = config.loss, config.train
+    rand, hard = float(loss.lambda_rand > 0), float(loss.lambda_hard > 0)
+    return replace(
+        config,
+        loss=replace(default.loss, lambda_rand=rand, lambda_hard=hard, lambda_anc=0.0),
+        train=replace(
+            default.train,
+            init=train.init,
+            steps=train.steps,
+            batch=train.batch,
+            prompt_dropout=train.prompt_dropout,
+        ),
+    )

@@ -1,0 +1,124 @@
+"""What a cell is made of: the stages' work, as one argument.
+
+`REAL` is the work itself. Tests of the machinery, which must not train anything, give their own.
+Nothing heavy is imported before a stage is called.
+"""
+
+from __future__ import annotations
+
+import platform
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from direct.common import fingerprint
+from direct.common.files import write_json
+from direct.config import Config, Run
+
+Record = dict[str, Any]  # {"prompt": id, "caption": str, "scores": {metric: value}}
+SCORES = (  # whose imports are the code that makes a score
+    "direct.evaluate.clips",
+    "direct.evaluate.judge",
+    "direct.prepare.facts",
+    "direct.train.loop",
+)
+
+
+@dataclass(frozen=True)
+class Stages:
+    """Every stage resumes from what its run's folder holds, so it can be killed anywhere."""
+
+    prepare: Callable[[Run], None]  # what cells share
+    train: Callable[[Run], None]  # every rank calls it
+    generate: Callable[[Run], None]
+    judge: Callable[[Run], list[Record]]
+    measure: Callable[[Run], list[Record]]  # in place of these three: a cell of Tables S4 and S6
+    inputs: Callable[[Config], dict[str, str]]  # hashes of the base model, and of the clips
+    code: Callable[[Config], dict[str, str]]  # fingerprints of what can change the numbers
+    device: Callable[[], str]  # processor or GPU, in words
+    worker: tuple[str, ...] = (sys.executable, "-m", "sweeps.queue.worker")
+    rank: tuple[str, ...] = ("-m", "sweeps.queue.rank")
+
+
+def _prepare(run: Run) -> None:
+    import torch
+
+    from direct.prepare.shared import build
+
+    torch.set_num_threads(run.config.threads)
+    build(run)
+
+
+def _train(run: Run) -> None:
+    import torch
+
+    from direct.common import ranks
+    from direct.prepare import facts
+    from direct.train.loop import train
+
+    torch.set_num_threads(run.config.threads)  # sums depend on it: part of the cell
+    train(run)
+    if ranks.rank() == 0 and (found := facts.facts(run)):
+        write_json(run.folder / "negatives.json", found)
+
+
+def _generate(run: Run) -> None:
+    from direct.evaluate import peers
+    from direct.evaluate.clips import generate
+
+    if run.config.model.peer:
+        peers.videos(run)
+    else:
+        generate(run)
+
+
+def _judge(run: Run) -> list[Record]:
+    from direct.evaluate.judge import judge
+
+    return judge(run)
+
+
+def _measure(run: Run) -> list[Record]:
+    import torch
+
+    from direct.measure import alignment, cost
+
+    torch.set_num_threads(run.config.threads)
+    return (alignment if run.config.measure.kind == "alignment" else cost).measure(run)
+
+
+def _inputs(config: Config) -> dict[str, str]:
+    from direct.data import source
+    from direct.models import pipeline
+
+    return {"weights": pipeline.identity(config.model), "data": source.identity(config)}
+
+
+def _code(config: Config) -> dict[str, str]:
+    kind = config.measure.kind
+    found = fingerprint.fingerprint(*(SCORES if kind == "scores" else (f"direct.measure.{kind}",)))
+    world = config.data.source == "world"
+    return {name: own for name, own in found.items() if world or "direct.world" not in name}
+
+
+@cache
+def _device() -> str:
+    try:
+        import torch
+
+        if torch.cuda.is_available():
+            return torch.cuda.get_device_name()
+    except ImportError:
+        pass
+    try:
+        text = Path("/proc/cpuinfo").read_text()
+        names = [x.split(":", 1)[1].strip() for x in text.splitlines() if "model name" in x]
+        return names[0] if names else platform.machine()
+    except OSError:
+        return platform.processor() or platform.machine()
+
+
+REAL = Stages(_prepare, _train, _generate, _judge, _measure, _inputs, _code, _device)

@@ -1,0 +1,146 @@
+"""Doing a sweep: what is there and still valid, what cells share, then the workers.
+
+A result names the code that made it. Where that is not the code at hand, nothing is run before the
+person who started the sweep has chosen: `--accept-old` uses such results, and the tables say so;
+`--rerun` makes them again.
+"""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections import Counter
+from contextlib import nullcontext
+
+from direct.common import preempt
+from direct.common.errors import UserError
+from direct.config import Config, Run
+from direct.identity import canonical
+
+from .cell import STAGES, clear, other_code, read_json, read_result, timed
+from .queue.display import Display
+from .queue.estimate import Estimator, words
+from .queue.status import failures, summary
+from .queue.sweep import Sweep
+from .schema import Cell
+
+INPUTS = {"weights": "base model", "data": "set of clips"}  # what `Stages.inputs` names
+NAMED = 3  # modules that a sentence names
+
+
+def work(sweep: Sweep) -> dict[str, str]:
+    """Runs the cells that have no result yet. Returns `{cell id: reason}` of those that failed."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends like Ctrl-C: workers stopped
+    preempt.listen(signal.SIGUSR1)  # ends with a status that says: run again
+    root, workers = sweep.root, sweep.workers
+    start = time.monotonic()
+    settle_old(sweep)
+    failed = {} if workers.retry_failed else failures(sweep.cells, root)
+    todo = [cell for cell in sweep.cells if cell.id not in failed]
+    if left := [cell for cell in todo if not read_result(root / cell.id)]:
+        from direct.train import trajectory
+
+        from .queue import pool, study
+
+        _check_inputs(sweep)
+        with nullcontext() if workers.join else study.planner(root), Display() as display:
+            estimator = Estimator(root, {cell.id: cell.config for cell in sweep.cells})
+            display.say(summary(sweep.cells, estimator, workers))
+            trajectory.want((cell.config for cell in sweep.cells), sweep.cache)
+            prepared = 0.0 if workers.join else _prepare(sweep, left, display)
+            before = _stage_seconds(sweep, left)
+            open_sweep = Sweep(sweep.table, todo, root, sweep.cache, workers, sweep.stages)
+            failed |= pool.drain(open_sweep, display, estimator)
+        after = _stage_seconds(sweep, left)
+        spent = {stage: after[stage] - before[stage] for stage in STAGES}
+        count = min(workers.count, len(left))
+        print(_where_time_went(time.monotonic() - start, prepared, spent, count))
+    return failed
+
+
+# Results that are there ---------------------------------------------------------------------------
+
+
+def settle_old(sweep: Sweep) -> None:
+    """Refuses, accepts or removes results of other code, as the options say."""
+    found = {cell: r for cell in sweep.cells if (r := read_result(sweep.root / cell.id))}
+    old = {
+        cell: modules
+        for cell, result in found.items()
+        if (modules := other_code(result, cell.config, sweep.stages))
+    }
+    if not old:
+        return
+    said = f"{len(old)} of {len(found)} finished cells were made by other code ({_differing(old)})"
+    if sweep.workers.rerun:
+        print(f"{said}; they are made again")
+        for cell in old:
+            clear(sweep.root / cell.id)
+    elif sweep.workers.accept_old:
+        print(f"{said}; they are used, and the tables say so")
+    else:
+        raise UserError(
+            f"{said}: --accept-old uses them and marks the tables, --rerun makes them again"
+        )
+
+
+def _differing(old: dict[Cell, list[str]]) -> str:
+    counts = Counter(name for modules in old.values() for name in modules)
+    first = ", ".join(name for name, _ in counts.most_common(NAMED))
+    more = len(counts) - NAMED
+    return f"{first} and {more} more modules" if more > 0 else first
+
+
+def _check_inputs(sweep: Sweep) -> None:
+    """Refuses to add to results that other weights gave, or other clips.
+
+    The world's clips are made by code, which `settle_old` has asked about.
+    """
+    for cell in sweep.cells:
+        if not (result := read_result(sweep.root / cell.id)):
+            continue
+        for what, now in sweep.stages.inputs(cell.config).items():
+            then = result["provenance"].get(what)
+            world = what == "data" and cell.config.data.source == "world"
+            if then != now and not world:
+                raise UserError(
+                    f"{sweep.root / cell.id} was computed with a different {INPUTS[what]} ({what} "
+                    f"{then}, now {now}); its scores are not comparable with new ones: give --out, "
+                    f"or remove {sweep.root}"
+                )
+
+
+# What cells share ---------------------------------------------------------------------------------
+
+
+def _prepare(sweep: Sweep, left: list[Cell], display: Display) -> float:
+    """Makes what cells share, before any worker starts. Returns its seconds."""
+    start = time.monotonic()
+    shared: dict[Config, Config] = {}
+    for cell in left:
+        shared.setdefault(canonical(cell.config, "data"), cell.config)
+    for config in shared.values():
+        run = Run(
+            config,
+            sweep.cache,
+            workers=sweep.workers.count,
+            progress=lambda stage, done, total: display.update(
+                f"preparing: {stage} {done} of {total}"
+            ),
+        )
+        with timed(sweep.root, "prepare"):
+            sweep.stages.prepare(run)
+    return time.monotonic() - start
+
+
+def _stage_seconds(sweep: Sweep, cells: list[Cell]) -> dict[str, float]:
+    timings = [read_json(sweep.root / cell.id / "timing.json") or {} for cell in cells]
+    return {stage: sum(timing.get(stage, 0.0) for timing in timings) for stage in STAGES}
+
+
+def _where_time_went(wall: float, prepared: float, spent: dict[str, float], workers: int) -> str:
+    """Wall seconds of this run; the stages' are worker seconds divided by the workers."""
+    parts = {"prepare": prepared} | {stage: s / workers for stage, s in spent.items()}
+    parts["other"] = max(0.0, wall - sum(parts.values()))
+    shares = ", ".join(f"{name} {words(s)} ({100 * s / wall:.0f} %)" for name, s in parts.items())
+    return f"this run took {words(wall)}: {shares}"
