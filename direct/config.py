@@ -1,8 +1,8 @@
 """The whole configuration of a run, as frozen dataclasses.
 
 `profiles.py` fills them in; `settings.override(config, "loss.lambda_hard=0.05")` changes a setting.
-The comment behind a setting is its help (`python -m sweeps.run settings`). Paths and numbers of
-workers are not in here: they belong to a `Run`.
+The comment at a setting is its help (`python -m sweeps.run settings`). Paths and numbers of workers
+are not in here: they belong to a `Run`.
 
 A new setting must not rename the cells that were there before it: declare it with `added(neutral)`.
 One that cannot change any result is declared with `metadata={NO_EFFECT: True}` (see identity.py).
@@ -17,7 +17,6 @@ from typing import Any, Literal
 from .common.progress import Progress, silent
 
 AXES = ("kinematics", "forces", "material", "interaction", "magnitude")  # of MiNS (Eq. 4)
-
 NO_EFFECT = "no effect"  # metadata of a setting that cannot change a result
 NEUTRAL = "neutral"  # metadata of a later setting: the value at which all is as before it
 
@@ -32,14 +31,15 @@ def added(neutral: Any, default: Any = None, **metadata: Any) -> Any:
 class Model:
     """Which pipeline, and the size of the clips it renders."""
 
-    # "tiny": the weights in this package; a folder; a hub id, owner/name@commit; or peer:<name>
+    # "tiny" (the weights in this package), a folder, a hub id (owner/name@commit) or peer:<name>
     pipeline: str = "tiny"
-    frames: int = 81  # a multiple of the VAE's temporal stride, plus one
+    frames: int = 81  # frames of a clip: a multiple of the VAE's temporal stride, plus one
     height: int = 480  # pixels
     width: int = 832  # pixels
-    fps: int = 16  # of the clips, and of the files written for judging (Wan's own rate)
-    text_length: int = 512  # tokens, padded with zeros
-    dtype: Literal["float32", "bfloat16"] = "bfloat16"  # of forward passes; masters are fp32
+    fps: int = 16  # frames per second of the clips and of the files that are judged (Wan's own)
+    text_length: int = 512  # tokens of a prompt's embedding; shorter prompts are padded with zeros
+    # Of forward passes; the trained weights themselves are fp32.
+    dtype: Literal["float32", "bfloat16"] = "bfloat16"
 
     @property
     def peer(self) -> str:
@@ -52,67 +52,76 @@ class Model:
 class Data:
     """The post-training clips."""
 
+    # "world": the procedural physics world; "cache": clips that `direct.prepare curate` chose
     source: Literal["world", "cache"] = "cache"
-    clips: int = 11_299
+    clips: int = 11_299  # training clips
     seed: int = 0  # of the procedural world
-    content: str = ""  # names the curated clips; `source.pinned` sets it
+    content: str = ""  # hash of the curated clips; set by the program
 
 
 @dataclass(frozen=True, kw_only=True)
 class Loss:
-    """Eq. 6; the meaning of each field is `direct.velocity_loss`'s."""
+    """Eq. 6: flow matching, minus two contrasted negatives, plus the anchor."""
 
-    lambda_rand: float = 0.005
-    lambda_hard: float = 0.02
-    lambda_anc: float = 0.2
-    threshold: float = 50.0
+    lambda_rand: float = 0.005  # weight of the negative from another cluster (MaNS, Eq. 3)
+    lambda_hard: float = 0.02  # weight of the negative with perturbed physics (MiNS, Eq. 4)
+    lambda_anc: float = 0.2  # weight of the anchor to the frozen base model (Eq. 5)
+    threshold: float = 50.0  # elements with a larger error are left out of a term; inf keeps all
+    # Of the negatives: drawn ("sampled", the paper), or replaced by its mean ("marginal")
     negative_noise: Literal["sampled", "marginal"] = "sampled"
-    regenerate_noise: bool = False  # eps drawn again inside the loss instead of kept
+    regenerate_noise: bool = False  # eps is drawn again inside the loss instead of being kept
+    # The implementation of the loss; "auto" takes the fastest that runs on the device
     backend: Literal["auto", "cuda", "triton", "cpp", "eager"] = "auto"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Macro:
-    """MaNS, Eq. 2-3."""
+    """MaNS, Eq. 2-3: negatives from other semantic clusters."""
 
+    # "partition": other clusters; "uniform": any other clip; "batch": another clip of the batch
     sampling: Literal["partition", "uniform", "batch"] = "partition"
-    clusters: int = 32
-    restarts: int = 50
-    exclude_same_law: bool = True
+    clusters: int = 32  # K of the k-means partition of the prompts
+    restarts: int = 50  # of k-means; the best of them is taken
+    exclude_same_law: bool = True  # a negative also differs in its physics law
 
 
 @dataclass(frozen=True, kw_only=True)
 class Micro:
-    """MiNS, Eq. 4."""
+    """MiNS, Eq. 4: hard negatives from physics-perturbed prompts."""
 
     candidates: int = 10  # perturbed prompts per clip
-    min_cosine: float = 0.87  # to the clip's prompt, in the frozen text encoder's space
-    keep: int = 3
-    axes: tuple[str, ...] = AXES
-    content: str = ""  # names the curated clips' kept prompts; `source.pinned` sets it
+    min_cosine: float = 0.87  # of a perturbed prompt to the clip's own, in the text encoder's space
+    keep: int = 3  # perturbed prompts kept per clip, the nearest first
+    axes: tuple[str, ...] = AXES  # of physics that are perturbed
+    content: str = ""  # hash of the curated clips' kept prompts; set by the program
 
 
 @dataclass(frozen=True, kw_only=True)
 class Train:
-    init: Literal["base", "sft"] = "base"  # of the trained model; the reference is always the base
-    steps: int = 15_000  # 0: the base itself, zero-shot
-    batch: int = 8  # global
-    learning_rate: float = 1e-6  # constant (App. D)
-    beta1: float = 0.9
-    beta2: float = 0.999
-    epsilon: float = 1e-10
-    weight_decay: float = 3e-2
-    clip: float = 1.0  # gradient norm
-    prompt_dropout: float = 0.1  # such samples are not contrasted
-    shift: float = 5.0  # of the timestep grid (VideoX-Fun)
+    """The optimizer, its schedule, and how its work is split."""
+
+    # What training starts from: the base model, or an SFT run of half the steps (the paper's last
+    # row); the anchor's reference is always the base
+    init: Literal["base", "sft"] = "base"
+    steps: int = 15_000  # optimizer steps; 0 is the base model itself, zero-shot
+    batch: int = 8  # samples per step, over all ranks
+    learning_rate: float = 1e-6  # of AdamW, constant (App. D)
+    beta1: float = 0.9  # of AdamW
+    beta2: float = 0.999  # of AdamW
+    epsilon: float = 1e-10  # of AdamW
+    weight_decay: float = 3e-2  # of AdamW
+    clip: float = 1.0  # largest norm of the gradient
+    prompt_dropout: float = 0.1  # share of samples whose prompt is dropped; these do not contrast
+    shift: float = 5.0  # of the timestep grid towards noise (VideoX-Fun)
     checkpoint_every: int = field(default=500, metadata={NO_EFFECT: True})  # steps
-    # The last step's checkpoint stays in the cache, so that a longer run goes on from it.
+    # The last step's checkpoint stays in the cache, so that a longer run resumes from it.
     keep_last: bool = added(True, **{NO_EFFECT: True})
-    engine: Literal["torch", "deepspeed"] = "torch"  # one process; or ZeRO-2, any number of ranks
-    micro_batch: int = 0  # samples per forward pass of one rank; 0: its whole share of the batch
-    gradient_checkpointing: bool = False
-    compile: bool = False  # torch.compile
-    lora_rank: int = 0  # 0: all weights are trained; else an adapter, and no copy for the reference
+    # "torch": AdamW in one process; "deepspeed": ZeRO-2 on any number of ranks
+    engine: Literal["torch", "deepspeed"] = "torch"
+    micro_batch: int = 0  # samples per forward pass of a rank; 0: its whole share of the batch
+    gradient_checkpointing: bool = False  # recomputes activations in the backward pass
+    compile: bool = False  # torch.compile of the transformer
+    lora_rank: int = 0  # of an adapter that is trained instead; 0: all weights are trained
     lora_alpha: int = 32  # the adapter is scaled by alpha / rank
 
 
@@ -120,37 +129,44 @@ class Train:
 class Sampling:
     """Euler sampling with classifier-free guidance. Sources of the defaults: docs/scale.md."""
 
-    steps: int = 50  # App. D
-    guidance: float = 5.0  # App. D
-    shift: float = 3.0  # Wan's own at 480p
-    negative_prompt: str = ""  # WanPipeline's default; the paper names none
+    steps: int = 50  # Euler steps (App. D)
+    guidance: float = 5.0  # classifier-free guidance (App. D); 1 is none
+    shift: float = 3.0  # of the noise levels towards noise (Wan's own at 480p)
+    negative_prompt: str = ""  # of guidance; WanPipeline's default, since the paper names none
 
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluate:
-    judge: Literal["world", "videophy", "worldmodelbench"] = "videophy"
-    prompts: int = 344
+    """Which prompts are generated, and who judges the clips."""
+
+    judge: Literal["world", "videophy", "worldmodelbench"] = "videophy"  # whose scores are taken
+    prompts: int = 344  # clips that are generated and judged
+    # "validation" prompts are for choices, "evaluation" prompts for tables alone
     split: Literal["validation", "evaluation"] = "evaluation"
-    captions: Literal["short", "upsampled"] = "short"  # what is generated from; judged: the short
-    content: str = ""  # names the up-sampled captions; `source.pinned` sets it
+    # What clips are generated from; they are judged by the short captions
+    captions: Literal["short", "upsampled"] = "short"
+    content: str = ""  # hash of the up-sampled captions; set by the program
 
 
 @dataclass(frozen=True, kw_only=True)
 class Measure:
     """What a cell yields: scores of the clips it generates, or measurements of its training."""
 
+    # "alignment": cosines of gradients (Table S6); "cost": seconds and memory of a step (Table S4)
     kind: Literal["scores", "alignment", "cost"] = "scores"
-    steps: int = 1000  # "alignment": the training steps whose gradients are compared (App. H)
-    iterations: int = 60  # "cost": timed iterations of each method (Table S4)
+    steps: int = 1000  # of "alignment": training steps whose gradients are compared (App. H)
+    iterations: int = 60  # of "cost": timed iterations of each method
 
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
+    """All settings of a run."""
+
     profile: str
     # Of every draw in training (data order, timesteps, noise, negatives), and of the initial noise
-    # of the clips that are judged: shared by every variant.
+    # of the clips that are judged; every variant shares them
     seed: int = 0
-    threads: int = 1  # per worker; part of the result, since sums depend on it
+    threads: int = 1  # per worker; they are part of the result, since sums depend on them
     model: Model = field(default_factory=Model)
     data: Data = field(default_factory=Data)
     loss: Loss = field(default_factory=Loss)

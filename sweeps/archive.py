@@ -186,9 +186,9 @@ def fsck(root: Path, cache: Path) -> tuple[int, list[str]]:
         checked += 1
         array = path.with_suffix("")
         if not array.exists():
-            wrong.append(f"{path}: its file is gone; made anew by the next run")
+            wrong.append(f"{path}: its file is missing; the next run computes it again")
         elif file_digest(array) != path.read_text().strip():
-            wrong.append(f"{array}: does not match its checksum; made anew by the next run")
+            wrong.append(f"{array}: does not match its checksum; the next run computes it again")
     wrong += [
         f"{path}: left by a kill; may be removed"
         for folder in (root, cache)

@@ -21,7 +21,7 @@ from .results import folder
 from .schema import Ablation, Cell, cells
 from .stages import REAL, Stages
 
-VERBS = ("all", "gallery", "search", "status", "report", "export", "import", "fsck")
+VERBS = ("all", "gallery", "search", "status", "report", "settings", "export", "import", "fsck")
 
 
 def options_of(
@@ -36,7 +36,7 @@ def options_of(
     )
     add = parser.add_argument
     add("sweep", help=f"a sweep's name, or {', '.join(VERBS)}")
-    add("file", nargs="?", help="the archive of export and import")
+    add("file", nargs="?", help="the archive of export and import; the section of settings")
     add("--profile", default="tiny", help="tiny (default) or wan2.1-t2v-1.3b")
     add("--dry-run", action="store_true", help="list the cells, their state and estimated cost")
     add("--seeds", help="training seeds, as 0,1,2 (default: the sweep's own)")
@@ -76,8 +76,8 @@ def _compatible(options: argparse.Namespace) -> argparse.Namespace:
         raise UserError("--accept-old and --rerun are mutually exclusive; give one of them")
     if options.launcher and options.sweep == "search":
         raise UserError(
-            "search plans each round from the scores of the one before, so that there "
-            "is no array of workers to write; run it without --launcher"
+            "search plans each round from the scores of the one before, so it cannot "
+            "run as a SLURM array; run it without --launcher"
         )
     return options
 

@@ -33,8 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not _declared(ablation):
         able = [other.name for other in ABLATIONS.values() if _declared(other)]
         raise UserError(
-            f"{options.sweep} declares no contrast of PC, for which this plans; those "
-            f"that do: {', '.join(able)}"
+            f"{options.sweep} declares no PC contrast; sweeps that do: {', '.join(able)}"
         )
     base = base_of(options)
     runs = folder(base.profile, Path(options.out))

@@ -6,6 +6,7 @@ python -m sweeps.run search                   # App. C's greedy search, and TPE,
 python -m sweeps.run status                   # every sweep
 python -m sweeps.run all                      # every sweep that is not done, then the report
 python -m sweeps.run gallery                  # Figures 1, 5 and S2: clips, by a fixed rule
+python -m sweeps.run settings loss            # a section's settings, or all: name, type, meaning
 python -m sweeps.run report                   # renders tables, claims.md and index.html again
 python -m sweeps.run export FILE              # all results as one archive; import takes it
 python -m sweeps.run fsck                     # checks every result and cached array
@@ -20,6 +21,7 @@ from pathlib import Path
 
 from direct.common.errors import UserError, command, nearest
 from direct.config import Config
+from direct.explain import explained
 
 from .ablations import ABLATIONS
 from .cell import read_result
@@ -41,6 +43,9 @@ def main(arguments: Sequence[str] | None = None, stages: Stages = REAL) -> int:
     root = folder(base.profile, out)
     if options.sweep in ("export", "import", "fsck"):
         return _files(options, base, root, out)
+    if options.sweep == "settings":
+        print(explained(base, options.file))
+        return 0
     _no_file(options)
     if options.sweep == "status":
         for table in ABLATIONS.values():
@@ -178,8 +183,8 @@ def _report_all(
     if kept:
         rest = "" if whole else ", and so do claims.md and index.html, which are about all tables"
         print(
-            f"not complete here: {', '.join(kept)}; what {target} has of them stays as it "
-            f"is{rest} (a report of its own: --out)"
+            f"incomplete here: {', '.join(kept)}; their files in {target} are unchanged{rest} "
+            f"(--out writes a report of its own)"
         )
     return 0
 

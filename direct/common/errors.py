@@ -1,4 +1,4 @@
-"""One sentence for a person: what was wrong, where, and how to mend it."""
+"""One sentence for a person: what was wrong, where, and how to fix it."""
 
 from __future__ import annotations
 
@@ -45,7 +45,10 @@ def _status(main: Callable[[], int | None]) -> int:
         print(f"stopped: {stop}", file=sys.stderr)
         return 75  # EX_TEMPFAIL
     except KeyboardInterrupt:
-        print("interrupted; what is finished is kept, the same command goes on", file=sys.stderr)
+        print(
+            "interrupted; what is finished is kept; run the same command again to resume",
+            file=sys.stderr,
+        )
         return 130
 
 

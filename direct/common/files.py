@@ -135,11 +135,11 @@ def read_checked(path: Path) -> bytes | None:
     """The bytes of a file with a `.sha256` beside it; `None` where there is no whole entry.
 
     An entry whose bytes do not match its checksum is named, set aside as `*.damaged` and absent
-    from then on, so that its maker makes it anew.
+    from then on, so that it is computed again.
     """
     path = Path(path)
     if not path.exists() or not checksum_path(path).exists():
-        return None  # killed between the two writes: made anew
+        return None  # killed between the two writes
     data = path.read_bytes()
     if hashlib.sha256(data).hexdigest() != checksum_path(path).read_text().strip():
         set_aside(path)
@@ -152,7 +152,7 @@ def set_aside(path: Path) -> None:
     damaged = path.with_name(path.name + ".damaged")
     os.replace(path, damaged)
     checksum_path(path).unlink(missing_ok=True)
-    print(f"damaged: {path} does not match its checksum; set aside as {damaged.name}, made anew")
+    print(f"damaged: {path} does not match its checksum; set aside as {damaged.name}")
 
 
 def checksum_path(path: Path) -> Path:

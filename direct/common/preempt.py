@@ -1,4 +1,4 @@
-"""A request to stop soon, as before a job's time limit: what is done is saved, and goes on later.
+"""A request to stop soon, as before a job's time limit: what is done is saved for a later run.
 
 The signal's handler only sets a flag. Training looks at it between two steps, saves a checkpoint
 and raises `Preempted`; other stages keep what they finished anyway, and `check` between batches.
@@ -13,7 +13,7 @@ _request = threading.Event()
 
 
 class Preempted(Exception):
-    """The work stopped because it was asked to. Not a failure: run again, it goes on."""
+    """The work stopped because it was asked to. Not a failure: run again to resume."""
 
 
 def listen(*signals: signal.Signals) -> None:

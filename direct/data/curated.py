@@ -119,7 +119,7 @@ def _check(section: str, pinned: str, found: str, place: Path) -> None:
     if pinned not in ("", found):
         raise UserError(
             f"{section}.content={pinned} is not what {place} holds now, which is {found}; "
-            "plan the run anew, or restore the folder"
+            "plan the run again, or restore the folder"
         )
 
 
@@ -155,7 +155,7 @@ def _lines(path: Path) -> list[dict[str, Any]]:
     try:
         return [json.loads(line) for line in path.read_text("utf-8").splitlines()]
     except ValueError as error:
-        raise UserError(f"{path} is damaged ({error}); remove it and make it anew") from None
+        raise UserError(f"{path} is damaged ({error}); remove it and create it again") from None
 
 
 def _read(path: Path) -> dict[str, Any]:

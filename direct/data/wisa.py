@@ -67,7 +67,7 @@ def curate(
     report.json (counts); returns the report. Order: the metadata's.
 
     What decoding a file showed is appended to probes.jsonl at once, so a run that was cut short
-    goes on; a file whose size or time changed is decoded again.
+    resumes; a file whose size or time changed is decoded again.
     """
     entries = read_metadata(wisa)
     files: dict[str, list[Path]] = defaultdict(list)

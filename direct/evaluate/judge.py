@@ -32,7 +32,7 @@ RATERS = {"videophy": videophy, "worldmodelbench": worldmodelbench}
 def judge(run: Run) -> list[dict[str, Any]]:
     """Scores the run's samples: records {"prompt", "caption", "scores"}, as in `run/records.jsonl`.
 
-    A finished file is read; damaged records or samples are named, set aside and made anew.
+    A finished file is read; damaged records or samples are named, set aside and computed again.
     """
     config, path = run.config, run.folder / "records.jsonl"
     records = read_records(path)

@@ -7,7 +7,7 @@
 A cell's `model.pipeline=peer:cogvideox-5b` means one of these.
 
 Size, length, steps and guidance are what the pipeline's `__call__` has as its defaults. A clip's
-noise is a function of (seed, prompt id). The same command goes on where it was stopped.
+noise is a function of (seed, prompt id). Running the same command again resumes.
 """
 
 from __future__ import annotations

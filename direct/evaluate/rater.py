@@ -9,7 +9,7 @@ The contract is a folder:
 Where an answer is missing, the command in the environment variable `DIRECT_RATER`, if there is one,
 is run with the folder as its last argument; else an error says what to run. Every prompt must have
 its clip and all its answers: nothing is skipped and no mean is taken over fewer prompts than asked.
-A rater that ends early keeps what it wrote; the same command goes on.
+A rater that ends early keeps what it wrote; running the same command again resumes.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ def _command() -> list[str]:
     try:
         return shlex.split(os.environ[COMMAND])
     except ValueError as error:
-        raise UserError(f"{COMMAND}={os.environ[COMMAND]}: {error}; mend its quotes") from None
+        raise UserError(f"{COMMAND}={os.environ[COMMAND]}: {error}; fix its quoting") from None
 
 
 def _run(command: list[str], folder: Path) -> None:
@@ -85,7 +85,7 @@ def _run(command: list[str], folder: Path) -> None:
     if status:
         raise UserError(
             f"{COMMAND}: {shlex.join(command)} ended with status {status}; what it wrote in "
-            f"{folder} is kept, the same command goes on"
+            f"{folder} is kept; run the same command again to resume"
         )
 
 

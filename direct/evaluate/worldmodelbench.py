@@ -147,5 +147,5 @@ def _line(line: str, place: str) -> dict[str, Any]:
     except ValueError:
         entry = None
     if not isinstance(entry, dict) or not isinstance(entry.get("video"), str):
-        raise UserError(f"{place} is not an object with a 'video'; delete the line and go on")
+        raise UserError(f"{place} is not an object with a 'video'; delete the line and run again")
     return entry

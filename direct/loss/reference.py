@@ -27,7 +27,7 @@ class Inputs(NamedTuple):
     """Validated arguments, in the order of every backend's (csrc/binding.cpp's schema too).
 
     Noise that is None is drawn from `key`, except a negative's where `marginal`: there its mean,
-    zero, stands in and the distance carries its variance.
+    zero, is used instead and the distance carries its variance.
     """
 
     v: Tensor  # [B, ...]; all others that are not None, like it

@@ -2,7 +2,7 @@
 
 The first `measure.steps` of training, with each gradient of the loss taken alone: one forward pass,
 then a backward pass through its retained graph for every gradient, in fp32 over all trainable
-parameters and the whole batch. The update is their weighted sum, so the training goes on as it
+parameters and the whole batch. The update is their weighted sum, so the training continues as it
 would. With d(v, u) the loss's mean square over the samples that are contrasted,
 
     g_fm = grad d(v, u+)    g_c = grad d(v, u-)    cos(g_fm, g_c): lambda cancels, and it is the

@@ -22,7 +22,7 @@ class Negative:
     """One kind of negative for every sample of the batch."""
 
     x: Tensor  # [B, C, T, H, W]
-    eps: Tensor  # like x; zero where its mean stands in for the noise
+    eps: Tensor  # like x; zero where the noise is replaced by its mean
     weight: Tensor  # [B] 1, or 0 where a sample is not contrasted
 
 

@@ -1,4 +1,4 @@
-"""What stands in for a prepared training where only its cost is asked: real sizes, random data."""
+"""Random data of the real sizes: all that measuring a training's cost needs."""
 
 from __future__ import annotations
 
@@ -84,4 +84,4 @@ def clips(config: Config, folder: Path) -> Shared:
 
 
 def _nothing(*arguments: Any) -> Any:
-    raise AssertionError("a stand-in is neither rendered nor perturbed")
+    raise AssertionError("random data is neither rendered nor perturbed")

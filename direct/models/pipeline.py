@@ -157,7 +157,7 @@ def _checked(name: str) -> tuple[str, str | None]:
 
 def _check_manifest(folder: Path) -> None:
     if (folder / MANIFEST).exists() and (fault := fault_of(folder)):
-        raise UserError(f"{fault}; restore the folder or delete it and make it anew")
+        raise UserError(f"{fault}; restore the folder, or delete it and create it again")
 
 
 def _check_complete(module: torch.nn.Module, source: str) -> None:

@@ -6,7 +6,7 @@
     render     hard negatives: latents of the perturbed prompts that training will draw
     verify     what is there, what is missing, what is damaged
 
-Each step goes on where it was cut short. encode and render may run on several machines that share
+Each step resumes where it was interrupted. encode and render may run on several machines that share
 the folder; each takes shards that no other one has. Everything is kept below OUT/cache.
 """
 

@@ -130,8 +130,8 @@ def _each(work: Callable[[Any], Any], jobs: list[Any], workers: int) -> Iterator
                 yield pending[future], future.result()
         except BrokenProcessPool:
             raise UserError(
-                "a worker was killed, out of memory perhaps; what is finished is kept, the same "
-                "command with fewer --workers goes on"
+                "a worker was killed, perhaps for lack of memory; finished work is kept, run the "
+                "same command with fewer --workers to resume"
             ) from None
         finally:
             pool.shutdown(cancel_futures=True)

@@ -127,5 +127,6 @@ def _post(url: str, body: dict[str, Any], seconds: float) -> Any:
         if wait is not None:
             time.sleep(wait)
     raise UserError(
-        f"{url} does not answer ({reason}); what is finished is kept, the same command goes on"
+        f"{url} does not answer ({reason}); finished work is kept, run the same command again "
+        "to resume"
     )

@@ -117,8 +117,9 @@ def perturb(
     """Perturbs (id, prompt) pairs into `out`; returns the retention statistics per dimension.
 
     `out`/candidates.jsonl gets a line per prompt with every answer, its axis, cosine and fate, as
-    soon as it is known: a run cut short goes on. kept.jsonl and retention.json are written last.
-    `fits` says whether the frozen encoder takes a text whole; `model` names the language model.
+    soon as it is known, so that an interrupted run resumes. kept.jsonl and retention.json are
+    written last. `fits` says whether the frozen encoder takes a text whole; `model` names the
+    language model.
     """
     unknown = set(settings.axes) - DIMENSIONS.keys()
     if unknown or not settings.axes:

@@ -136,7 +136,7 @@ class Store:
         if file := self._open.pop(shard, None):
             file.close()
         self._places = {k: place for k, place in self._places.items() if place.shard != shard}
-        raise UserError(f"{shard} is damaged at {key}; set aside, the next run makes it anew")
+        raise UserError(f"{shard} is damaged at {key}; set aside, the next run computes it again")
 
     def _opened(self, path: Path) -> int:
         if path not in self._open:

@@ -3,8 +3,8 @@
     python -m direct.train --profile tiny
     torchrun --standalone --nproc_per_node 8 -m direct.train --profile wan2.1-t2v-1.3b
 
-It goes on where it was stopped. SIGTERM, SIGUSR1 or SIGUSR2 ask it to save and stop between two
-steps; it then ends with status 75, and the same command goes on.
+It resumes where it was stopped. SIGTERM, SIGUSR1 or SIGUSR2 ask it to save and stop between two
+steps; it then ends with status 75, and the same command resumes.
 """
 
 from __future__ import annotations

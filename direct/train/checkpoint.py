@@ -68,8 +68,8 @@ def restore(
         state: dict[str, Any] = json.loads((path / "state.json").read_text())
         if run is not None and state.get("run") != run:
             raise UserError(
-                f"{path} is of another configuration ({state.get('run')}, not {run}); give this "
-                "one a folder of its own, or delete the checkpoints there"
+                f"{path} belongs to another configuration ({state.get('run')}, not {run}); use "
+                "another folder, or delete the checkpoints there"
             )
         weights = _read(path / "weights.safetensors")
         moments = _read(path / "moments.safetensors")
@@ -99,7 +99,7 @@ def whole(path: Path) -> bool:
         aside = path.with_name(f"{path.name}.damaged")
         shutil.rmtree(aside, ignore_errors=True)
         os.replace(path, aside)
-        print(f"damaged checkpoint: {fault}; set aside, going on from an earlier one")
+        print(f"damaged checkpoint: {fault}; set aside, resuming from an earlier one")
     return not fault
 
 

@@ -108,7 +108,7 @@ def _train(run: Run) -> None:
         _sync(log)
     _note_seconds(run, steps.stop - start, time.monotonic() - began)
 
-    # Publish: the last checkpoint, from which a longer run goes on; then the weights.
+    # Publish: the last checkpoint, from which a longer run resumes; then the weights.
     if config.train.keep_last:
         trajectory.keep_last(run, save)
     _export(run, running)

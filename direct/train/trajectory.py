@@ -4,7 +4,7 @@ The learning rate is constant and every draw is a function of (seed, step), so a
 the first third of the same run of 150, bit for bit. A planner says at which steps several cells
 branch off one run (`want`); whoever trains past such a step leaves a checkpoint there (`publish`),
 and every other cell of the run starts from the last one that it can use (`seed`). A finished run
-leaves its last step (`keep_last`), from which a longer one goes on. In whatever order, the results
+leaves its last step (`keep_last`), from which a longer run resumes. In whatever order, the results
 are those of training each cell alone.
 """
 
@@ -52,7 +52,7 @@ def want(configs: Iterable[Config], cache: Path) -> None:
             runs.setdefault(name(config), {})[identity(config)] = config.train.steps
     for run, cells in runs.items():
         folder = _folder(cache, run)
-        for step in sorted(cells.values())[:-1]:  # from the last point nothing goes on
+        for step in sorted(cells.values())[:-1]:  # nothing branches off at the last one
             folder.mkdir(parents=True, exist_ok=True)
             (folder / f"wanted-{step:08d}").touch()
 

@@ -154,7 +154,7 @@ def change_size(record: Record, share: float, rng: np.random.Generator) -> Film 
 
 
 def freeze(record: Record, frames: float, rng: np.random.Generator) -> Film | None:
-    """Stops dead in mid-motion for `frames` frames, then goes on as if nothing had been."""
+    """Stops dead in mid-motion for `frames` frames, then continues unchanged."""
     shown, when = film(record), _moment(rng)
     held = np.minimum(np.arange(FRAMES), when)
     held[when:] = np.maximum(when, np.arange(when, FRAMES) - int(frames))

@@ -3,7 +3,7 @@
 No storage here has a heartbeat that helps (a journal has none; a database's fails a trial only when
 another one starts), so the run folder, which every worker sees, holds the lease. On the holder's
 host its process is looked up; elsewhere the lease's age counts, by the shared file system's clock.
-A worker that was taken for dead, and is not, publishes nothing: its token is gone.
+A slow worker that was presumed dead has lost its lease; its result is discarded.
 """
 
 from __future__ import annotations

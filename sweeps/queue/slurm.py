@@ -29,8 +29,8 @@ def slurm(sweep: Sweep, options: argparse.Namespace) -> int:
     root, workers, planned = sweep.root, sweep.workers, sweep.cells
     if workers.storage and storage.has_password(workers.storage):
         raise UserError(
-            "a job script is no place for a password; put it into ~/.pgpass, and leave "
-            f"it out of --storage {storage.shown(workers.storage)}"
+            "a job script must not contain a password; put it into ~/.pgpass, and remove "
+            f"it from --storage {storage.shown(workers.storage)}"
         )
     with study.planner(root):
         pool.plan(sweep)

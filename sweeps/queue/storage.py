@@ -105,7 +105,7 @@ def _repair_lines(path: Path) -> str | None:
             json.loads(line)
     except ValueError:
         os.replace(path, path.with_name(path.name + ".damaged"))
-        return f"{path} is damaged; set aside, built anew from the results"
+        return f"{path} is damaged; set aside and rebuilt from the results"
     if whole == data:
         return None
     shutil.copyfile(path, path.with_name(path.name + ".bak"))

@@ -1,7 +1,7 @@
 """Figures 1, 5 and S2: clips of Table 1's models side by side, prompts chosen by a rule.
 
 The rule is fixed here, before any clip is seen: the extremes and the median of the paired PC
-difference, and prompts drawn by lot. All clips of a prompt start from the same noise. What is
+difference, and prompts drawn at random. All clips of a prompt start from the same noise. What is
 shown is kept in `reports/<profile>/gallery.json`, from which figures and page are drawn.
 """
 
@@ -63,7 +63,7 @@ FIGURES = (
     ),
     Figure(
         "figure_s2",
-        "Figure S2: prompts drawn by lot",
+        "Figure S2: prompts drawn at random",
         (BASE, SFT, DIRECT),
         BASE,
         ("lot", "lot", "lot"),
@@ -73,20 +73,20 @@ WORDS = {
     "gain": "largest gain of PC",
     "median": "median change of PC",
     "loss": "largest loss of PC",
-    "lot": "drawn by lot",
+    "lot": "drawn at random",
 }
 RULE = (
     "The prompts are chosen by a rule that was fixed before any clip was seen: of all "
     "evaluation prompts those with the largest gain, the median and the largest loss of PC, "
-    "and some drawn by lot, never by eye."
+    "and some drawn at random, not selected by hand."
 )
 PEERS = (
     "The paper's Figure 5 and S2 show other models (CogVideoX-2B, Allegro, LTX); they need "
-    "the profile wan2.1-t2v-1.3b. What exists here stands in their place."
+    "the profile wan2.1-t2v-1.3b. The figure shows the models of this profile instead."
 )
 LEGEND = (
     "White: what the judge tracks. Amber, dashed: the nearest motion that a law of the world "
-    "admits; where the two part, PC falls."
+    "admits; where they differ, PC is lower."
 )
 
 # Table 1's models that the figures show: their cells are Table 1's cells, of its first seed.

@@ -1,4 +1,4 @@
-"""What stands where in a written table: entries, captions, notes; the format comes after.
+"""The contents of a written table, whatever its format: entries, captions, notes.
 
 Two blocks, as the paper lays them out: the scores with the published values beside them, and the
 paired differences to the baseline.
@@ -25,7 +25,7 @@ ABSENT = "–"
 
 @dataclass(frozen=True)
 class Entry:
-    """What stands in a cell of a rendered table, and how it is marked."""
+    """The text of one cell of a rendered table, and how it is marked."""
 
     text: str
     bold: bool = False
@@ -195,7 +195,7 @@ def notes(table: Table) -> list[str]:
         "Bold: best. Underlined: second. ≈: not separable from the best (the 95 % interval of "
         "the paired difference from it holds 0)."
         if any(METRICS[m].better for m in table.ablation.metrics)
-        else "Nothing is ranked.",
+        else "This table has no ranking.",
         "p: two-sided, Holm-adjusted over the contrasts that were declared before the run; "
         "differences without p were not declared.",
     ]
@@ -204,7 +204,8 @@ def notes(table: Table) -> list[str]:
         found.append(
             "The variance over seeds is pooled over the table's trained rows, never below "
             "the contrast's own, and critical values are Cochran and Cox's: in simulation "
-            "the intervals and Holm's test hold what they promise (docs/coverage.md)."
+            "intervals and Holm's test have their nominal coverage and error rates "
+            "(docs/coverage.md)."
             if any(table.pools.values())
             else "The variance over seeds is each contrast's own, nothing is pooled; critical "
             "values are Cochran and Cox's (docs/coverage.md)."
@@ -213,13 +214,13 @@ def notes(table: Table) -> list[str]:
     if _shows_negatives(table):
         found.append(
             "The negatives: Σ p_k² is the share of uniform draws that leaving out the own "
-            "cluster changes; with laws excluded more change. Distances are Euclidean, "
+            "cluster changes; law exclusion changes more. Distances are Euclidean, "
             "between pooled prompt embeddings, exact over all allowed pairs."
         )
     if not all(line.cells for line in table.lines):
         found.append(
-            "The other models do not exist on this profile; a row names the one it needs, "
-            "where each is run by its own diffusers pipeline with that one's defaults."
+            "The other models need the profile named in their row, where each runs in its own "
+            "diffusers pipeline with its defaults."
         )
     if any(line.row.part != 1 for line in table.lines):
         found.append(
@@ -231,15 +232,15 @@ def notes(table: Table) -> list[str]:
         found.append("*: a reference row of ours, not in the paper's table.")
     if any(line.cells and not line.trained for line in table.lines):
         found.append(
-            "The base model is not trained: of a seed it has the initial noise of its "
-            "clips, which the seed's other rows share. Differences from it pool nothing."
+            "The base model is not trained; a seed changes only the initial noise of its clips, "
+            "so its variance over seeds is not pooled with that of the trained rows."
         )
     for line in table.lines:
         if line.diverged:
             found.append(
                 f"†: {line.row.label} diverged in {len(line.diverged)} of "
-                f"{len(line.cells)} runs ({line.diverged[0]}); its numbers are of the "
-                "others, and it is not ranked."
+                f"{len(line.cells)} runs ({line.diverged[0]}); its numbers are "
+                "over the remaining runs, and it is not ranked."
             )
     return [plain(note) for note in found]
 

@@ -38,11 +38,11 @@ def _alignment() -> list[str]:
         "loss (not of its negative; λ cancels), in fp32, over all trainable parameters and the "
         "whole batch, all rows at the same weights, on the same batch and with the same noise of "
         "the negatives. Above 0, subtracting the contrastive gradient works against flow matching. "
-        "The header's arrow in the paper contradicts its text: nothing is bold.",
-        "Deviation: standard deviation over steps. It and r enter as jackknife pseudo-values, so "
-        "that their intervals and paired differences are those of any other column.",
+        "The header's arrow in the paper contradicts its text: no value is bold.",
+        "Deviation: standard deviation over steps. Its intervals and those of r come from a "
+        "jackknife over steps.",
         "The kernel's telemetry: Σ w⟨v − u+, v − u−⟩ over the norms, the same cosine before the "
-        "model's Jacobian, free of cost; r says how well it foretells the cosine, step by step.",
+        "model's Jacobian, free of cost; r is its correlation with the cosine over steps.",
         "Marginal noise (the negatives' noise replaced by its mean) has the same mean gradient and "
         "another cosine: that row is not comparable with the others.",
         "Proposition 1: a = ⟨u+ − v, v − u−⟩/n (Eq. 9) against δ = u+ − u−. For a negative drawn "

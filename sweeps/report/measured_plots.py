@@ -98,7 +98,7 @@ def _telemetry(ax: Any, table: Table) -> None:
         )
     ax.axhline(0, color="black", linewidth=0.6)
     ax.axvline(0, color="black", linewidth=0.6)
-    ax.set_title("what the kernel's telemetry foretells", fontsize=9)
+    ax.set_title("the kernel's telemetry against the cosine", fontsize=9)
     ax.set_xlabel("cosine in output space")
     ax.set_ylabel("cosine over all parameters")
 

@@ -19,7 +19,7 @@ from direct.prepare import shared
 from direct.settings import with_values
 from direct.train.batch import load_batch
 from direct.train.engine import Engine
-from direct.train.step import step
+from direct.train.step import train_step
 
 
 @pytest.fixture(scope="module")
@@ -86,7 +86,7 @@ def test_the_update_is_the_trainers(config, cache):
     for setting in (ours, its):  # 1e-3: steps that can be told apart
         setting.engine = Engine(setting.engine.model, plain.train)
     ours.step(["mans"], plain)
-    step(its.engine, its.reference, replace(its.batch, x_hard=None), plain)
+    train_step(its.engine, its.reference, replace(its.batch, x_hard=None), plain)
     moved = (its.weights() - before).norm()
     assert moved > 0
     assert (ours.weights() - its.weights()).norm() < 0.02 * moved

@@ -10,9 +10,9 @@ from test_tables import BASE, S3
 
 from direct.common.errors import UserError
 from direct.common.files import digest, write_json
-from direct.identity import identity
+from direct.identity import identity, named
 from sweeps import archive
-from sweeps.cell import SCHEMA, _plain, read_config, read_result
+from sweeps.cell import SCHEMA, read_config, read_result
 from sweeps.schema import cells
 
 
@@ -21,7 +21,7 @@ def fill(root, seeds=(0, 1)):
         result = {
             "schema": SCHEMA,
             "cell": identity(cell.config),
-            "config": _plain(cell.config),
+            "config": named(cell.config),
             "status": "done",
             "prompts": ["p"],
             "captions": ["c"],
@@ -30,7 +30,7 @@ def fill(root, seeds=(0, 1)):
         }
         result["checksum"] = digest(result, 64)
         write_json(root / cell.id / "result.json", result)
-        write_json(root / cell.id / "config.json", _plain(cell.config))
+        write_json(root / cell.id / "config.json", named(cell.config))
 
 
 def contents(root):

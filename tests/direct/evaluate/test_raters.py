@@ -339,7 +339,7 @@ def test_prompts_that_cannot_be_read_and_a_command_with_open_quotes_are_named(
     with pytest.raises(UserError, match=r"nope\.csv cannot be read"):
         benchmarks.videophy(tmp_path / "nope.csv")
     monkeypatch.setenv(rater.COMMAND, 'judge "here')
-    with pytest.raises(UserError, match="mend its quotes"):
+    with pytest.raises(UserError, match="fix its quoting"):
         rater._command()
 
 
