@@ -43,12 +43,11 @@ def named(config: Config) -> dict[str, Any]:
 def _named(node: Any, default: Any) -> dict[str, Any]:
     found = {}
     for field in dataclasses.fields(node):
-        value, usual = getattr(node, field.name), getattr(default, field.name)
-        value = usual if NO_EFFECT in field.metadata else value
+        value = getattr(default if NO_EFFECT in field.metadata else node, field.name)
         if NEUTRAL in field.metadata and value == field.metadata[NEUTRAL]:
             continue
         nested = dataclasses.is_dataclass(value)
-        found[field.name] = _named(value, usual) if nested else value
+        found[field.name] = _named(value, getattr(default, field.name)) if nested else value
     return found
 
 
@@ -65,7 +64,7 @@ def restored(value: Any, kind: type[Any] = Config) -> Any:
     }
     given = {
         name: restored(item, hints[name])
-        if dataclasses.is_dataclass(hints[name])
+        if dataclasses.is_dataclass(hints.get(name))
         else (tuple(item) if isinstance(item, list) else item)
         for name, item in value.items()
     }
