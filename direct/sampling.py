@@ -18,7 +18,8 @@ from . import flow, noise
 from .common.seed import stable_seed
 from .config import Sampling
 
-TRAINING, EVALUATION, HARD = 0, 1, 2  # streams of `noise.keys`: uses of noise that never coincide
+# Streams of `noise.keys`: uses of noise that never coincide.
+TRAINING, EVALUATION, HARD, MEASURE = 0, 1, 2, 3
 TOKENS = 32_768  # of the transformer per forward pass, about: one clip of the paper's size
 
 

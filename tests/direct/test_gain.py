@@ -12,11 +12,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from direct import generate, measure_gain, models, prepare, velocity_loss
-from direct.config import Sample, profile
-from direct.errors import UserError
-from direct.measure_gain import LEVELS, gain, predicted
+from direct import sampling, velocity_loss
+from direct.common.errors import UserError
+from direct.config import Run, Sampling
+from direct.measure import gain as measured
+from direct.measure.gain import LEVELS, gain, predicted
 from direct.negatives import macro
+from direct.prepare import shared
+from direct.profiles import profile
 from direct.settings import with_values
 
 WEIGHTS = [(0.005, 0.0, 0.2), (0.05, 0.02, 0.2), (0.05, 0.05, 0.2), (0.05, 0.0, 0.0)]
@@ -151,8 +154,8 @@ def test_a_gain_changes_a_gaussians_spread_and_moves_its_mean(s, sigma):
 
     start = torch.tensor([-1.0, 0.0, 1.0]).view(3, 1, 1, 1, 1)
     net, text = SimpleNamespace(dtype=torch.float32), torch.zeros(3, 1, 1)
-    settings = Sample(steps=2000, guidance=1.0, shift=1.0)
-    end = generate.sample(net, text, text[:1], start, settings, velocity).flatten().tolist()
+    settings = Sampling(steps=2000, guidance=1.0, shift=1.0)
+    end = sampling.sample(net, text, text[:1], start, settings, velocity).flatten().tolist()
     assert end[2] - end[1] == pytest.approx(sigma ** (1 + s), rel=0.01)
     t = (np.arange(100_000) + 0.5) / 100_000
     kappa = ((sigma**2 / (t**2 + (1 - t) ** 2 * sigma**2)) ** ((1 + s) / 2)).mean()
@@ -163,28 +166,28 @@ def test_a_gain_changes_a_gaussians_spread_and_moves_its_mean(s, sigma):
 def setting(small, tmp_path):
     """Configuration, shared data and the clips' latents of a run with both negatives."""
     found = small(loss__lambda_rand=0.05, loss__lambda_hard=0.1, macro__exclude_same_law=False)
-    data = prepare.shared(found, tmp_path)
+    data = shared.open_shared(Run(found, tmp_path))
     return found, data, data.latents(np.arange(len(data.samples)))
 
 
 def test_reference_clips_of_each_kind(setting, small, tmp_path):
     found, data, x = setting
     group, chosen = data.pools.group, [0, 3, 7]
-    drawn = set(prepare.drawn_prompts(found, data.hard_prompts))
+    drawn = set(shared.drawn_prompts(found, data.hard_prompts))
     rand = torch.stack([x[group != group[i]].mean(0) for i in chosen])
     near = [[p for p in data.hard_prompts[i] if p in drawn] for i in chosen]
     hard = torch.stack([data.hard(prompts).mean(0) for prompts in near])
-    own = measure_gain.reference(found, data, chosen)
+    own = measured.reference(found, data, chosen)
     torch.testing.assert_close(own, (rand + 2 * hard) / 3)
-    pool = measure_gain.reference(found, data, chosen, "pool")
+    pool = measured.reference(found, data, chosen, "pool")
     torch.testing.assert_close(pool, x.mean(0).expand(3, *x.shape[1:]))
-    for sampling in ("uniform", "batch"):
-        other = small(loss__lambda_rand=0.05, loss__lambda_hard=0.0, macro__sampling=sampling)
-        uniform = measure_gain.reference(other, prepare.shared(other, tmp_path), chosen)
+    for kind in ("uniform", "batch"):
+        other = small(loss__lambda_rand=0.05, loss__lambda_hard=0.0, macro__sampling=kind)
+        uniform = measured.reference(other, shared.open_shared(Run(other, tmp_path)), chosen)
         rest = [torch.cat([x[:i], x[i + 1 :]]).mean(0) for i in chosen]
         torch.testing.assert_close(uniform, torch.stack(rest))
     with pytest.raises(UserError, match="no term contrasts"):
-        measure_gain.reference(small(loss__lambda_rand=0.0, loss__lambda_hard=0.0), data, chosen)
+        measured.reference(small(loss__lambda_rand=0.0, loss__lambda_hard=0.0), data, chosen)
 
 
 @pytest.mark.parametrize("about", ["own", "pool"])
@@ -195,12 +198,12 @@ def test_measure_finds_a_gain_that_was_put_in(small, tmp_path, monkeypatch, abou
     """
     found = small(loss__lambda_rand=0.05, loss__lambda_hard=0.0, macro__exclude_same_law=False)
     (x,) = normals((12, 4, 2, 4, 4))
-    data = prepare.shared(found, tmp_path)
+    data = shared.open_shared(Run(found, tmp_path))
     data = replace(data, latents=lambda chosen: x[list(chosen)].float())
-    monkeypatch.setattr(prepare, "shared", lambda *_: data)
+    monkeypatch.setattr(shared, "open_shared", lambda run: data)
     everything = range(len(data.samples))
     text = data.text([item.prompt for item in data.samples])
-    clips = measure_gain.reference(found, data, everything, about)
+    clips = measured.reference(found, data, everything, about)
 
     class Stand:
         config = SimpleNamespace(patch_size=(1, 2, 2))
@@ -214,9 +217,9 @@ def test_measure_finds_a_gain_that_was_put_in(small, tmp_path, monkeypatch, abou
             row = torch.stack([(one == text).all(2).all(1).nonzero()[0, 0] for one in asked])
             return (v + self.contrast * 0.02 * (1 + t) * (v + clips[row]),)
 
-    monkeypatch.setattr(models, "load_transformer", lambda place: Stand(place.parent.name))
+    monkeypatch.setattr(pipeline, "load_transformer", lambda place: Stand(place.parent.name))
     places = tmp_path / "contrast", tmp_path / "sft"
-    seen = measure_gain.measure(found, *places, tmp_path, clips=5)
+    seen = measured.measure(Run(found, tmp_path, places[0]), places[1], clips=5)
     assert seen["clips"] == 5 and seen["predicted"] == pytest.approx(0.05 / 1.15)
     name = {"own": "", "pool": "pool_"}
     for t, level in itertools.zip_longest(LEVELS, seen["levels"]):
@@ -230,15 +233,15 @@ def test_measure_finds_a_gain_that_was_put_in(small, tmp_path, monkeypatch, abou
 
 def test_measure_of_two_real_trainings(small, tmp_path):
     """End to end: an SFT run measured against itself has no gain; another one has some number."""
-    from direct import train
+    from direct.train.loop import train
 
     contrast = small(loss__lambda_rand=0.2, loss__lambda_hard=0.2, train__steps=2)
     sft = small(loss__lambda_rand=0.0, loss__lambda_hard=0.0, train__steps=2)
     for name, cell in (("contrast", contrast), ("sft", sft)):
-        train.train(cell, cache=tmp_path, run=tmp_path / name)
+        train(Run(cell, tmp_path, tmp_path / name))
     places = tmp_path / "contrast", tmp_path / "sft"
-    seen = measure_gain.measure(contrast, *places, tmp_path)
+    seen = measured.measure(Run(contrast, tmp_path, places[0]), places[1])
     assert seen["clips"] <= 12 and len(seen["levels"]) == len(LEVELS)
     assert all(0 < level["r2"] < 1 for level in seen["levels"])
-    same = measure_gain.measure(contrast, places[1], places[1], tmp_path)
+    same = measured.measure(Run(contrast, tmp_path, places[1]), places[1])
     assert all(level["s"] == 0 for level in same["levels"])

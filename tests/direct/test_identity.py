@@ -100,7 +100,7 @@ def test_a_setting_that_is_added_later_is_neutral_until_it_is_used():
 
 
 def test_an_older_configuration_is_read_with_neutral_values():
-    stored = {name: value for name, value in dataclasses.asdict(TINY).items()}
+    stored = dataclasses.asdict(TINY)
     del stored["train"]["keep_last"]
     assert restored(stored) == TINY
     values = {entry.name: getattr(TINY.loss, entry.name) for entry in dataclasses.fields(Loss)}

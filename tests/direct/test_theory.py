@@ -1,4 +1,4 @@
-"""docs/theory.md, on Gaussian data: trained by `train.step`, a network reaches the formulas.
+"""docs/theory.md, on Gaussian data: trained by `train_step`, a network reaches the formulas.
 
 A clip is 8 x 8 independent pixels of 4 channels, so one clip is 64 draws of N(mu_y, S_y). The
 prompt y is one-hot; the empty prompt's clips are those of prompt 0, so its optimum is affine too.
@@ -13,11 +13,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from direct import flow, generate, noise, train, velocity_loss
-from direct.batch import Batch
-from direct.config import Config, Loss, profile
-from direct.measure_gain import LEVELS, gain, predicted
+from direct import flow, noise, sampling, velocity_loss
+from direct.config import Config, Loss
+from direct.measure.gain import LEVELS, gain, predicted
+from direct.profiles import profile
 from direct.settings import with_values
+from direct.train.batch import Batch
+from direct.train.engine import Engine
+from direct.train.step import train_step
 
 PROMPTS, CHANNELS, PIXELS = 3, 4, (1, 8, 8)
 FREQUENCIES = 4  # of t
@@ -136,7 +139,7 @@ def batch(at: World, step: int, config: Config) -> Batch:
     return Batch(
         x=at.draw(y_clip, at.mu),
         t=flow.sample_times(config.seed, step, size, config.train.shift),
-        key=noise.keys(config.seed, step, range(size), generate.TRAINING),
+        key=noise.keys(config.seed, step, range(size), sampling.TRAINING),
         text=nn.functional.one_hot(y, PROMPTS + 1).float()[:, None],
         x_rand=at.draw(other, at.mu) if config.loss.lambda_rand else None,
         eps_rand=None,
@@ -146,14 +149,14 @@ def batch(at: World, step: int, config: Config) -> Batch:
 
 
 def trained(at: World, config: Config, steps: int = 250, rate: float = 0.04) -> nn.Module:
-    """The network after `steps` of `train.step`, at a rate that falls to 0."""
+    """The network after `steps` of `train_step`, at a rate that falls to 0."""
     torch.manual_seed(0)
     model = Small()
-    running = train.Engine(model, replace(config.train, learning_rate=rate))
+    running = Engine(model, replace(config.train, learning_rate=rate))
     anchor = Frozen(at) if config.loss.lambda_anc else None
     for step in range(steps):
         running.optimizer.param_groups[0]["lr"] = rate * (1 - step / steps) ** 2
-        train.step(running, anchor, batch(at, step, config), config)
+        train_step(running, anchor, batch(at, step, config), config)
     return model.eval()
 
 

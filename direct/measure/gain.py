@@ -16,13 +16,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from . import flow, generate, models, noise, prepare
-from .config import Config
-from .errors import UserError
-from .prepare import Shared
+from .. import flow, noise, sampling
+from ..common.errors import UserError
+from ..config import Config, Run
+from ..models import pipeline
+from ..prepare import shared
+from ..prepare.shared import Shared
 
 LEVELS = (0.2, 0.5, 0.8, 0.95)  # noise levels t
-STREAM = 3  # of `noise.keys`, beside generate.TRAINING, EVALUATION, HARD
 BLOCK = 64  # clips read at a time
 
 About = Literal["own", "pool"]  # the mean of the run's own negatives; of all training clips
@@ -65,21 +66,19 @@ def reference(config: Config, data: Shared, chosen: Sequence[int], about: About 
 
 
 @torch.no_grad()
-def measure(
-    config: Config, run: Path, sft_run: Path, cache: Path, clips: int = 64
-) -> dict[str, Any]:
-    """What `run` learnt beyond `sft_run`, on training clips spread evenly over the data set.
+def measure(run: Run, sft_folder: Path, clips: int = 64) -> dict[str, Any]:
+    """What a run learnt beyond the SFT run of a folder, on training clips spread evenly.
 
     The SFT run has the seed, start and steps of the other one, so that what neither has reached
     cancels. Only clips that every term of `config` reaches count. Both transformers are held in
     fp32: bf16's rounding is as large as the gain. Plain numbers: predicted, clips, and of each of
     `levels` t, s, r2, share (s / predicted), and pool_s, pool_r2, about the mean of all clips.
     """
-    data = prepare.shared(config, cache)
+    config, data = run.config, shared.open_shared(run)
     chosen = _spread(config, data, clips)
     about = [reference(config, data, chosen, "own"), reference(config, data, chosen, "pool")]
-    nets = [models.load_transformer(Path(place) / "transformer") for place in (run, sft_run)]
-    size = generate.batch_size(about[0].shape[1:], nets[0].config.patch_size)
+    nets = [pipeline.load_transformer(place / "transformer") for place in (run.folder, sft_folder)]
+    size = sampling.batch_size(about[0].shape[1:], nets[0].config.patch_size)
     levels, expected = [], predicted(config)
     for k, t in enumerate(LEVELS):
         sums = torch.zeros(len(about), 3, dtype=torch.float64)
@@ -97,9 +96,11 @@ def _velocities(
     config: Config, data: Shared, chosen: list[int], nets: Sequence[Any], k: int
 ) -> list[Tensor]:
     """Each net's v [B, C, T, H, W] fp32 at the noise level LEVELS[k] of these clips."""
-    velocity, device, x = models.velocity(config.model), models.device(), data.latents(chosen)
+    velocity, device, x = pipeline.velocity(config.model), pipeline.device(), data.latents(chosen)
     t = torch.full((len(chosen),), LEVELS[k])
-    x_t = flow.interpolate(x, noise.normal(noise.keys(config.seed, k, chosen, STREAM), x.shape), t)
+    x_t = flow.interpolate(
+        x, noise.normal(noise.keys(config.seed, k, chosen, sampling.MEASURE), x.shape), t
+    )
     text = data.text([data.samples[i].prompt for i in chosen])
     inputs = x_t.to(device), t.to(device), text.to(device)
     return [velocity(net, *inputs).cpu() for net in nets]
@@ -131,14 +132,14 @@ def _allowed(config: Config, data: Shared, chosen: np.ndarray) -> np.ndarray:
     """[B, N] bool: which clips may be the random negative of each of `chosen`."""
     if config.macro.sampling != "partition":  # in a batch, too: any other clip, equally often
         return chosen[:, None] != np.arange(len(data.samples))
-    assert data.pools is not None  # prepare.shared makes them for this sampling
+    assert data.pools is not None  # open_shared makes them for this sampling
     may = np.diff(data.pools.allowed, axis=1) > 0  # [G, G]
     return may[data.pools.group[chosen]][:, data.pools.group]
 
 
 def _drawn(config: Config, data: Shared) -> list[list[str]]:
     """Of each clip's perturbed prompts, those that the run draws at least once."""
-    drawn = set(prepare.drawn_prompts(config, data.hard_prompts))
+    drawn = set(shared.drawn_prompts(config, data.hard_prompts))
     return [[prompt for prompt in prompts if prompt in drawn] for prompts in data.hard_prompts]
 
 
