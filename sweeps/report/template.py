@@ -55,7 +55,10 @@ def number(value: float) -> str:
 
 
 def _shown(value: Any) -> Any:
-    return plain(value) if isinstance(value, str) and not hasattr(value, "__html__") else value
+    """Text as a page may show it. Printable text, such as a clip's picture, is that already."""
+    if not isinstance(value, str) or hasattr(value, "__html__") or value.isprintable():
+        return value
+    return plain(value)
 
 
 def _source(text: str) -> str:
