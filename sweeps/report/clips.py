@@ -11,13 +11,12 @@ import io
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from html import escape
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from direct.common.text import plain
+from .template import fill, number
 
 FRAMES, WIDTH = 17, 160  # at most that many frames are shown, and pixels to a frame's width
 SCORES = ("SA", "PC")  # that stand under a clip
@@ -100,61 +99,30 @@ def score_words(clip: Clip) -> str:
 
 # Drawing ------------------------------------------------------------------------------------------
 
-BLACK = 'fill="none" stroke="#000" stroke-linejoin="round" stroke-width="{}" stroke-opacity=".55"'
-WHITE = 'fill="none" stroke="#fff" stroke-linejoin="round" stroke-width="{}"'
-AMBER = 'fill="none" stroke="#ffb000" stroke-width="{}" stroke-dasharray="{} {}"'
-
-
-def lines(clip: Clip, width: int, until: int | None = None) -> str:
-    """The law, dashed, and the tracks up to frame `until`, as SVG over a frame of `width` px."""
-    unit = width / 32
-    parts = []
-    for path in clip.laws:
-        d = _line(path)
-        parts += [
-            f'<path d="{d}" {BLACK.format(_number(0.7 * unit))}/>',
-            f'<path d="{d}" {AMBER.format(*map(_number, (0.4 * unit, 0.9 * unit, 0.7 * unit)))}/>',
-        ]
-    for path in clip.tracks:
-        d = _line(path if until is None else path[: until + 1])
-        parts += [
-            f'<path d="{d}" {BLACK.format(_number(0.8 * unit))}/>',
-            f'<path d="{d}" {WHITE.format(_number(0.4 * unit))}/>',
-        ]
-    return "".join(parts)
-
 
 def _line(path: Sequence[Place]) -> str:
     """Path data; the line breaks where the object is not seen."""
     steps, down = [], False
     for place in path:
         if place is not None:
-            steps.append(f"{'L' if down else 'M'}{_number(place[0])} {_number(place[1])}")
+            steps.append(f"{'L' if down else 'M'}{number(place[0])} {number(place[1])}")
         down = place is not None
     return "".join(steps)
 
 
-def _number(value: float) -> str:
-    return f"{value:.2f}".rstrip("0").rstrip(".")
-
-
-def film(clip: Clip, size: tuple[int, int, int], prompt: str) -> str:
-    """The clip as an element of the page; the script there moves the picture and the spots."""
-    width, height, frames = size
-    spots = "".join(
-        f'<circle class="spot" r="{_number(width / 24)}" visibility="hidden" data-places="'
-        + " ".join(
-            "-" if place is None else f"{_number(place[0])},{_number(place[1])}" for place in path
-        )
-        + '"/>'
-        for path in clip.tracks
-    )
-    label = escape(plain(f"{clip.label}: {prompt}"))
-    return (
-        f'<svg viewBox="0 0 {width} {height}" role="img" aria-label="{label}">'
-        f'<image href="{clip.picture}" width="{width * frames}" height="{height}"/>'
-        f"<g>{lines(clip, width)}{spots}</g></svg>"
-    )
+def film(clip: Clip) -> dict[str, Any]:
+    """A clip as the templates draw it: words, picture, path data, and the spots' places."""
+    return {
+        "label": clip.label,
+        "scores": score_words(clip),
+        "picture": clip.picture,
+        "laws": [_line(path) for path in clip.laws],
+        "tracks": [_line(path) for path in clip.tracks],
+        "spots": [
+            " ".join("-" if p is None else f"{number(p[0])},{number(p[1])}" for p in path)
+            for path in clip.tracks
+        ],
+    }
 
 
 SHOWN, CELL, GAP, LEFT, HEAD, RIGHT = 6, 84, 4, 130, 34, 116  # of a filmstrip, px
@@ -164,49 +132,32 @@ def filmstrip(rows: Sequence[tuple[str, str, Sequence[Clip]]], size: tuple[int, 
     """An SVG document: per (title, prompt, clips) a heading, and per clip a row of frames."""
     width, height, frames = size
     tall = round(CELL * height / width)
-    chosen = np.linspace(0, frames - 1, min(SHOWN, frames)).round().astype(int)
-    total = LEFT + len(chosen) * (CELL + GAP) + RIGHT
-    parts, defs, y = [], [], 8
-    for i, (title, prompt, clips) in enumerate(rows):
-        parts.append(_text(8, y + 14, f"“{prompt}”", "bold"))
-        parts.append(_text(8, y + 29, title, "normal", "#555"))
+    chosen = np.linspace(0, frames - 1, min(SHOWN, frames)).round().astype(int).tolist()
+    right = LEFT + len(chosen) * (CELL + GAP) + RIGHT
+    drawn, y = [], 8
+    for title, prompt, clips in rows:
+        row: dict[str, Any] = {"y": y, "title": title, "prompt": prompt, "films": []}
         y += HEAD + 4
-        for k, clip in enumerate(clips):
-            name = f"clip-{i}-{k}"
-            defs.append(
-                f'<image id="{name}" href="{clip.picture}" width="{width * frames}" '
-                f'height="{height}" style="image-rendering: pixelated"/>'
-            )
-            parts.append(_text(8, y + tall / 2 + 4, clip.label))
-            for column, t in enumerate(chosen):
-                x = LEFT + column * (CELL + GAP)
-                parts.append(
-                    f'<svg x="{x}" y="{y}" width="{CELL}" height="{tall}" '
-                    f'viewBox="0 0 {width} {height}"><use href="#{name}" x="{-t * width}"/>'
-                    f"{lines(clip, width, int(t))}</svg>"
-                )
-            parts.append(
-                _text(total - RIGHT + 6, y + tall / 2 + 4, score_words(clip), "normal", "#555")
-            )
+        for clip in clips:
+            places = [
+                {
+                    "index": t,
+                    "x": LEFT + column * (CELL + GAP),
+                    "tracks": [_line(path[: t + 1]) for path in clip.tracks],
+                }
+                for column, t in enumerate(chosen)
+            ]
+            row["films"].append(film(clip) | {"y": y, "frames": places})
             y += tall + GAP
         y += 14
-    return "\n".join(
-        [
-            f'<svg xmlns="http://www.w3.org/2000/svg" width="{total}" height="{y}" '
-            f'viewBox="0 0 {total} {y}" font-family="Helvetica, Arial, sans-serif" font-size="12">',
-            f'<rect width="{total}" height="{y}" fill="#fff"/>',
-            "<defs>",
-            *defs,
-            "</defs>",
-            *parts,
-            "</svg>",
-            "",
-        ]
-    )
-
-
-def _text(x: float, y: float, text: str, weight: str = "normal", color: str = "#000") -> str:
-    return (
-        f'<text x="{_number(x)}" y="{_number(y)}" font-weight="{weight}" fill="{color}">'
-        f"{escape(plain(text))}</text>"
+        drawn.append(row)
+    return fill(
+        "filmstrip.svg",
+        rows=drawn,
+        size=size,
+        cell=CELL,
+        tall=tall,
+        words=right - RIGHT + 6,  # where a row's scores stand
+        right=right,
+        bottom=y,
     )

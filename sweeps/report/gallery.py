@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
-from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -346,38 +345,21 @@ def _markdown(figure: Figure, found: Gallery) -> str:
     return "\n\n".join([*parts, "\n".join(rows)]) + "\n"
 
 
-def section(found: Gallery) -> str:
-    """The clips on the page."""
-    return "\n".join(
-        [
-            '<section id="clips"><h2>Clips</h2>',
-            f"<p>{escape(caption(found))}</p>",
-            '<div class="player"><button type="button" id="play-all">Play all</button>'
-            '<button type="button" id="pause-all">Pause all</button>'
-            '<label><input type="checkbox" id="tracks" checked> tracks</label></div>',
-            *(_figure(figure, found) for figure in FIGURES),
-            f'<p class="note">{escape(PEERS)}</p></section>',
-        ]
-    )
-
-
-def _figure(figure: Figure, found: Gallery) -> str:
-    own = [x for x in found.examples if x.figure == figure.name]
-    examples = "\n".join(_example(x, found) for x in own)
-    return f'<h3>{escape(figure.title)}</h3><div class="examples">{examples}</div>'
-
-
-def _example(x: Example, found: Gallery) -> str:
-    prompt, last = escape(plain(x.prompt)), found.size[2] - 1
-    films = "".join(
-        f"<figure>{clips.film(clip, found.size, x.prompt)}<figcaption><b>{escape(clip.label)}</b>"
-        f"{escape(clips.score_words(clip))}</figcaption></figure>"
-        for clip in x.clips
-    )
-    return (
-        f'<div class="example" role="group" aria-label="{prompt}"><h4>“{prompt}”</h4>'
-        f'<p class="note">{escape(_why(x))}</p><div class="clips">{films}</div>'
-        f'<div class="player"><button type="button">Play</button>'
-        f'<input type="range" min="0" max="{last}" value="0" aria-label="Frame"><output></output>'
-        "</div></div>"
-    )
+def shown(found: Gallery) -> dict[str, Any]:
+    """What the page shows of it."""
+    return {
+        "caption": caption(found),
+        "note": PEERS,
+        "size": found.size,
+        "figures": [
+            {
+                "title": figure.title,
+                "examples": [
+                    {"prompt": x.prompt, "why": _why(x), "films": [*map(clips.film, x.clips)]}
+                    for x in found.examples
+                    if x.figure == figure.name
+                ],
+            }
+            for figure in FIGURES
+        ],
+    }

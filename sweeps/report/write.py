@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from html import escape
 from pathlib import Path
 
 from direct.common.files import write_text
-from direct.common.text import plain
 
 from ..claims import NOT_RUN, UNRESOLVED, Finding, verdicts
 from ..tables import Table
 from . import claims, gallery
 from .gallery import Gallery
-from .page import Section, document, section, section_of, word_table
+from .page import Section, section_of
+from .template import fill
 
 
 def report(
@@ -59,78 +58,42 @@ def index(
     clips: Gallery | None = None,
 ) -> str:
     """One page with clips, claims, all tables and plots, and provenance. No request."""
-    title = f"DiReCT, run again: {plain(judge)}"
     links = [("clips", "Clips")] * bool(clips) + [("claims", "Claims")]
     links += [(x.name, x.title.split(":")[0]) for x in sections] + [("provenance", "Provenance")]
-    return document(
-        title,
-        [
-            "<header>",
-            f"<h1>{escape(title)}</h1>",
-            '<nav aria-label="Contents"><ul>',
-            *(f'<li><a href="#{escape(anchor)}">{escape(text)}</a></li>' for anchor, text in links),
-            "</ul></nav></header>",
-            '<main id="content">',
-            *([gallery.section(clips)] if clips else []),
-            _claims(findings, judge),
-            *map(section, sections),
-            _provenance(tables),
-            "</main>",
-        ],
-        script=bool(clips),
+    kinds = [
+        {UNRESOLVED: "unresolved", NOT_RUN: "open"}.get(x.verdict, x.verdict) for x in findings
+    ]
+    return fill(
+        "index.html",
+        title=f"DiReCT, run again: {judge}",
+        links=links,
+        clips=gallery.shown(clips) if clips else None,
+        plays=bool(clips),
+        claims={
+            "explanation": claims.explanation(findings, judge),
+            "heads": claims.HEADS,
+            "rows": list(zip(kinds, claims.rows(findings), strict=True)),
+        },
+        sections=sections,
+        provenance=_provenance(tables),
+        cells=sorted({cell.id for table in tables for line in table.lines for cell in line.cells}),
     )
 
 
-def _claims(findings: list[Finding], judge: str) -> str:
-    rows = []
-    for (text, verdict, p, contrasts, place), x in zip(
-        claims.rows(findings), findings, strict=True
-    ):
-        kind = {UNRESOLVED: "unresolved", NOT_RUN: "open"}.get(x.verdict, x.verdict)
-        middle = "<br>".join(map(escape, contrasts))
-        if len(contrasts) > 4:
-            middle = f"<details><summary>{len(contrasts)} contrasts</summary>{middle}</details>"
-        rows.append(
-            f'<tr class="{kind}"><th scope="row">{escape(text)}</th>'
-            f"<td>{escape(verdict)}</td><td>{escape(p)}</td><td>{middle}</td>"
-            f"<td>{escape(place)}</td></tr>"
-        )
-    return "\n".join(
-        [
-            '<section id="claims"><h2>Claims of the paper</h2>',
-            f"<p>{escape(claims.explanation(findings, plain(judge)))}</p>",
-            word_table(claims.HEADS, rows, "Claims"),
-            "</section>",
-        ]
-    )
-
-
-def _provenance(tables: Sequence[Table]) -> str:
+def _provenance(tables: Sequence[Table]) -> list[tuple[str, list[str]]]:
+    """Kinds, and what the tables say of each, every text once."""
     kinds: dict[str, list[str]] = {}
     for table in tables:
         for kind, values in table.provenance.items():
             known = kinds.setdefault(kind, [])
             known += [text for value in values if (text := _words(value)) not in known]
-    rows = [
-        f'<tr><th scope="row">{escape(plain(kind))}</th>'
-        f"<td>{'<br>'.join(map(escape, texts))}</td></tr>"
-        for kind, texts in sorted(kinds.items())
-    ]
-    cells = sorted({cell.id for table in tables for line in table.lines for cell in line.cells})
-    return "\n".join(
-        [
-            '<section id="provenance"><h2>Provenance</h2>',
-            word_table((), rows, "Provenance"),
-            f"<details><summary>{len(cells)} cells</summary><pre>{' '.join(cells)}</pre></details>",
-            "</section>",
-        ]
-    )
+    return sorted(kinds.items())
 
 
 def _words(value: object) -> str:
     if isinstance(value, dict):
-        return plain(", ".join(f"{key} {item}" for key, item in sorted(value.items())))
-    return plain(str(value))
+        return ", ".join(f"{key} {item}" for key, item in sorted(value.items()))
+    return str(value)
 
 
 def render(table: Table, folder: Path) -> list[Path]:

@@ -17,6 +17,7 @@ from direct.common.errors import UserError
 from direct.config import Run, Sampling
 from direct.measure import gain as measured
 from direct.measure.gain import LEVELS, gain, predicted
+from direct.models import pipeline
 from direct.negatives import macro
 from direct.prepare import shared
 from direct.profiles import profile

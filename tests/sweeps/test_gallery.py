@@ -18,6 +18,7 @@ from direct.world.corpus import corpus
 from direct.world.render import film
 from sweeps.ablations import ABLATIONS
 from sweeps.report import clips, gallery
+from sweeps.report.template import fill
 from sweeps.schema import cells
 
 RECORDS = corpus("evaluation", 12)
@@ -216,7 +217,7 @@ def test_a_hostile_caption_is_text(found, tmp_path):
     )
     gallery.write(found, tmp_path)
     for text in (
-        gallery.section(found),
+        fill("gallery.html", clips=gallery.shown(found)),
         (tmp_path / "figure_1.svg").read_text(),
         (tmp_path / "figure_1.md").read_text(),
     ):

@@ -12,7 +12,7 @@ from test_tables import BASE, S3, Balanced, results_of
 from sweeps import tables
 from sweeps.ablations import ABLATIONS
 from sweeps.claims import counts, verdicts
-from sweeps.report import gallery, page, plots, write
+from sweeps.report import drawing, gallery, page, plots, write
 from sweeps.schema import cells
 
 
@@ -131,7 +131,7 @@ def test_a_plot_on_the_page_keeps_its_words(written):
     """Coordinates are shortened, what a reader sees is not; colours follow the scheme."""
     built = written[0]
     svg = plots.svg(built["lambda_hard"])
-    drawn = page.drawing(svg, "x", "label")
+    drawn = drawing.inline(svg, "x")
     words = [re.findall(r">([^<>]+)</text>", s) for s in (svg, drawn)]
     assert words[0] == words[1] and "0.005" in words[1]
     assert len(drawn) < 0.85 * len(svg)

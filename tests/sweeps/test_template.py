@@ -1,0 +1,90 @@
+"""Templates: nothing left out in silence, all text escaped, and all of them installed with us."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from jinja2 import UndefinedError
+from test_tables import EVIL
+
+from sweeps.report import template
+from sweeps.report.page import Section
+
+ROOT = Path(__file__).parents[2]
+HOSTILE = EVIL + """'"><img src=x onerror=alert(1)></svg></style>"""
+
+
+def run(program):
+    """What a fresh Python prints in the project's root."""
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, text=True, capture_output=True, check=False
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    return done.stdout
+
+
+def test_a_missing_value_is_an_error():
+    with pytest.raises(UndefinedError, match="'cells' is undefined"):
+        template.fill("provenance.html", provenance=[])
+    with pytest.raises(UndefinedError, match="no attribute 'heads'"):
+        template.fill("claims.html", claims={"explanation": "none", "rows": []})
+    with pytest.raises(UndefinedError, match="no attribute 'text'"):
+        template.fill("table.html", title="x", plays=False, section={"title": "x"})
+
+
+def test_text_from_outside_is_text_in_elements_and_in_attributes():
+    section = Section("own", HOSTILE, HOSTILE, drawing='<svg id="a"></svg>', notes=(HOSTILE,))
+    pages = [
+        template.fill("table.html", title=HOSTILE, plays=True, section=section),
+        template.fill("provenance.html", provenance=[(HOSTILE, [HOSTILE] * 2)], cells=[HOSTILE]),
+        template.fill(
+            "claims.html",
+            claims={
+                "explanation": HOSTILE,
+                "heads": [HOSTILE],
+                "rows": [(HOSTILE, (HOSTILE, HOSTILE, HOSTILE, [HOSTILE] * 5, HOSTILE))],
+            },
+        ),
+    ]
+    for text in pages:
+        assert "&lt;script&gt;" in text
+        assert not re.search(r"<script>alert|<img|\x1b|\u202e", text)
+        labels = re.findall(r'aria-label="([^"]*)"', text)
+        assert all("<" not in label and "'" not in label for label in labels)
+
+
+def test_no_template_turns_the_escaping_off():
+    assert template.environment().autoescape is True
+    for path in template.FOLDER.iterdir():
+        if path.suffix in (".html", ".svg"):
+            found = re.findall(r"\|\s*safe\b|autoescape|Markup", path.read_text())
+            assert not found, f"{path.name} has {found}"
+    marked = {
+        path.name
+        for path in (ROOT / "sweeps").rglob("*.py")
+        if re.search(r"\bMarkup\(", path.read_text())
+    }
+    assert marked == {"template.py", "drawing.py"}, "our sheet and script, our plots"
+
+
+def test_installed_with_the_package():
+    program = """if True:
+        import json
+        from setuptools import Distribution
+        made = Distribution()
+        made.parse_config_files()
+        build = made.get_command_obj("build_py")
+        build.ensure_finalized()
+        found = build.get_data_files_without_manifest()
+        print(json.dumps([f"{folder}/{name}" for _, folder, _, names in found for name in names]))
+    """
+    built = {(ROOT / name).name for name in json.loads(run(program)) if "report/templates" in name}
+    assert built == {path.name for path in template.FOLDER.iterdir()}
+    assert {"document.html", "page.css", "page.js", "filmstrip.svg"} <= built
+
+
+def test_commands_that_write_no_page_do_not_wait_for_jinja():
+    assert run("import sys, sweeps.run; print('jinja2' in sys.modules)") == "False\n"
