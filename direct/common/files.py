@@ -6,7 +6,6 @@ A reader never meets a half-written file under its final name, also after a kill
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 import json
 import os
@@ -15,6 +14,8 @@ import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+
+from filelock import FileLock
 
 from .errors import UserError
 
@@ -188,9 +189,11 @@ def _read_json(path: Path, make: Callable[[], Any]) -> Any:
 
 
 @contextlib.contextmanager
-def lock(path: Path) -> Iterator[None]:
-    """Holds an exclusive lock on `path` against other processes; a killed holder lets go of it."""
+def lock(path: Path, seconds: float = -1) -> Iterator[None]:
+    """Holds an exclusive lock on `path` against other processes; a killed holder frees it.
+
+    Waits at most so many seconds for it (-1: for ever), then raises `filelock.Timeout`.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    with open(path, "w") as handle:
-        fcntl.flock(handle, fcntl.LOCK_EX)
+    with FileLock(path, timeout=seconds):
         yield

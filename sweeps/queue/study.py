@@ -10,15 +10,17 @@ exactly one worker, on either storage, and the worker holds a lease on its cell 
 
 from __future__ import annotations
 
-import fcntl
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
+from filelock import Timeout
+
 from direct.common.errors import UserError
+from direct.common.files import lock
 from direct.settings import settings
 
 from ..cell import read_result, write_config
@@ -40,11 +42,10 @@ class Busy(UserError):
 @contextmanager
 def planner(root: Path) -> Iterator[None]:
     """The right to plan below `root`, one process at a time; a killed holder frees it."""
-    root.mkdir(parents=True, exist_ok=True)
-    with open(root / "planner.lock", "a+") as handle:
+    with ExitStack() as held:
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+            held.enter_context(lock(root / "planner.lock", seconds=0))
+        except Timeout:
             raise Busy(
                 f"another sweep is running in {root}; wait for it, help it with --join, or "
                 "use another --out"
