@@ -51,6 +51,11 @@ def _named(node: Any, default: Any) -> dict[str, Any]:
     return found
 
 
+def stored(settings: Any) -> dict[str, Any]:
+    """One section of settings, as the names of what is cached by them hold it."""
+    return _named(settings, settings)
+
+
 def restored(value: Any, kind: type[Any] = Config) -> Any:
     """The configuration of a JSON object; a setting that it was too old to have is neutral.
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ import numpy as np
 from ..common.errors import UserError
 from ..common.files import digest, file_digest
 from ..config import Config, Run
+from ..identity import stored
 from . import wisa
 from .sample import Sample
 from .video import Child, Unreadable, read_frames
@@ -38,7 +39,7 @@ def perturbed(run: Run) -> Path:
 
     from ..models.pipeline import text_identity  # torch comes with it
 
-    settings = asdict(replace(run.config.micro, content=""))
+    settings = stored(replace(run.config.micro, content=""))
     return home(run.cache) / "perturbed" / digest([text_identity(run.config), settings])
 
 

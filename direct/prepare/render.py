@@ -8,7 +8,7 @@ transformer is alone in memory: no text encoder, and no VAE, since nothing is de
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from functools import lru_cache, partial
 from typing import Any
 
@@ -19,6 +19,7 @@ from .. import sampling
 from ..common.files import digest
 from ..common.progress import silent
 from ..config import Config, Model, Run
+from ..identity import stored
 from ..models import codec, pipeline
 from ..models.pipeline import text_identity
 from . import encode
@@ -85,7 +86,7 @@ def hard_store(run: Run) -> Store:
     config, model = run.config, run.config.model
     shape = [model.frames, model.height, model.width, model.fps]  # LTX is told the rate
     return Store(
-        run.cache / "hard" / digest([text_identity(config), shape, asdict(config.hard_sample)])
+        run.cache / "hard" / digest([text_identity(config), shape, stored(config.hard_sample)])
     )
 
 

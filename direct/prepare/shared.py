@@ -8,7 +8,7 @@ loses at most the shards in progress, and a longer run adds to what a shorter on
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,7 @@ from ..common.files import cached_json, digest
 from ..config import Config, Run
 from ..data import curated, source
 from ..data.sample import Sample
+from ..identity import stored
 from ..models.pipeline import text_identity
 from ..negatives import macro, micro
 from . import encode, render
@@ -110,7 +111,7 @@ def perturbations(run: Run, samples: Sequence[Sample]) -> dict[str, Any]:
     """Kept perturbed prompts per sample (`kept`), how many each stage left (`retention`)."""
     config, settings = run.config, run.config.micro
     corpus = [source.identity(config), [item.id for item in samples]]
-    name = digest([text_identity(config), corpus, asdict(settings)])
+    name = digest([text_identity(config), corpus, stored(settings)])
 
     def make() -> dict[str, Any]:
         found = [

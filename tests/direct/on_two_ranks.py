@@ -18,7 +18,8 @@ sys.path[:0] = [str(HERE.parent.parent), str(HERE.parent)]
 import conftest  # noqa: E402
 
 from direct.common import errors, preempt, ranks  # noqa: E402
-from direct.config import Config, Run  # noqa: E402, Run
+from direct.common.progress import silent  # noqa: E402
+from direct.config import Config, Run  # noqa: E402
 from direct.data import source  # noqa: E402
 from direct.profiles import profile  # noqa: E402
 from direct.settings import with_values  # noqa: E402
@@ -46,6 +47,7 @@ def config(pipeline: Path, **values: object) -> Config:
         "train.batch": 4,
         "train.micro_batch": 1,
         "train.checkpoint_every": 100,
+        "train.keep_last": False,
         "train.engine": "deepspeed",
         "train.learning_rate": 1e-3,
         "hard_sample.steps": 2,
@@ -57,7 +59,7 @@ def config(pipeline: Path, **values: object) -> Config:
 
 def clips() -> None:
     """The conftest's samples, in place of the world's."""
-    source.training = lambda config, *_: conftest.build_samples(config.data.clips, "training")
+    source.training = lambda run: conftest.build_samples(run.config.data.clips, "training")
     source.identity = lambda config: "test"
 
 
@@ -65,7 +67,6 @@ def main(pipeline: Path, out: Path) -> None:
     clips()
     ranks.start()
     preempt.listen(signal.SIGUSR1)
-    settings = {"cache": out / "cache"}
     told: dict[str, object] = {}
 
     plain = config(pipeline)
@@ -76,11 +77,11 @@ def main(pipeline: Path, out: Path) -> None:
 
     first = preparing if ranks.rank() == 0 else None  # as in `direct.launch`
     try:
-        loop.train(plain, run=out / "whole", progress=first, **settings)
+        loop.train(Run(plain, out / "cache", out / "whole", progress=first or silent))
     except preempt.Preempted as stopped:
         told["preparing"] = str(stopped)
     preempt._request.clear()
-    loop.train(plain, run=out / "whole", **settings)
+    loop.train(Run(plain, out / "cache", out / "whole"))
 
     often = config(pipeline, train__checkpoint_every=1)
     run = out / "resumed"
@@ -94,21 +95,21 @@ def main(pipeline: Path, out: Path) -> None:
             os.kill(os.getpid(), signal.SIGUSR1)
 
     try:
-        loop.train(often, run=run, progress=killed, **settings)
+        loop.train(Run(often, out / "cache", run, progress=killed))
     except Killed:
         told["killed"] = True
     try:
-        loop.train(often, run=run, progress=asked, **settings)
+        loop.train(Run(often, out / "cache", run, progress=asked))
     except preempt.Preempted as stopped:
         told["stopped"] = str(stopped)
     preempt._request.clear()
     told["checkpoints"] = sorted(path.name for path in (run / "checkpoints").iterdir())
     ranks.on_first(lambda: None)  # both have looked before either goes on
-    loop.train(often, run=run, **settings)
+    loop.train(Run(often, out / "cache", run))
 
     real = batch.load_batch
     batch.load_batch = lambda c, data, step, rows: _poisoned(real(c, data, step, rows), step, rows)
-    loop.train(plain, run=out / "poisoned", **settings)
+    loop.train(Run(plain, out / "cache", out / "poisoned"))
 
     def unreadable(c, data, step, rows):
         if ranks.rank() == 1:
@@ -116,7 +117,7 @@ def main(pipeline: Path, out: Path) -> None:
         return real(c, data, step, rows)
 
     batch.load_batch = unreadable
-    told["unreadable"] = error_of(lambda: loop.train(plain, run=out / "unreadable", **settings))
+    told["unreadable"] = error_of(lambda: loop.train(Run(plain, out / "cache", out / "unreadable")))
     batch.load_batch = real
 
     write = checkpoint._write
@@ -125,12 +126,12 @@ def main(pipeline: Path, out: Path) -> None:
         raise OSError(28, "No space left on device")
 
     checkpoint._write = full
-    told["full"] = error_of(lambda: loop.train(often, run=out / "full", **settings))
+    told["full"] = error_of(lambda: loop.train(Run(often, out / "cache", out / "full")))
     checkpoint._write = write
     told["left"] = [path.name for path in (out / "full").rglob("*step*")]
     lora = config(pipeline, train__lora_rank=2, train__steps=2)
-    loop.train(lora, run=out / "lora", **settings)
-    loop.train(config(pipeline, train__init="sft"), run=out / "sft", **settings)
+    loop.train(Run(lora, out / "cache", out / "lora"))
+    loop.train(Run(config(pipeline, train__init="sft"), out / "cache", out / "sft"))
     (out / f"rank-{ranks.rank()}.json").write_text(json.dumps(told))
     ranks.stop()
 

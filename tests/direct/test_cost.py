@@ -35,7 +35,7 @@ def test_peak_bytes_by_hand():
 
 
 def test_each_method_holds_what_its_loss_needs(config, tmp_path):
-    data = standin.clips(Run(config, tmp_path))
+    data = standin.clips(config, tmp_path)
     with torch.device("meta"):
         weights = 4 * sum(p.numel() for p in standin.random_transformer(config).parameters())
     clip = 4 * data.latents([0]).numel()
@@ -51,7 +51,7 @@ def test_each_method_holds_what_its_loss_needs(config, tmp_path):
 
 def test_every_second_goes_to_its_part(config, tmp_path, monkeypatch):
     """On a clock that only the parts themselves move."""
-    clock, data = [0.0], standin.clips(Run(config, tmp_path))
+    clock, data = [0.0], standin.clips(config, tmp_path)
     monkeypatch.setattr(cost, "now", lambda: clock[0])
 
     def moving(call, seconds):
@@ -128,6 +128,6 @@ def test_the_real_architecture_needs_no_download(tmp_path, monkeypatch):
         standin.check_room(config)
     monkeypatch.setattr(standin, "CLIPS", 4)
     config = with_values(config, {"train.batch": 1, "train.micro_batch": 1, "model.frames": 5})
-    data = standin.clips(Run(config, tmp_path))
+    data = standin.clips(config, tmp_path)
     assert data.latents([0, 1]).shape == (2, 16, 2, 60, 104)
     assert data.text(["text 1", ""]).shape == (2, 512, 4096)

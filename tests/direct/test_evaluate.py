@@ -26,7 +26,7 @@ def judged(monkeypatch):
         seen.append((video, record))
         return {"PC": np.float32(video.mean()), "SA": record / 10}
 
-    monkeypatch.setattr(source, "judge", lambda config: judge)
+    monkeypatch.setattr("direct.evaluate.judge.scorer", lambda config: judge)
     return seen
 
 

@@ -15,12 +15,15 @@ from direct.config import Run, Sampling
 from direct.data import source
 from direct.evaluate import clips
 from direct.models import codec
+from direct.models.families import wan
 from direct.models.pipeline import load_pipeline
 from direct.prepare import encode, shared
 from direct.prepare.store import Store
 from direct.train import loop
 
 SHAPE = (4, 2, 4, 4)  # of the fixture's latents: 5 frames of 16 x 16
+
+VELOCITY = wan.velocity(None, None)
 
 
 def inputs(pipeline, count: int = 2):
@@ -36,7 +39,7 @@ def test_sample_equals_the_diffusers_pipeline(pipeline_folder, guidance):
     pipeline = load_pipeline(str(pipeline_folder))
     settings = Sampling(steps=5, guidance=guidance, shift=3.0)
     text, negative, eps = inputs(pipeline)
-    ours = sampling.sample(pipeline.transformer, text, negative, eps, settings)
+    ours = sampling.sample(pipeline.transformer, text, negative, eps, settings, VELOCITY)
 
     assert pipeline.scheduler.config.shift == settings.shift
     set_timesteps = pipeline.scheduler.set_timesteps
@@ -74,7 +77,7 @@ def test_euler_is_exact_for_a_straight_flow():
     text = torch.zeros(2, 3, 8)
     for steps in (1, 7):
         settings = Sampling(steps=steps, guidance=5.0)
-        made = sampling.sample(Straight(), text, text[:1], eps, settings)
+        made = sampling.sample(Straight(), text, text[:1], eps, settings, VELOCITY)
         torch.testing.assert_close(made, x0, atol=1e-5, rtol=1e-5)
 
 
@@ -83,9 +86,11 @@ def test_a_clip_does_not_depend_on_its_batch(pipeline_folder):
     pipeline = load_pipeline(str(pipeline_folder))
     settings = Sampling(steps=2, guidance=3.0)
     text, negative, eps = inputs(pipeline, 4)
-    whole = sampling.sample(pipeline.transformer, text, negative, eps, settings)
+    whole = sampling.sample(pipeline.transformer, text, negative, eps, settings, VELOCITY)
     order = torch.tensor([3, 3, 0, 3])
-    moved = sampling.sample(pipeline.transformer, text[order], negative, eps[order], settings)
+    moved = sampling.sample(
+        pipeline.transformer, text[order], negative, eps[order], settings, VELOCITY
+    )
     assert torch.equal(moved, whole[order])
 
 
@@ -151,7 +156,7 @@ def test_killed_generation_goes_on_and_equals_an_uninterrupted_one(small, tmp_pa
     assert not (run / "samples.safetensors").exists()
     calls = []
     sample = sampling.sample
-    monkeypatch.setattr(sampling, "sample", lambda *a: calls.append(a) or sample(*a))
+    monkeypatch.setattr(clips, "sample", lambda *a: calls.append(a) or sample(*a))
     path = clips.generate(Run(config, tmp_path / "cache", run))
     assert len(calls) == 2  # of four batches
     assert path.read_bytes() == whole.read_bytes()

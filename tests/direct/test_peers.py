@@ -27,6 +27,7 @@ from direct.prepare.shared import build
 from direct.profiles import profile
 from direct.settings import override, with_values
 from sweeps import cell
+from sweeps.stages import REAL
 
 
 def cogvideox():
@@ -190,8 +191,8 @@ def test_a_row_of_table_2_from_its_own_pipeline_to_scores(tmp_path, monkeypatch)
     (tmp_path / "run" / "records.jsonl").unlink()
     assert cell.execute(Run(config, tmp_path / "cache", tmp_path / "run")) == records
     assert (
-        cell.inputs(config)["weights"]
-        != cell.inputs(with_values(config, {"model.pipeline": "peer:mochi"}))["weights"]
+        REAL.inputs(config)["weights"]
+        != REAL.inputs(with_values(config, {"model.pipeline": "peer:mochi"}))["weights"]
     )
 
 
@@ -199,12 +200,12 @@ def test_a_peer_that_is_none_or_is_to_be_trained_is_refused(tmp_path):
     base = profile("wan2.1-t2v-1.3b")
     wrong = with_values(base, {"model.pipeline": "peer:cogvideo", "train.steps": 0})
     with pytest.raises(UserError, match="peer:cogvideo names no peer; did you mean cogvideox"):
-        peers.videos(wrong, tmp_path)
+        peers.videos(Run(wrong, tmp_path, tmp_path))
     with pytest.raises(UserError, match=r"is judged as it is; train\.steps=0"):
         override(base, "model.pipeline=peer:mochi")
     tiny = with_values(profile("tiny"), {"model.pipeline": "peer:mochi", "train.steps": 0})
     with pytest.raises(UserError, match="=world is for the tiny profile's clips"):
-        peers.videos(tiny, tmp_path)
+        peers.videos(Run(tiny, tmp_path, tmp_path))
 
 
 def test_up_sampled_captions_are_generated_from_and_none_may_be_missing(tmp_path, monkeypatch):

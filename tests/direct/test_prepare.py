@@ -16,6 +16,7 @@ from direct.config import Run
 from direct.data import source
 from direct.models import codec
 from direct.models import pipeline as pipeline_module
+from direct.models.families import wan
 from direct.negatives import macro, micro
 from direct.prepare import fill, shared
 from direct.prepare.encode import pooled, texts
@@ -116,7 +117,9 @@ def test_hard_negative_is_the_base_models_rendering_of_its_prompt(small, tmp_pat
     eps = sampling.initial_noise(0, [prompt], (4, 2, 4, 4), sampling.HARD)
     text = texts(Run(config, tmp_path), [prompt, ""])
     settings = config.hard_sample
-    expected = sampling.sample(base, text([prompt]), text([""]), eps, settings)
+    expected = sampling.sample(
+        base, text([prompt]), text([""]), eps, settings, wan.velocity(None, None)
+    )
     torch.testing.assert_close(data.hard([prompt]), expected, rtol=1e-5, atol=1e-5)
 
 

@@ -240,7 +240,7 @@ def test_kill_at_each_point_of_a_save_leaves_the_one_before_loadable(small, tmp_
                 (checkpoint, "_write"),
                 (checkpoint.shutil, "copyfile"),
                 (checkpoint, "write_json"),
-                (pipeline_module, "write_manifest"),
+                (checkpoint.manifest, "write_manifest"),
             ):
                 patch.setattr(module, name, counted(getattr(module, name)))
             checkpoint.save(folder, 2, model, running.optimizer, {"run": "a"}, metrics)
@@ -268,7 +268,9 @@ def test_checkpoint_of_another_configuration_or_a_pickle_is_refused(small, tmp_p
     metrics.write_text("")
     folder = tmp_path / "checkpoints"
     checkpoint.save(folder, 1, model, running.optimizer, {"run": "a"}, metrics)
-    with pytest.raises(UserError, match=r"step-00000001 is of another configuration \(a, not b\)"):
+    with pytest.raises(
+        UserError, match=r"step-00000001 belongs to another configuration \(a, not b\)"
+    ):
         checkpoint.restore(folder, model, running.optimizer, metrics, "b")
 
     class Canary:
@@ -303,7 +305,7 @@ def test_resuming_a_run_with_another_configuration_is_refused(small, tmp_path, m
     with pytest.raises(preempt.Preempted):
         loop.train(Run(small(), tmp_path / "cache", run, progress=stop))
     other = with_values(small(), {"loss.lambda_hard": 0.01})
-    with pytest.raises(UserError, match="is of another configuration"):
+    with pytest.raises(UserError, match="belongs to another configuration"):
         loop.train(Run(other, tmp_path / "cache", run))
 
 
@@ -324,7 +326,7 @@ def test_command_ends_with_75_where_it_was_asked_to_stop_and_keeps_others_folder
         assert __main__.main() == 75 and "run again" in capsys.readouterr().err
         assert json.loads((tmp_path / "run" / "config.json").read_text())["profile"] == "tiny"
         monkeypatch.setattr(sys, "argv", [*arguments, "--set", "seed=1"])
-        with pytest.raises(UserError, match="is of another configuration"):
+        with pytest.raises(UserError, match="belongs to another configuration"):
             __main__.main()
     finally:
         for number, handler in handlers.items():

@@ -86,7 +86,7 @@ STAGES = Stages(
     train,
     generate,
     judge,
-    measure=judge,
+    measure=lambda run: train(run) or judge(run),
     inputs=lambda config: {"weights": os.environ.get("FAKE_WEIGHTS", "w0")},
     code=lambda config: {"direct.fake": os.environ.get("FAKE_CODE", "c0")},
     device=lambda: "none",

@@ -14,6 +14,7 @@ from test_tables import BASE, EVIL, results_of
 
 from direct.common.errors import UserError
 from direct.common.files import canonical_json, digest
+from direct.config import Run
 from direct.world.corpus import corpus
 from direct.world.render import film
 from sweeps.ablations import ABLATIONS
@@ -39,8 +40,8 @@ def made(monkeypatch, root):
     results = finished()
     decoded = []
 
-    def decode(config, run, cache, indices):
-        decoded.append(run.name)
+    def decode(run, indices):
+        decoded.append(run.folder.name)
         return np.stack([RECORDS[i].video() for i in indices])
 
     for cell in CELLS:
@@ -241,4 +242,4 @@ def test_decoded_as_the_judge_saw_it(tmp_path):
     save_arrays(tmp_path / "samples.safetensors", {"latents": latents})
     torch.set_num_threads(config.threads)  # some processors' convolutions add in another order
     whole = codec.decode_latents(pipeline, latents)
-    assert (gallery._decode(config, tmp_path, tmp_path, [2, 0]) == whole[[2, 0]]).all()
+    assert (gallery._decode(Run(config, tmp_path, tmp_path), [2, 0]) == whole[[2, 0]]).all()

@@ -21,6 +21,7 @@ from sweeps.cell import read_result, write_config
 from sweeps.options import options_of, workers_of
 from sweeps.queue import leases, slurm, storage
 from sweeps.queue import workers as workers_module
+from sweeps.queue.sweep import Sweep
 from sweeps.schema import cells
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -123,7 +124,8 @@ def test_the_script_asks_for_what_a_worker_owns(tmp_path):
 def test_a_password_is_not_written_into_a_script(tmp_path):
     found, workers = options("--storage", "postgresql://me:secret@db/sweeps")
     with pytest.raises(UserError, match=r"~/\.pgpass") as error:
-        slurm.slurm(ABLATIONS["lambda_hard"], [], found, tmp_path, workers)
+        sweep = Sweep(ABLATIONS["lambda_hard"], [], tmp_path, tmp_path, workers)
+        slurm.slurm(sweep, found)
     assert "secret" not in str(error.value) and not list(tmp_path.rglob("*.sbatch"))
 
 
@@ -155,7 +157,7 @@ def test_joining_another_sweep_than_the_planned_one_is_refused(tmp_path):
     assert run.main([*PLAN, "--out", str(tmp_path)]) == 0
     with pytest.raises(UserError, match="clusters is not planned"):
         run.main(["clusters", "--prompts", "4", "--join", "--out", str(tmp_path)])
-    with pytest.raises(UserError, match="is the planner's"):
+    with pytest.raises(UserError, match="mutually exclusive"):
         run.main(["lambda_hard", "--join", "--retry-failed", "--out", str(tmp_path)])
 
 
@@ -218,7 +220,15 @@ def test_each_worker_owns_devices_of_its_own(monkeypatch):
 
 def test_workers_count_what_they_own(monkeypatch):
     monkeypatch.delenv(storage.VARIABLE, raising=False)
-    given = Namespace(workers=None, gpus_per_cell="8", storage=None, retry_failed=False, join=False)
+    given = Namespace(
+        workers=None,
+        gpus_per_cell="8",
+        storage=None,
+        retry_failed=False,
+        join=False,
+        accept_old=False,
+        rerun=False,
+    )
     assert workers_of(given, BASE).count == 1 and workers_of(given, BASE).gpus == 8
     with pytest.raises(UserError, match="--gpus-per-cell 0"):
         workers_of(Namespace(workers=None, gpus_per_cell="0"), BASE)

@@ -66,7 +66,7 @@ def test_without_results_it_says_what_to_run(tmp_path):
 @pytest.mark.parametrize(
     ("sweep", "message"),
     [
-        ("cost", "cost declares no contrast of PC"),
+        ("cost", "cost declares no PC contrast"),
         ("lambda_hrad", "is not a sweep; did you mean lambda_"),
     ],
 )

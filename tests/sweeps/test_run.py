@@ -20,6 +20,7 @@ from sweeps.ablations import ABLATIONS
 from sweeps.queue import pool, storage
 from sweeps.queue.estimate import Estimator, words
 from sweeps.schema import cells
+from sweeps.work import _where_time_went
 
 ROOT = Path(__file__).resolve().parents[2]
 FAKE = [sys.executable, str(Path(__file__).with_name("fake.py")), "lambda_hard"]
@@ -248,7 +249,7 @@ def test_a_failed_cell_says_why_and_a_diverged_one_is_a_row(tmp_path):
     done = sweep(tmp_path, "--seeds", "0", FAKE_FAIL="0.1", FAKE_DIVERGE="0.005")
     assert done.returncode == 1 and "RuntimeError: made to fail" in done.stdout
     table = tables(tmp_path)["table_s3.md"].decode()
-    assert "†: 0.005 diverged in 1 of 1 runs (loss was nan 10 times up to step 17)" in table
+    assert "†: 0.005 diverged in 1 of 1 runs (diverged at step 17: loss was nan 10 times)" in table
     status = subprocess.run(
         [*FAKE[:2], "status", "--prompts", "4", "--seeds", "0", "--out", str(tmp_path)],
         capture_output=True,
@@ -360,7 +361,7 @@ def test_time_left_follows_the_speed_of_this_run(monkeypatch, tmp_path):
 
 
 def test_shares_of_a_run_add_up():
-    line = run._where_time_went(100.0, 10.0, {"train": 100.0, "generate": 60.0, "judge": 0.0}, 2)
+    line = _where_time_went(100.0, 10.0, {"train": 100.0, "generate": 60.0, "judge": 0.0}, 2)
     assert "train 50 s (50 %)" in line and "other 10 s (10 %)" in line
 
 

@@ -245,5 +245,5 @@ def test_command_line(data, tmp_path, monkeypatch, capsys):
 
     line = ["direct.prepare", "curate", "--wisa", str(data), "--out", str(tmp_path)]
     monkeypatch.setattr(sys, "argv", line)
-    __main__.prepare()
+    __main__.main()
     assert json.loads(capsys.readouterr().out)["kept"] == 2

@@ -407,13 +407,13 @@ def test_command_line(host, tmp_path, pipeline_folder, monkeypatch, capsys):
     dying = True
     last = max(clips, key=lambda clip: digest(clip["id"]))["caption"]
     with pytest.raises(UserError, match="the same command goes on"):
-        __main__.prepare()
+        __main__.main()
     (path,) = (home / "perturbed").glob("*/candidates.jsonl")
     journal = read(path)
     order = sorted((clip["id"] for clip in clips), key=digest)
     assert [line["id"] for line in journal[1:]] == order[:16]
     dying = False
-    __main__.prepare()
+    __main__.main()
     assert read(path)[:17] == journal
     report = json.loads(capsys.readouterr().out)
     kept = read(path.with_name("kept.jsonl"))

@@ -101,7 +101,7 @@ COMPILE = """
 import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
-from direct.velocity_loss import triton as ours  # noqa: E402
+from direct.loss import triton as ours  # noqa: E402
 
 names = ours._loss_kernel.arg_names
 types = dict(key_ptr="*i64", shares_ptr="*fp64", tickets_ptr="*i32")

@@ -1,0 +1,150 @@
+"""The fingerprint of code: blind to words, not to work, and of all that the work imports."""
+
+import ast
+import subprocess
+import sys
+
+import pytest
+
+from direct.common import fingerprint
+from direct.common.fingerprint import MECHANICS, PACKAGE
+from sweeps.stages import REAL, SCORES
+
+CODE = '''
+"""A module."""
+
+import math
+
+LIMIT = 2  # of something
+
+
+class Thing:
+    """A thing."""
+
+    size: int = 1
+
+
+def area(r):
+    """Of a circle."""
+    return math.pi * r**2
+'''
+
+
+def digest_of(text, tmp_path, name="module.py"):
+    path = tmp_path / name
+    path.write_text(text)
+    fingerprint._tree.cache_clear()
+    fingerprint._tree_digest.cache_clear()
+    return fingerprint._tree_digest(path)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("  # of something", ""),
+        ('"""A module."""', '"""Another text,\nof two lines."""'),
+        ('    """A thing."""\n', ""),
+        ('    """Of a circle."""\n', ""),
+        ("math.pi * r**2", "(math.pi\n            * r ** 2)"),
+        ("\n\n\nclass", "\nclass"),
+    ],
+)
+def test_words_and_layout_cost_nothing(tmp_path, old, new):
+    assert old in CODE
+    assert digest_of(CODE.replace(old, new), tmp_path) == digest_of(CODE, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("r**2", "r**3"),
+        ("LIMIT = 2", "LIMIT = 2.0"),
+        ("LIMIT = 2", 'LIMIT = "2"'),
+        ("math.pi * r", "r * math.pi"),
+        ("def area(r)", "def area(r=1)"),
+        ("return", "yield"),
+        ("size: int = 1", "size: int = 0"),
+    ],
+)
+def test_what_works_otherwise_is_seen(tmp_path, old, new):
+    assert digest_of(CODE.replace(old, new), tmp_path) != digest_of(CODE, tmp_path)
+
+
+def test_a_string_that_is_no_docstring_counts(tmp_path):
+    one, two = 'def f():\n    x = 1\n    "a"\n', 'def f():\n    x = 1\n    "b"\n'
+    assert digest_of(one, tmp_path) != digest_of(two, tmp_path)
+
+
+def test_the_code_of_a_score_is_all_that_can_change_it():
+    found = fingerprint.fingerprint(*SCORES)
+    for name in (
+        "direct.flow",
+        "direct.noise",
+        "direct.sampling",
+        "direct.common.seed",
+        "direct.loss.reference",
+        "direct.loss.native",
+        "direct.loss.triton",
+        "direct.models.families.wan",
+        "direct.negatives.macro",
+        "direct.train.step",
+        "direct.world.judge",
+        "csrc",
+    ):
+        assert name in found, name
+    assert not found.keys() & set(MECHANICS)
+    assert not any(name.startswith(("sweeps", "direct.measure", "direct.base")) for name in found)
+
+
+def test_what_runs_is_in_the_fingerprint():
+    """Every module of ours that a real import of the stages loads is covered, or is mechanics."""
+    code = (
+        "import sys\n"
+        f"for name in {SCORES!r}: __import__(name)\n"
+        "print(*[n for n in sys.modules if n.startswith('direct.')])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    loaded = {
+        name
+        for name in done.stdout.split()
+        if (path := fingerprint._path(name)) and path.stat().st_size
+    }
+    assert len(loaded) > 30
+    assert loaded <= {*fingerprint.fingerprint(*SCORES), *MECHANICS}
+
+
+def test_mechanics_exist():
+    for name in MECHANICS:
+        assert fingerprint._path(name), f"{name} is no module any more"
+
+
+def test_kinds_of_cells_have_their_own_code():
+    from direct.profiles import profile
+    from direct.settings import override
+
+    tiny = profile("tiny")
+    scores = REAL.code(tiny)
+    cost = REAL.code(override(tiny, "measure.kind=cost"))
+    assert "direct.measure.cost" in cost and "direct.measure.cost" not in scores
+    paper = REAL.code(profile("wan2.1-t2v-1.3b"))
+    assert not any(name.startswith("direct.world") for name in paper)
+    assert any(name.startswith("direct.world") for name in scores)
+
+
+def test_trees_of_all_sources_have_a_digest():
+    paths = sorted(PACKAGE.rglob("*.py"))
+    found = {path: fingerprint._tree_digest(path) for path in paths}
+    assert len(paths) > 60 and all(len(own) == 8 for own in found.values())
+    assert ast.dump(fingerprint._tree(paths[0]))
+
+
+def test_the_extension_is_known_by_its_sources(tmp_path, monkeypatch):
+    library = tmp_path / "_C.abi3.so"
+    monkeypatch.setattr(fingerprint, "EXTENSION", library)
+    fingerprint._extension.cache_clear()
+    assert fingerprint._extension() == "none"
+    for content, known in ((b"\0direct-sources:0123abcd\0", "0123abcd"), (b"ELF", "unknown")):
+        library.write_bytes(content)
+        fingerprint._extension.cache_clear()
+        assert fingerprint._extension() == known
+    fingerprint._extension.cache_clear()
