@@ -103,8 +103,7 @@ def _pass(running: Any, reference: Any, batch: Batch, config: Config) -> Tensor:
         threshold=loss.threshold,
         backend=loss.backend,
     )
-    # The loss's mask hides a nan in v; a term of value 0 lets it reach the gradient, and the guard.
-    running.backward(out.loss + 0 * v.float().sum())
+    running.backward(out.guarded())  # what the loss's mask hides, the engine's guard must see
     total = out.loss.detach().expand(len(batch.weight), 1)
     return torch.cat([out.distances, out.alignment, batch.weight, total], 1)
 

@@ -7,7 +7,8 @@ With e_k = v - u_k and m_k = [|e_k| <= threshold], per sample of n elements:
     loss   = (1/B) sum_b sum_k w_bk c_k d_bk       c = 1, -lambda_rand, -lambda_hard, lambda_anc
     dloss/dv = (2 / (B n)) sum_k w_bk c_k m_k e_k
 
-The mask selects, it does not multiply: what is masked cannot leak, not even as nan.
+The mask selects, it does not multiply: what is masked cannot leak, not even as nan. So what is not
+finite in v is counted, for those who must know.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from torch import Tensor
 
 from .. import noise
 
-Result = tuple[Tensor, Tensor, Tensor, Tensor]
+Result = tuple[Tensor, Tensor, Tensor, Tensor, Tensor]
 CHUNK = 16384  # below the size from which torch splits one sum over threads
 
 
@@ -51,9 +52,9 @@ class Inputs(NamedTuple):
 
 
 def evaluate(p: Inputs) -> Result:
-    """(loss [], distances [B, 4], alignment [B, 2], gradient [B, ...] or [0]).
+    """(loss [], distances [B, 4], alignment [B, 2], nonfinite [B], gradient [B, ...] or [0]).
 
-    Sums are fp32, or fp64 for fp64 input.
+    Sums are fp32, or fp64 for fp64 input; the count is int64.
     """
     v = p.v
     precision = torch.float64 if v.dtype == torch.float64 else torch.float32
@@ -100,7 +101,9 @@ def evaluate(p: Inputs) -> Result:
         loss = loss + (w * d).sum() / max(batch, 1)
         if gradient is not None:
             gradient += (w * (2 / (max(batch, 1) * elements))).reshape(-1, *[1] * (v.dim() - 1)) * e
-    return loss, distances, alignment, v.new_empty(0) if gradient is None else gradient.to(v.dtype)
+    nonfinite = (~v.isfinite()).flatten(1).sum(1)
+    gradient = v.new_empty(0) if gradient is None else gradient.to(v.dtype)
+    return loss, distances, alignment, nonfinite, gradient
 
 
 def _per_term(

@@ -17,7 +17,7 @@ sys.path[:0] = [str(HERE.parent.parent), str(HERE.parent)]
 
 import conftest  # noqa: E402
 
-from direct import batch, checkpoint, errors, preempt, ranks, train  # noqa: E402
+from direct import batch, checkpoint, errors, models, preempt, ranks, train  # noqa: E402
 from direct.config import Config, profile  # noqa: E402
 from direct.data import source  # noqa: E402
 from direct.settings import with_values  # noqa: E402
@@ -107,6 +107,12 @@ def main(pipeline: Path, out: Path) -> None:
     real = batch.load_batch
     batch.load_batch = lambda c, data, step, rows: _poisoned(real(c, data, step, rows), step, rows)
     train.train(plain, run=out / "poisoned", **settings)
+
+    batch.load_batch, velocity = real, models.velocity
+    calls = [2] if ranks.rank() == 1 else []  # the first of its two passes of the second step
+    models.velocity = conftest.overflowing(velocity, calls)
+    train.train(plain, run=out / "overflowed", **settings)
+    models.velocity = velocity
 
     def unreadable(c, data, step, rows):
         if ranks.rank() == 1:
