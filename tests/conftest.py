@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -84,6 +87,28 @@ def build_pipeline(folder: Path) -> Path:
         scheduler=FlowMatchEulerDiscreteScheduler(shift=3.0),
     ).save_pretrained(folder, safe_serialization=True)
     return folder
+
+
+def overflowing(velocity: Callable[..., Any], calls: Container[int]) -> Callable[..., Any]:
+    """`models.velocity`, with one infinite element in what the trained model gives at these calls.
+
+    Its activations and weights stay finite, as where a last sum in bf16 overflows.
+    """
+    count = itertools.count()
+
+    def of(model: Any) -> Callable[..., torch.Tensor]:
+        real = velocity(model)
+
+        def call(*arguments: Any) -> torch.Tensor:
+            v = real(*arguments)
+            if not torch.is_grad_enabled() or next(count) not in calls:
+                return v
+            last = torch.arange(v.numel(), device=v.device).view(v.shape) == v.numel() - 1
+            return v.masked_fill(last, math.inf)
+
+        return call
+
+    return of
 
 
 @pytest.fixture(scope="session")
