@@ -1,16 +1,21 @@
+"""One cell: its result appears whole or not at all, and says what it was made from."""
+
 import json
 import time
 from dataclasses import replace
 
 import fake
 import pytest
+from made_up_readings import BASE, S6
 
 from direct.common.errors import Diverged, UserError
+from direct.common.files import write_json
 from direct.config import Run
 from direct.identity import identity
 from direct.profiles import profile
 from direct.settings import override
-from sweeps import cell
+from sweeps import cell, results
+from sweeps.schema import cells
 
 CONFIG = override(profile("tiny"), "evaluate.prompts=2")
 
@@ -175,3 +180,23 @@ def test_timings_add_up_over_attempts(tmp_path):
         with cell.timed(tmp_path, "train"):
             time.sleep(0.02)
     assert cell.read_json(tmp_path / "timing.json")["train"] >= 0.04
+
+
+def test_what_a_measurement_says_beside_its_scores_is_in_its_result(tmp_path, monkeypatch):
+    config = cells(S6, BASE, (0,))[0].config
+    run = tmp_path / cells(S6, BASE, (0,))[0].id
+
+    def measure(run):
+        write_json(
+            run.folder / "details.json",
+            {"samples": {"same.a": [[1.0]]}, "provenance": {"step_ratio": {"with_anchor": 2.0}}},
+        )
+        return [{"prompt": "step 0001", "caption": "", "scores": {"mans.cosine": 0.5}}]
+
+    monkeypatch.setattr(cell, "provenance", lambda config, stages: {"commit": "abc"})
+    stages = replace(fake.STAGES, measure=measure)
+    result = cell.run_cell(Run(config, tmp_path, run), stages)
+    assert result == cell.read_result(run), "whole, its checksum right"
+    assert result["samples"] == {"same.a": [[1.0]]}
+    assert result["provenance"] == {"commit": "abc", "step_ratio": {"with_anchor": 2.0}}
+    assert results.frame({run.name: result}).metric.tolist() == ["mans.cosine"]

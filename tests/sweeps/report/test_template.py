@@ -8,12 +8,13 @@ from pathlib import Path
 
 import pytest
 from jinja2 import UndefinedError
-from test_tables import EVIL
+from made_up import EVIL
 
 from sweeps.report import template
 from sweeps.report.page import Section
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
+
 HOSTILE = EVIL + """'"><img src=x onerror=alert(1)></svg></style>"""
 
 

@@ -1,0 +1,78 @@
+"""Storages: a torn journal is mended, a server that does not answer is one sentence."""
+
+import socket
+import sys
+from contextlib import closing
+
+import pytest
+from queued import CELLS, TABLE, drain
+
+from direct.common.errors import UserError
+from sweeps.queue import storage
+from sweeps.queue import study as queue
+
+
+@pytest.fixture(autouse=True)
+def fast(monkeypatch):
+    monkeypatch.setattr(queue, "CLAIM_SECONDS", 0.0)
+
+
+def test_a_torn_line_is_cut_off_and_work_goes_on(tmp_path):
+    study = storage.open_study(tmp_path, "s")
+    queue.plan(study, TABLE, CELLS, tmp_path)
+    path = storage.journal(tmp_path)
+    whole = path.read_bytes()
+    path.write_bytes(whole + b'{"op_code": 4, "worker')
+    assert "torn line" in storage.repair(path)
+    assert path.read_bytes() == whole
+    assert len(drain(storage.open_study(tmp_path, "s"), tmp_path)) == len(CELLS)
+    assert storage.repair(path) is None
+
+
+def test_an_unreadable_journal_is_set_aside(tmp_path):
+    path = storage.journal(tmp_path)
+    path.write_bytes(b'{"op_code": 0}\nnot json\n{"op_code": 1}\n')
+    assert "damaged" in storage.repair(path)
+    assert not path.exists() and path.with_name("study.journal.damaged").exists()
+
+
+def test_a_stale_journal_lock_is_removed_and_said(tmp_path, monkeypatch):
+    monkeypatch.setattr(storage, "LOCK_GRACE_SECONDS", 3600)  # waiting for it would hang the test
+    study = storage.open_study(tmp_path, "s")
+    lock = tmp_path / "study.journal.lock"
+    lock.touch()
+    assert "left by a killed process" in storage.repair(storage.journal(tmp_path))
+    assert not lock.exists()
+    queue.plan(study, TABLE, CELLS[:1], tmp_path)
+
+
+def test_a_server_that_accepts_and_says_nothing_is_given_up(tmp_path, monkeypatch):
+    pytest.importorskip("psycopg")
+    monkeypatch.setattr(storage, "CONNECT_SECONDS", 2)
+    with closing(socket.create_server(("127.0.0.1", 0))) as mute:
+        url = f"postgresql://u@127.0.0.1:{mute.getsockname()[1]}/d"
+        with pytest.raises(UserError, match="does not answer"):
+            storage.open_study(tmp_path, "s", url)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "sqlite:///a.db",
+        "mysql://u@h/d",
+        "postgresql:",
+        "postgresql://u:secret@h:port/d",
+        "study.db",
+        "postgresql://u:secret@[h/d",
+    ],
+)
+def test_what_is_no_postgresql_url_is_refused(url):
+    with pytest.raises(UserError, match="write postgresql://user@host/database") as error:
+        storage.checked_url(url)
+    assert "secret" not in str(error.value)
+
+
+def test_without_psycopg_the_fix_is_said(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "psycopg", None)
+    with pytest.raises(UserError, match="pip install 'psycopg"):
+        storage.open_study(tmp_path, "s", "postgresql://u@127.0.0.1:1/d")
