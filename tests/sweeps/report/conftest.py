@@ -43,3 +43,9 @@ def drawn():
     """Table S3 and its plot."""
     table = build()
     return table, plots.svg(table)
+
+
+@pytest.fixture(scope="package")
+def table_s3():
+    """Table S3 of made-up results."""
+    return build()
