@@ -1,14 +1,16 @@
 """The results' interface: every score in one long frame."""
 
+import pytest
 from made_up import BASE, S3
 
 from direct.common.files import digest, write_json
 from direct.identity import named
-from sweeps import pytest, results
+from sweeps import results
 from sweeps.cell import SCHEMA
 from sweeps.schema import cells
 
 
+@pytest.mark.slow
 def test_the_results_are_one_long_frame(finished):
     frame = results.load("tiny", finished[0])
     assert list(frame.columns) == ["cell", "seed", "prompt", "metric", "value"]

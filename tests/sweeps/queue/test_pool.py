@@ -34,6 +34,7 @@ def test_joining_what_nobody_planned_is_refused(tmp_path):
         run.main(["lambda_hard", "--prompts", "4", "--join", "--out", str(tmp_path)])
 
 
+@pytest.mark.slow
 def test_a_planner_that_waits_for_a_helper_starts_no_workers_for_nothing(tmp_path):
     """The last cell is a helper's: workers that find no cell end, and none takes their place."""
     log = tmp_path / "workers"
@@ -55,6 +56,7 @@ def test_a_planner_that_waits_for_a_helper_starts_no_workers_for_nothing(tmp_pat
     assert len(log.read_text().split()) <= 2
 
 
+@pytest.mark.slow
 def test_a_worker_that_is_killed_every_time_fails_its_cells_and_no_others(tmp_path):
     done = sweep(tmp_path, "--seeds", "0", FAKE_KILL="0.1")
     assert done.returncode == 1

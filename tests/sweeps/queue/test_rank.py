@@ -14,6 +14,7 @@ from sweeps.queue import leases, rank
 from sweeps.queue import workers as workers_module
 
 
+@pytest.mark.slow
 def test_a_cell_on_two_ranks_is_one_result(cell, tmp_path):
     folder, token = cell
     assert workers_module.on_several(2, fake.STAGES.rank, tmp_path, folder, token) is False

@@ -1,5 +1,6 @@
 """What is there and what is to do, in words."""
 
+import pytest
 from programs import SMALL
 from queued import CELLS, STAGES
 
@@ -29,6 +30,7 @@ def test_a_recorded_failure_is_shown_without_control_characters(tmp_path):
     assert status.failures([cell], tmp_path) == {cell.id: EVIL}
 
 
+@pytest.mark.slow
 def test_dry_run_lists_cells_states_and_costs(finished, capsys, tmp_path):
     run.main(["lambda_hard", "--dry-run", *SMALL, "--out", str(finished[0])])
     listing = capsys.readouterr().out

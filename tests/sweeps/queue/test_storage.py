@@ -48,6 +48,7 @@ def test_a_stale_journal_lock_is_removed_and_said(tmp_path, monkeypatch):
     queue.plan(study, TABLE, CELLS[:1], tmp_path)
 
 
+@pytest.mark.slow
 def test_a_server_that_accepts_and_says_nothing_is_given_up(tmp_path, monkeypatch):
     pytest.importorskip("psycopg")
     monkeypatch.setattr(storage, "CONNECT_SECONDS", 2)

@@ -13,14 +13,14 @@ from sweeps.schema import Row, cells
 from .galleries import CELLS, made
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def found(tmp_path_factory):
     """A gallery of the world's own films."""
     with pytest.MonkeyPatch.context() as patch:
         return gallery.gather(CELLS, *made(patch, tmp_path_factory.mktemp("runs"))[2:])
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def written(tmp_path_factory):
     folder = tmp_path_factory.mktemp("report")
     built = {}
@@ -38,7 +38,7 @@ def evil():
     return replace(S3, rows=rows, contrasts=(), title=EVIL)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def drawn():
     """Table S3 and its plot."""
     table = build()

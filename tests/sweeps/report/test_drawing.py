@@ -2,9 +2,12 @@
 
 import re
 
+import pytest
+
 from sweeps.report import drawing, plots
 
 
+@pytest.mark.slow
 def test_a_plot_on_the_page_keeps_its_words(written):
     """Coordinates are shortened, what a reader sees is not; colours follow the scheme."""
     built = written[0]

@@ -4,6 +4,7 @@ import base64
 import hashlib
 import re
 
+import pytest
 from made_up import line
 
 from sweeps.report import page
@@ -20,6 +21,7 @@ def test_html_is_whole_and_asks_nothing_of_the_network(drawn):
     assert "@import" not in text and "url(http" not in text
 
 
+@pytest.mark.slow
 def test_the_page_is_whole_and_asks_nothing_of_the_network(written):
     text = written[2]
     parser, page = Balanced(), Page(text)
@@ -31,6 +33,7 @@ def test_the_page_is_whole_and_asks_nothing_of_the_network(written):
     assert "color-scheme: light dark" in text
 
 
+@pytest.mark.slow
 def test_every_link_leads_somewhere_and_ids_are_unique(written):
     text = written[2]
     page = Page(text)
@@ -40,6 +43,7 @@ def test_every_link_leads_somewhere_and_ids_are_unique(written):
     assert used and used <= set(page.ids)
 
 
+@pytest.mark.slow
 def test_what_scrolls_is_reachable_by_keyboard(written):
     page = Page(written[2])
     assert len(page.regions) >= 8
@@ -47,6 +51,7 @@ def test_what_scrolls_is_reachable_by_keyboard(written):
     assert page.tags.count("h1") == 1
 
 
+@pytest.mark.slow
 def test_the_policy_admits_what_the_page_holds_and_nothing_else(written):
     text = written[2]
     policy = re.search(r'Content-Security-Policy" content="([^"]*)"', text)[1]

@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 
+import pytest
 from made_up import BASE, S3, results_of
 
 from sweeps import tables
@@ -14,6 +15,7 @@ from sweeps.schema import cells
 from .parsers import Balanced
 
 
+@pytest.mark.slow
 def test_the_report_has_tables_claims_and_page(written):
     _, paths, text = written
     names = {path.name for path in paths}
@@ -23,6 +25,7 @@ def test_the_report_has_tables_claims_and_page(written):
     assert text.count("<svg") == 2
 
 
+@pytest.mark.slow
 def test_the_numbers_on_the_page_are_the_tables(written):
     built, _, text = written
     value = next(x for x in built["lambda_hard"].lines if x.row.label == "0.1").values["PC"]
@@ -31,6 +34,7 @@ def test_the_numbers_on_the_page_are_the_tables(written):
     assert "a processor" in text and "abc123" in text  # provenance
 
 
+@pytest.mark.slow
 def test_an_evil_caption_is_text(written):
     table = written[0]["lambda_hard"]
     evil = "</style><script>alert(1)</script>\x1b[2J"
@@ -39,6 +43,7 @@ def test_an_evil_caption_is_text(written):
     assert "<script" not in text and "\x1b" not in text
 
 
+@pytest.mark.slow
 def test_clips_of_other_cells_are_left_out(written, found, tmp_path):
     built = written[0]
     gallery.write(found, tmp_path)
@@ -56,6 +61,7 @@ def test_clips_of_other_cells_are_left_out(written, found, tmp_path):
     assert balanced.open == []
 
 
+@pytest.mark.slow
 def test_one_table_is_six_files_named_by_its_place(tmp_path):
     table = tables.build(S3, cells(S3, BASE, (0,)), results_of(S3, (0,)))
     paths = write.render(table, tmp_path)
@@ -66,6 +72,7 @@ def test_one_table_is_six_files_named_by_its_place(tmp_path):
     assert json.loads((tmp_path / "table_s3.json").read_text())["table"] == "S3"
 
 
+@pytest.mark.slow
 def test_a_report_that_is_not_whole_leaves_claims_and_page_alone(tmp_path):
     table = tables.build(S3, cells(S3, BASE, (0,)), {})
     (tmp_path / "claims.md").write_text("of another machine")
