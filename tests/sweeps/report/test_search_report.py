@@ -48,11 +48,11 @@ def test_a_second_run_trains_nothing_and_a_lost_result_alone_is_made_again(searc
 def test_the_report_renders_a_search_again_and_leaves_alone_what_it_has_no_results_of(searched):
     pages = searched / "reports/tiny"
     before = {path.name: path.read_bytes() for path in pages.iterdir()}
-    options = options_of(["report", *"--out", str(searched)])
+    options = options_of(["report", *SMALL, "--out", str(searched)])
     (section,) = search_report.again(base_of(options), options, searched)
     assert section.name == "search" and [len(block.rows) for block in section.blocks] == [9, 2]
     assert {path.name: path.read_bytes() for path in pages.iterdir()} == before
-    other = options_of(["report", *"--seeds", "5", "--out", str(searched)])
+    other = options_of(["report", *SMALL, "--seeds", "5", "--out", str(searched)])
     assert search_report.again(base_of(other), other, searched) == []
     assert {path.name: path.read_bytes() for path in pages.iterdir()} == before
     assert search_report.again(base_of(options), options, searched / "elsewhere") == []
