@@ -1,4 +1,9 @@
-"""Whole sweeps on stand-in stages, run once for all tests that only read them."""
+"""Whole sweeps on stand-in stages, run once for all tests that only read them.
+
+This file also puts tests/sweeps on the path, for its helper modules. The folder `queue` must stay
+without `__init__.py`: `fake.py` is run as a program, and a package of that name beside it would
+stand before the standard library's `queue`.
+"""
 
 import pytest
 from programs import command, sweep

@@ -193,3 +193,34 @@ def test_claims_on_readings_that_bear_them_out_and_that_refute_them():
         return found | {"direct.seconds_per_iteration": 0.5 + rng.random(12)}
 
     assert verdicts(made.built(S4, unsteady))["cost-time"] == UNRESOLVED
+
+
+def estimate(mean, se=1.0, df=1e6):
+    """An estimate that is normal, for all that matters."""
+    half = 1.96 * se
+    return claims.stats.Estimate(mean, mean - half, mean + half, se, 0.5, 3, 12, ((se**2, df),))
+
+
+@pytest.mark.parametrize("mean", [-3.0, -0.5, 0.0, 0.5, 3.0])
+def test_p_values_of_a_contrast_are_those_of_the_normal(mean):
+    p_for, p_against = claims._p_values(estimate(mean), None)
+    two_sided = 2 * scipy_stats.norm.sf(abs(mean))
+    assert p_for == pytest.approx(two_sided if mean > 0 else 1, rel=1e-3)
+    assert p_against == pytest.approx(two_sided if mean < 0 else 1, rel=1e-3)
+
+
+@pytest.mark.parametrize("mean", [-6.0, -1.0, 0.0, 1.0, 6.0])
+def test_alike_is_two_one_sided_tests_at_the_margin(mean):
+    margin = 3.0
+    p_for, p_against = claims._p_values(estimate(mean), margin)
+    if abs(mean) < margin:
+        assert p_for == pytest.approx(2 * scipy_stats.norm.sf(margin - abs(mean)), rel=1e-3)
+        assert p_against == 1
+    else:
+        assert p_for == 1
+        assert p_against == pytest.approx(2 * scipy_stats.norm.sf(abs(mean) - margin), rel=1e-3)
+
+
+def test_without_any_spread_the_sign_decides():
+    assert claims._p_values(replace(estimate(0.1), se=0.0), None) == (0.0, 1.0)
+    assert claims._p_values(replace(estimate(-0.1), se=0.0), None) == (1.0, 0.0)

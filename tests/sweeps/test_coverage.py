@@ -46,3 +46,45 @@ def test_without_pooling_the_same_simulation_fails():
             t = np.abs(d.mean((1, 2))) / (np.maximum(free, np.maximum(a, b)) / (3 * 48)) ** 0.5
             found |= t > scipy_stats.t.ppf(1 - 0.05 / 8, df)
     assert found.mean() > 0.08
+
+
+def test_simulated_tables_have_the_variances_they_are_asked_for():
+    """Of a paired difference of two rows, over 4,000 tables of one seed and one prompt each."""
+    rng = np.random.default_rng(1)
+    parts = Components(0.5, 2.0, 1.0)
+    x = coverage.simulated(2, 2, parts, 4000, 2, rng)
+    assert x.shape == (4000, 2, 2, 2) and x.dtype == np.float32
+    d = x[:, 1] - x[:, 0]
+    assert d.mean() == pytest.approx(0, abs=0.1)
+    assert d[:, 0, 0].var() == pytest.approx(0.5 + 2.0 + 1.0, rel=0.1)
+    assert np.cov(d[:, 0, 0], d[:, 0, 1])[0, 1] == pytest.approx(0.5, rel=0.25), "one seed"
+    assert np.cov(d[:, 0, 0], d[:, 1, 0])[0, 1] == pytest.approx(2.0, rel=0.1), "one prompt"
+    assert np.cov(d[:, 0, 0], d[:, 1, 1])[0, 1] == pytest.approx(0, abs=0.2)
+
+
+def test_a_spread_is_of_its_row_alone():
+    rng = np.random.default_rng(2)
+    x = coverage.simulated(1, 1, Components(2.0, 0, 0), 4000, 3, rng, spread=(1.0, 0.5, 3.0))
+    np.testing.assert_allclose(x[..., 0, 0].std(0), (1.0, 0.5, 3.0), rtol=0.1)
+
+
+def test_the_same_call_gives_the_same_shares():
+    parts = Components(0.1, 1.0, 1.0)
+    one, same = (coverage.shares(3, 8, parts, repeats=50) for _ in range(2))
+    assert one == same and 0 <= one.size <= 1 and one.rows > 0.8
+
+
+def test_a_line_of_the_page_is_in_per_cent_and_the_worst_is_named():
+    found = {
+        "3 | 96": coverage.Shares(0.95, 0.925, 0.051),
+        "5 | 96": coverage.Shares(0.94, 0.96, 0.02),
+    }
+    assert coverage._lines("seeds | prompts", found) == [
+        "| seeds | prompts | coverage, row | coverage, difference | family-wise size |",
+        "|---|---|---|---|---|",
+        "| 3 | 96 | 95.0% | 92.5% | 5.1% |",
+        "| 5 | 96 | 94.0% | 96.0% | 2.0% |",
+    ]
+    assert coverage._worst("Worst", found) == (
+        "Worst: coverage of a row's mean 94.0%, of a difference 92.5%; family-wise size 5.1%."
+    )

@@ -1,7 +1,7 @@
 """The declared claims against the tables they name and the paper's own numbers."""
 
 from sweeps.ablations import ABLATIONS
-from sweeps.paper_claims import CLAIMS
+from sweeps.paper_claims import CLAIMS, alike, more, sign
 
 
 def test_every_row_and_metric_of_a_claim_is_in_its_table():
@@ -29,3 +29,20 @@ def test_the_published_numbers_themselves_bear_the_claims_out():
                 unlike.add(claim.name)
     assert unlike == {"complementary", "direct-best"}
     assert all(claim.note for claim in CLAIMS if claim.name in unlike)
+
+
+def test_a_contrast_is_every_pair_of_rows_on_every_metric():
+    found = more("a", ("b", "c"), "SA", "PC")
+    assert [contrast.terms for contrast in found] == [
+        ((1, "a", metric), (-1, other, metric)) for other in "bc" for metric in ("SA", "PC")
+    ]
+    assert {contrast.margin for contrast in found} == {None}
+    (near,) = alike("a", "b", "PC", 1.5)
+    assert near.terms == ((1, "a", "PC"), (-1, "b", "PC")) and near.margin == 1.5
+    assert sign(-1, "a", "cosine")[0].terms == ((-1, "a", "cosine"),)
+
+
+def test_every_claim_has_a_place_and_margins_are_positive():
+    for claim in CLAIMS:
+        assert claim.place and claim.text.endswith(".") and claim.name == claim.name.lower()
+        assert all(c.margin is None or c.margin > 0 for c in claim.contrasts), claim.name

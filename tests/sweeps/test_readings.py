@@ -1,9 +1,12 @@
 """Statistics over steps: the jackknife where the answer is known, and its coverage."""
 
+import statistics
+
 import numpy as np
 import pytest
 
 from sweeps import readings
+from sweeps.schema import Row
 
 
 def test_jackknife_is_exact_where_the_answer_is_known():
@@ -28,3 +31,30 @@ def test_the_jackknifes_interval_of_a_deviation_covers():
         inside += abs(pseudo.mean() - 1) < 1.96 * pseudo.std(ddof=1) / n**0.5
     np.testing.assert_allclose(readings.jackknife(readings.deviation, x), pseudo)
     assert 0.90 < inside / 2000 < 0.97
+
+
+def test_a_correlation_is_pearsons():
+    a, b = np.random.default_rng(2).normal(size=(2, 30))
+    assert readings.correlation(a, b) == pytest.approx(np.corrcoef(a, b)[0, 1])
+    assert readings.deviation(a) == pytest.approx(statistics.stdev(a.tolist()))
+
+
+def test_a_column_is_the_rows_own_reading():
+    x, y = np.random.default_rng(3).normal(size=(2, 9))
+    wide = {("c", "mans.cosine"): x, ("c", "mans.telemetry"): y, ("c", "PC"): y}
+    mans = Row("MaNS", {}, reading="mans")
+    assert readings.column(wide, "c", mans, "cosine") is x
+    assert readings.column(wide, "c", Row("scored", {}), "PC") is y
+    assert readings.column(wide, "c", mans, "PC") is None, "a score is no reading"
+    assert readings.column(wide, "other", mans, "cosine") is None
+    only = {("c", "mans.cosine"): x}
+    assert readings.column(only, "c", mans, "correlation") is None, "it needs both"
+    assert readings.column(only, "c", mans, "deviation").shape == (9,)
+
+
+def test_pseudo_values_of_a_ratio_by_hand():
+    """P s - (P - 1) s without the p-th, for s = sum(a) / sum(b)."""
+    a, b = np.array([1.0, 2.0, 6.0]), np.array([1.0, 1.0, 2.0])
+    ratio = lambda a, b: a.sum() / b.sum()  # noqa: E731
+    expected = [3 * 9 / 4 - 2 * s for s in (8 / 3, 7 / 3, 3 / 2)]
+    np.testing.assert_allclose(readings.jackknife(ratio, a, b), expected)

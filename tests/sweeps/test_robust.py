@@ -29,6 +29,7 @@ cp -r runs reports "$OUT"
 """
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_said_and_nothing_half_written_is_believed(tmp_path):
     disk, out = tmp_path / "disk", tmp_path / "out"
     disk.mkdir(), out.mkdir()

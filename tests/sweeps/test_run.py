@@ -10,6 +10,7 @@ import time
 from collections import Counter
 from pathlib import Path
 
+import fake
 import pytest
 from programs import FAKE, ROOT, SMALL, environment, stamps, sweep, tables
 
@@ -21,6 +22,7 @@ from sweeps.queue import storage
 from sweeps.schema import cells
 
 
+@pytest.mark.slow
 def test_a_sweep_leaves_its_table_in_every_format(finished):
     out, done = finished
     formats = ("md", "tex", "csv", "html", "svg", "json")
@@ -29,6 +31,7 @@ def test_a_sweep_leaves_its_table_in_every_format(finished):
     assert b"2 training seeds" in tables(out)["table_s3.md"]
 
 
+@pytest.mark.slow
 def test_a_second_run_only_renders(finished):
     """Nothing that trains, generates, judges or queues is even imported; results stay untouched."""
     out, _ = finished
@@ -57,6 +60,7 @@ def test_a_second_run_only_renders(finished):
     assert (out / "cache/tiny/executed.log").read_text() == log
 
 
+@pytest.mark.slow
 def test_all_runs_every_sweep_and_shared_cells_once(tmp_path):
     """Then export, import elsewhere and report there: the same tables, claims and page."""
 
@@ -93,14 +97,16 @@ def test_all_runs_every_sweep_and_shared_cells_once(tmp_path):
     assert command("import", out=there).returncode == 2
 
 
-def test_rendering_imports_no_torch(finished):
+@pytest.mark.slow
+def test_rendering_imports_no_torch(finished, tmp_path):
+    out = shutil.copytree(finished[0], tmp_path / "copy")  # the real stages call its results old
     code = (
         "import sys; from sweeps import run; "
         "run.main(['report', '--prompts', '4', '--seeds', '0,1', '--out', sys.argv[1]]); "
         "assert 'torch' not in sys.modules"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code, str(finished[0])],
+        [sys.executable, "-c", code, str(out)],
         check=True,
         text=True,
         env=environment(),
@@ -109,18 +115,20 @@ def test_rendering_imports_no_torch(finished):
     assert "table_s3.md" in done.stdout and "table_1" not in done.stdout
 
 
+@pytest.mark.slow
 def test_a_report_leaves_tables_that_have_no_results_here(finished, tmp_path):
     """A clone holds tables of results that are elsewhere: they, and the page of all, stay."""
     out, target = tmp_path / "here", tmp_path / "here/reports/tiny"
     shutil.copytree(finished[0], out)
     for name in ("table_1.md", "table_1.csv", "claims.md", "index.html", "table_s3.md"):
         (target / name).write_text("of another machine\n")
-    assert run.main(["report", *SMALL, "--out", str(out)]) == 0
+    assert run.main(["report", *SMALL, "--out", str(out)], fake.STAGES) == 0
     stayed = {p.name for p in target.iterdir() if p.read_bytes() == b"of another machine\n"}
     assert stayed == {"table_1.md", "table_1.csv", "claims.md", "index.html"}
     assert tables(out)["table_s3.md"] == tables(finished[0])["table_s3.md"]
 
 
+@pytest.mark.slow
 def test_killed_at_any_moment_it_goes_on_and_the_table_is_the_same(finished, tmp_path):
     """kill -9 of the planner, of a worker, of both; every cell is published once."""
     rng = random.Random(0)
@@ -153,6 +161,7 @@ def test_killed_at_any_moment_it_goes_on_and_the_table_is_the_same(finished, tmp
     assert Counter(complete) == Counter(path.parent.name for path in runs)
 
 
+@pytest.mark.slow
 def test_a_failed_cell_says_why_and_a_diverged_one_is_a_row(tmp_path):
     done = sweep(tmp_path, "--seeds", "0", FAKE_FAIL="0.1", FAKE_DIVERGE="0.005")
     assert done.returncode == 1 and "RuntimeError: made to fail" in done.stdout
@@ -181,6 +190,7 @@ def _heeds_ctrl_c():
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
+@pytest.mark.slow
 def test_ctrl_c_is_clean(tmp_path):
     process = subprocess.Popen(
         [*FAKE, *SMALL, "--out", str(tmp_path)],

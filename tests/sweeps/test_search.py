@@ -115,6 +115,7 @@ def test_weights_are_rows_of_a_table():
     assert search.scores_of(tried, planned, results) is None
 
 
+@pytest.mark.slow
 def test_every_cell_is_on_validation_prompts_and_run_once(searched):
     from sweeps.cell import read_config
 

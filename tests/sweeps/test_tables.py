@@ -1,7 +1,8 @@
 """Numbers of a table against a loop over the results."""
 
-from dataclasses import astuple
+from dataclasses import astuple, replace
 
+import fake
 import numpy as np
 import pytest
 from made_up import BASE, S3, build, line, results_of
@@ -156,3 +157,36 @@ def test_points_along_one_run_lend_each_other_no_variance():
         assert one.half == pytest.approx(
             stats.estimate(line(plain, label).values["PC"].differences).half
         )
+
+
+def scores_of(matrix, seeds):
+    return tables.Scores(np.array(matrix, float), tuple(seeds), True)
+
+
+def test_differences_pair_by_seed_whatever_their_order():
+    a = scores_of([[1, 2], [3, 4], [5, 6]], (0, 1, 2))
+    b = scores_of([[10, 20], [30, 40]], (2, 0))
+    np.testing.assert_array_equal(tables.paired(a, b), [[1 - 30, 2 - 40], [5 - 10, 6 - 20]])
+    np.testing.assert_array_equal(tables.paired(b, a), [[10 - 5, 20 - 6], [30 - 1, 40 - 2]])
+    assert tables.paired(a, scores_of([[1, 2]], (7,))) is None
+
+
+def test_every_kind_of_provenance_stands_once():
+    planned = cells(S3, BASE, (0,))
+    results = results_of(S3, (0,))
+    for i, cell in enumerate(planned):
+        results[cell.id]["provenance"] = {"commit": "ab"[i % 2], "device": "one"}
+    found = tables.build(S3, planned, results).provenance
+    assert sorted(found["commit"]) == ["a", "b"] and found["device"] == ["one"]
+
+
+def test_old_results_are_counted_and_their_modules_named():
+    planned, results = cells(S3, BASE, (0,)), results_of(S3, (0,))
+    stages = replace(fake.STAGES, code=lambda config: {"direct.flow": "new", "direct.noise": "n"})
+    for cell in planned:
+        results[cell.id]["code"] = stages.code(cell.config)
+    assert tables.build(S3, planned, results, stages).old is None
+    results[planned[0].id]["code"] = {"direct.flow": "old", "direct.noise": "n"}
+    results[planned[1].id]["code"] = {"direct.flow": "new"}
+    old = tables.build(S3, planned, results, stages).old
+    assert (old.count, old.total, old.modules) == (2, 4, ("direct.flow", "direct.noise"))

@@ -2,12 +2,19 @@
 
 import json
 import shutil
+from dataclasses import replace
 
 import programs
 import pytest
 from programs import executed, stamps
+from queued import CELLS, STAGES, TABLE
 
-from sweeps.work import _where_time_went
+from direct.common.errors import UserError
+from direct.config import Run
+from sweeps import work as work_module
+from sweeps.cell import read_result, run_cell, write_config
+from sweeps.queue.sweep import Sweep, Workers
+from sweeps.work import _where_time_went, settle_old
 
 
 def sweep(out, *arguments, **more):
@@ -25,6 +32,7 @@ def bytes_of(out):
     return {path: path.read_bytes() for path in sorted(out.glob("runs/tiny/*/result.json"))}
 
 
+@pytest.mark.slow
 def test_results_of_other_code_are_refused_before_anything_runs(old):
     before = bytes_of(old)
     table = (old / "reports/tiny/table_s3.md").read_bytes()
@@ -36,6 +44,7 @@ def test_results_of_other_code_are_refused_before_anything_runs(old):
     assert (old / "reports/tiny/table_s3.md").read_bytes() == table
 
 
+@pytest.mark.slow
 def test_accepted_old_results_are_used_and_the_table_says_so(old):
     before = bytes_of(old)
     assert "Old results" not in (old / "reports/tiny/table_s3.md").read_text()
@@ -47,6 +56,7 @@ def test_accepted_old_results_are_used_and_the_table_says_so(old):
     assert "Old results: 4 of 8 cells were made by other code" in text and "direct.fake" in text
 
 
+@pytest.mark.slow
 def test_rerun_makes_old_results_again_and_leaves_new_ones(old):
     assert sweep(old, "--seeds", "0,1", "--accept-old", FAKE_CODE="new").returncode == 0
     new = {path: data for path, data in bytes_of(old).items() if b'"new"' in data}
@@ -60,6 +70,7 @@ def test_rerun_makes_old_results_again_and_leaves_new_ones(old):
     assert again.returncode == 0 and len(executed(old)) == 12, "nothing is old any more"
 
 
+@pytest.mark.slow
 def test_a_result_that_names_no_code_is_old(old):
     from direct.common.files import digest
 
@@ -78,6 +89,7 @@ def test_the_two_answers_exclude_each_other(tmp_path):
     assert not (tmp_path / "runs").exists()
 
 
+@pytest.mark.slow
 def test_results_of_another_base_model_are_not_added_to(finished, tmp_path):
     """Rendering them is fine, and so is a folder of one's own; nothing is removed or written."""
     out = tmp_path / "copy"
@@ -96,3 +108,46 @@ def test_results_of_another_base_model_are_not_added_to(finished, tmp_path):
 def test_shares_of_a_run_add_up():
     line = _where_time_went(100.0, 10.0, {"train": 100.0, "generate": 60.0, "judge": 0.0}, 2)
     assert "train 50 s (50 %)" in line and "other 10 s (10 %)" in line
+
+
+def sweep_of(root, **more):
+    """The small queue's cells, the first two of them finished by code `fake.STAGES`."""
+    for cell in CELLS[:2]:
+        write_config(root / cell.id, cell.config)
+        run_cell(Run(cell.config, root, root / cell.id), STAGES)
+    stages = replace(STAGES, **more.pop("stages", {}))
+    return Sweep(TABLE, CELLS[:4], root, root, Workers(1, **more), stages)
+
+
+NEWER = {"code": lambda config: {"direct.fake": "newer"}}
+
+
+def test_settling_asks_first_and_does_as_it_is_told(tmp_path, capsys):
+    settle_old(sweep_of(tmp_path))
+    assert capsys.readouterr().out == "", "nothing is old"
+    with pytest.raises(UserError, match=r"2 of 2 finished cells .* other code \(direct\.fake\): "):
+        settle_old(sweep_of(tmp_path, stages=NEWER))
+    settle_old(sweep_of(tmp_path, stages=NEWER, accept_old=True))
+    assert all(read_result(tmp_path / cell.id) for cell in CELLS[:2])
+    settle_old(sweep_of(tmp_path, stages=NEWER, rerun=True))
+    assert not any(read_result(tmp_path / cell.id) for cell in CELLS[:2])
+    assert all((tmp_path / cell.id / "config.json").exists() for cell in CELLS[:2])
+    said = capsys.readouterr().out.splitlines()
+    assert [line.split("; ")[1] for line in said] == [
+        "they are used, and the tables say so",
+        "they are made again",
+    ]
+
+
+def test_of_many_modules_the_most_common_are_named():
+    old = {cell: [f"m{k}" for k in range(i + 1)] for i, cell in enumerate(CELLS[:5])}
+    assert work_module._differing(old) == "m0, m1, m2 and 2 more modules"
+    assert work_module._differing({CELLS[0]: ["m0", "m1", "m2"]}) == "m0, m1, m2"
+
+
+def test_other_weights_or_clips_are_refused_and_the_worlds_clips_are_code(tmp_path):
+    inputs = {"weights": "w0", "data": "another world"}
+    work_module._check_inputs(sweep_of(tmp_path, stages={"inputs": lambda config: inputs}))
+    inputs = {"weights": "w1"}
+    with pytest.raises(UserError, match=r"different base model \(weights w0, now w1\)"):
+        work_module._check_inputs(sweep_of(tmp_path, stages={"inputs": lambda config: inputs}))

@@ -27,6 +27,8 @@ from sweeps.queue import leases, storage
 from sweeps.queue import study as queue
 from sweeps.schema import cells
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def server():

@@ -48,6 +48,7 @@ def options(*more):
     return found, workers_of(found, BASE)
 
 
+@pytest.mark.slow
 def test_an_array_survives_its_time_limit(tmp_path, surroundings, capsys):
     """The signal before the limit: saved, given back, queued again; then two tasks share the rest.
 

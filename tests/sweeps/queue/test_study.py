@@ -20,6 +20,7 @@ from sweeps.queue import study as queue
 from sweeps.schema import Row, cells
 
 BASE = override(profile("tiny"), "evaluate.prompts=4")
+CLAIM_SECONDS = queue.CLAIM_SECONDS  # before `fast`
 
 
 @pytest.fixture(autouse=True)
@@ -57,6 +58,7 @@ def test_a_lost_journal_is_rebuilt_from_the_results(tmp_path):
     assert drain(again, tmp_path) == []
 
 
+@pytest.mark.slow
 def test_a_cell_of_a_dead_worker_goes_back_into_the_queue(tmp_path):
     study = storage.open_study(tmp_path, "s")
     queue.plan(study, TABLE, CELLS[:1], tmp_path)
@@ -147,7 +149,8 @@ def test_no_sampler_of_optuna_is_ever_asked(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(("seconds", "recent"), [(0, True), (-3600, False), (3600, False)])
-def test_a_claim_is_recent_only_by_a_plausible_age(seconds, recent):
+def test_a_claim_is_recent_only_by_a_plausible_age(seconds, recent, monkeypatch):
+    monkeypatch.setattr(queue, "CLAIM_SECONDS", CLAIM_SECONDS)
     started = datetime.now(UTC) - timedelta(seconds=seconds)
     trial = optuna.trial.create_trial(state=optuna.trial.TrialState.RUNNING)
     trial.datetime_start = started
@@ -165,3 +168,27 @@ def test_a_value_added_to_a_grid_is_all_that_is_new(tmp_path):
     fewer = replace(TABLE, rows=TABLE.rows[1:])
     queue.plan(study, fewer, cells(fewer, BASE, (0,)), tmp_path)
     assert len(study.trials) == len(before) + 1, "one less: nothing to do"
+
+
+def test_the_numbers_that_a_table_varies_and_the_seed_are_its_parameters():
+    assert queue.parameters(TABLE, CELLS[0]) == {
+        "loss.lambda_hard": CELLS[0].config.loss.lambda_hard,
+        "seed": 0,
+    }
+    worded = replace(TABLE, rows=(Row("a", {"macro.sampling": "uniform", "train.steps": 7}),))
+    found = queue.parameters(worded, cells(worded, BASE, (3,))[0])
+    assert found == {"train.steps": 7, "seed": 3}, "a word is no parameter of the dashboard"
+
+
+@pytest.mark.parametrize(
+    ("result", "state", "value"),
+    [
+        ({"status": "done", "scores": {"SA": [0.0], "PC": [0.25, 0.75]}}, "COMPLETE", 0.5),
+        ({"status": "done", "scores": {"mans.cosine": [1.0, 2.0]}}, "COMPLETE", 1.5),
+        ({"status": "diverged", "scores": {}, "reason": "at step 3"}, "PRUNED", None),
+    ],
+)
+def test_a_trials_value_is_mean_pc_or_the_first_metric(result, state, value):
+    outcome = queue._outcome(result)
+    assert outcome["state"].name == state and outcome.get("value") == value
+    assert queue._summary(result).get("reason") == result.get("reason")

@@ -15,6 +15,7 @@ from sweeps.schema import cells
 BASE = override(profile("tiny"), "evaluate.prompts=4")
 
 
+@pytest.mark.slow
 def test_ranks_stop_when_the_worker_is_asked_to(cell, tmp_path, monkeypatch):
     folder, token = cell
     monkeypatch.setenv("FAKE_SECONDS", "3600")
@@ -23,6 +24,7 @@ def test_ranks_stop_when_the_worker_is_asked_to(cell, tmp_path, monkeypatch):
     assert read_result(folder) is None and not (folder / "failure.json").exists()
 
 
+@pytest.mark.slow
 def test_a_rank_that_is_killed_ends_the_worker(cell, tmp_path, monkeypatch):
     folder, token = cell
     monkeypatch.setenv(

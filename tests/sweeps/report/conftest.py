@@ -13,14 +13,14 @@ from sweeps.schema import Row, cells
 from .galleries import CELLS, made
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def found(tmp_path_factory):
     """A gallery of the world's own films."""
     with pytest.MonkeyPatch.context() as patch:
         return gallery.gather(CELLS, *made(patch, tmp_path_factory.mktemp("runs"))[2:])
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def written(tmp_path_factory):
     folder = tmp_path_factory.mktemp("report")
     built = {}
@@ -38,8 +38,14 @@ def evil():
     return replace(S3, rows=rows, contrasts=(), title=EVIL)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def drawn():
     """Table S3 and its plot."""
     table = build()
     return table, plots.svg(table)
+
+
+@pytest.fixture(scope="package")
+def table_s3():
+    """Table S3 of made-up results."""
+    return build()

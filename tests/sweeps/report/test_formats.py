@@ -4,6 +4,7 @@ import csv
 import io
 import json
 
+import pytest
 from made_up import BASE, S3, build, results_of
 
 from sweeps import tables
@@ -24,6 +25,7 @@ def test_an_empty_table_renders():
     assert "Incomplete: 12 of 12" in text_module.markdown(table)
 
 
+@pytest.mark.slow
 def test_the_same_results_give_the_same_bytes(tmp_path):
     texts = []
     for order in (1, -1):
@@ -43,6 +45,7 @@ def test_the_same_results_give_the_same_bytes(tmp_path):
     assert texts[0] == texts[1]
 
 
+@pytest.mark.slow
 def test_escaped_everywhere(evil):
     table = build(evil)
     svg = plots.svg(table)

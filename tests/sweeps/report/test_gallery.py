@@ -72,6 +72,7 @@ def test_the_gallery_holds_what_the_rule_chose(stages):
     assert found.examples[0].id == f"p{best}"
 
 
+@pytest.mark.slow
 def test_written_read_and_drawn_again_without_decoding(stages, tmp_path):
     results, decoded, root = stages
     found = gallery.gather(CELLS, root, root)
@@ -134,6 +135,7 @@ def test_a_hostile_caption_is_text(found, tmp_path):
     ET.fromstring((tmp_path / "figure_1.svg").read_text())
 
 
+@pytest.mark.slow
 def test_decoded_as_the_judge_saw_it(tmp_path):
     import torch
 

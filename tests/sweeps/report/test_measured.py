@@ -1,10 +1,16 @@
 """Tables S4 and S6 from known readings: their numbers, and what stands beside them."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
+from made_up import BASE, S3
 from made_up_readings import S4, S6, built, gradients, seconds, value
 
+from sweeps import tables
+from sweeps.report import measured
 from sweeps.report.text import markdown, provenance
+from sweeps.schema import cells
 
 
 def test_table_s6_holds_what_was_put_in():
@@ -35,3 +41,24 @@ def test_table_s4_ranks_the_lowest_first():
     text = markdown(table)
     assert "Time (s/iter) ↓" in text and "Mem. (GB) ↓" in text and "↑" not in text
     assert "| 23.29 | 4.94 |" in text and "a processor" in text and "1,240,000 parameters" in text
+
+
+def test_what_stands_beside_a_table_says_what_was_measured_on_what():
+    table = built(S4, seconds, label="block")
+    said = measured.source(table)
+    train = table.config.train
+    assert f"batch {train.batch}" in said and "1,240,000 parameters" in said
+    assert "Ours: a processor" in said and "Compare rows, not values." in said
+    bare = replace(table, provenance={})
+    assert "no device yet" in measured.source(bare) and "parameters" not in measured.source(bare)
+    steps = table.config.measure.steps
+    alignment = replace(table, ablation=S6)
+    assert f"the first {steps} steps of its training" in measured.source(alignment)
+
+
+def test_notes_are_about_the_table_they_stand_under():
+    cost, alignment = (measured.notes(built(*x)) for x in ((S4, seconds), (S6, gradients)))
+    assert any(note.startswith("Memory:") for note in cost)
+    assert any(note.startswith("Proposition 1:") for note in alignment)
+    assert not set(cost) & set(alignment)
+    assert measured.notes(tables.build(S3, cells(S3, BASE, (0,)), {})) == []

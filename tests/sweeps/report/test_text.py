@@ -14,6 +14,7 @@ from made_up import build, line
 from sweeps import paper
 from sweeps.ablations import ABLATIONS
 from sweeps.report import text as text_module
+from sweeps.report.layout import Block, Entry
 from sweeps.report.text import markdown
 
 ROOT = Path(__file__).parents[3]
@@ -101,3 +102,69 @@ def test_peers_rows_say_what_they_need():
     assert "| CogVideoX-5B | needs profile wan2.1-t2v-1.3b | –" in text
     assert "| LTX | needs profile wan2.1-t2v-1.3b | –" in text
     assert "| 5B | 47.30 | 42.79 |" in text and "3 training seeds" in text
+
+
+@pytest.mark.parametrize(
+    ("value", "safe"),
+    [
+        ("=1+1", "'=1+1"),
+        ("+1", "'+1"),
+        ("-1", "'-1"),
+        ("@cmd", "'@cmd"),
+        ("\t=1", " =1"),  # a tab is no character of a text
+        ("0.005", "0.005"),
+        ("", ""),
+        (-1.5, -1.5),
+        (None, None),
+        (True, True),
+    ],
+)
+def test_a_spreadsheet_runs_no_text(value, safe):
+    assert text_module.formula_safe(value) == safe
+
+
+def test_tex_of_every_special_character_and_of_a_symbol_with_an_index():
+    assert text_module.tex("λ_hard = 5 % & more_") == (
+        r"$\lambda_{\mathrm{hard}}$ = 5 \% \& more\_"
+    )
+    assert text_module.tex("a\\b{c}~^") == (
+        r"a\textbackslash{}b\{c\}\textasciitilde{}\textasciicircum{}"
+    )
+
+
+BLOCK = Block(
+    "A title|",
+    [("", "row"), ("ours", "PC"), ("ours", "SA"), ("paper", "PC")],
+    [
+        [Entry("one"), Entry("1", bold=True), Entry("2", underline=True), Entry("–")],
+        [Entry("[two]"), Entry("a|b"), Entry("3", bold=True, underline=True), Entry("5 %")],
+    ],
+    [1],
+)
+
+
+def test_a_block_in_markdown():
+    assert text_module.markdown_block(BLOCK).splitlines() == [
+        r"## A title\|",
+        "",
+        "| row | PC<br>ours | SA<br>ours | PC<br>paper |",
+        "| --- | --- | --- | --- |",
+        "| one | **1** | <u>2</u> | – |",
+        r"| \[two\] | a\|b | <u>**3**</u> | 5 % |",
+    ]
+
+
+def test_a_block_in_latex():
+    text = text_module.latex_document("own", ["A caption,", "in 2 parts."], [BLOCK])
+    body = text.splitlines()
+    assert r"\caption{A caption, in 2 parts.}" in body and r"\label{tab:own}" in body
+    start = body.index(r"\begin{tabular}{lccc}")
+    assert body[start + 2] == (
+        r"\multicolumn{1}{c}{} & \multicolumn{2}{c}{ours} & \multicolumn{1}{c}{paper} \\"
+    )
+    assert body[start + 3] == r"\cmidrule(lr){2-3}\cmidrule(lr){4-4}"
+    assert body[start + 6 : start + 9] == [
+        r"one & \textbf{1} & \underline{2} & -- \\",
+        r"\midrule",
+        r"{[}two] & a$|$b & \underline{\textbf{3}} & 5 \% \\",
+    ]

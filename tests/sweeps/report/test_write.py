@@ -1,6 +1,10 @@
 """What a report writes: tables, claims, clips, and the page of all of them."""
 
-from made_up import BASE, S3
+import json
+from dataclasses import replace
+
+import pytest
+from made_up import BASE, S3, results_of
 
 from sweeps import tables
 from sweeps.ablations import ABLATIONS
@@ -11,6 +15,7 @@ from sweeps.schema import cells
 from .parsers import Balanced
 
 
+@pytest.mark.slow
 def test_the_report_has_tables_claims_and_page(written):
     _, paths, text = written
     names = {path.name for path in paths}
@@ -20,6 +25,7 @@ def test_the_report_has_tables_claims_and_page(written):
     assert text.count("<svg") == 2
 
 
+@pytest.mark.slow
 def test_the_numbers_on_the_page_are_the_tables(written):
     built, _, text = written
     value = next(x for x in built["lambda_hard"].lines if x.row.label == "0.1").values["PC"]
@@ -28,9 +34,8 @@ def test_the_numbers_on_the_page_are_the_tables(written):
     assert "a processor" in text and "abc123" in text  # provenance
 
 
+@pytest.mark.slow
 def test_an_evil_caption_is_text(written):
-    from dataclasses import replace
-
     table = written[0]["lambda_hard"]
     evil = "</style><script>alert(1)</script>\x1b[2J"
     table = replace(table, ablation=replace(S3, title=evil), provenance={evil: [{evil: evil}]})
@@ -38,6 +43,7 @@ def test_an_evil_caption_is_text(written):
     assert "<script" not in text and "\x1b" not in text
 
 
+@pytest.mark.slow
 def test_clips_of_other_cells_are_left_out(written, found, tmp_path):
     built = written[0]
     gallery.write(found, tmp_path)
@@ -53,3 +59,36 @@ def test_clips_of_other_cells_are_left_out(written, found, tmp_path):
     balanced = Balanced()
     balanced.feed(text)
     assert balanced.open == []
+
+
+@pytest.mark.slow
+def test_one_table_is_six_files_named_by_its_place(tmp_path):
+    table = tables.build(S3, cells(S3, BASE, (0,)), results_of(S3, (0,)))
+    paths = write.render(table, tmp_path)
+    assert [path.name for path in paths] == [
+        f"table_s3.{suffix}" for suffix in ("md", "tex", "csv", "svg", "html", "json")
+    ]
+    assert sorted(tmp_path.iterdir()) == sorted(paths)
+    assert json.loads((tmp_path / "table_s3.json").read_text())["table"] == "S3"
+
+
+@pytest.mark.slow
+def test_a_report_that_is_not_whole_leaves_claims_and_page_alone(tmp_path):
+    table = tables.build(S3, cells(S3, BASE, (0,)), {})
+    (tmp_path / "claims.md").write_text("of another machine")
+    paths = write.report({"lambda_hard": table}, ["lambda_hard"], tmp_path, whole=False)
+    assert len(paths) == 6 and not (tmp_path / "index.html").exists()
+    assert (tmp_path / "claims.md").read_text() == "of another machine"
+
+
+def test_provenance_says_every_text_once():
+    table = tables.build(S3, cells(S3, BASE, (0,)), {})
+    made = [
+        replace(table, provenance={"device": ["a"], "packages": [{"b": "2", "a": "1"}]}),
+        replace(table, provenance={"device": ["b", "a"], "commit": ["c"]}),
+    ]
+    assert write._provenance(made) == [
+        ("commit", ["c"]),
+        ("device", ["a", "b"]),
+        ("packages", ["a 1, b 2"]),
+    ]
