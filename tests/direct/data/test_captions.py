@@ -1,0 +1,33 @@
+"""Up-sampled captions: given by the user, named by their content."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from direct.common.errors import UserError
+from direct.data import captions
+from direct.profiles import profile
+from direct.settings import with_values
+
+
+def test_up_sampled_captions_are_generated_from_and_none_may_be_missing(tmp_path, monkeypatch):
+    path = tmp_path / "captions.json"
+    path.write_text(json.dumps({"a red ball falls": "a small red ball falls fast"}))
+    config = with_values(profile("wan2.1-t2v-1.3b"), {"evaluate.captions": "upsampled"})
+    with pytest.raises(UserError, match="needs DIRECT_CAPTIONS"):
+        captions.prompts(config, ["a red ball falls"])
+    monkeypatch.setenv("DIRECT_CAPTIONS", str(path))
+    assert captions.prompts(config, ["a red ball falls"]) == ["a small red ball falls fast"]
+    with pytest.raises(UserError, match="no up-sampled caption is given for 'a box"):
+        captions.prompts(config, ["a box slides"])
+    short = profile("wan2.1-t2v-1.3b")
+    assert captions.prompts(short, ["a box slides"]) == ["a box slides"]
+    named = with_values(config, {"evaluate.content": captions.content(config)})
+    path.write_text(json.dumps({"a red ball falls": "another"}))
+    with pytest.raises(UserError, match="has changed"):
+        captions.prompts(named, ["a red ball falls"])
+    path.write_text("[1]")
+    with pytest.raises(UserError, match="is not of the form"):
+        captions.read(path)
