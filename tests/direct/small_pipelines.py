@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import conftest
+import small_wan
 import torch
 
 
 def tokenizer_and_encoder(width: int = 24):
-    """T5 over the conftest's words; what LTX, CogVideoX, Allegro and Mochi encode with."""
+    """T5 over the words of `small_wan`; what LTX, CogVideoX, Allegro and Mochi encode with."""
     from transformers import T5Config, T5EncoderModel, T5Tokenizer
 
     vocabulary = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0), ("▁", -8.0)]
-    vocabulary += [(f"▁{word}", -2.0) for word in conftest.WORDS]
+    vocabulary += [(f"▁{word}", -2.0) for word in small_wan.WORDS]
     tokenizer = T5Tokenizer(vocab=vocabulary, extra_ids=0)
     config = T5Config(
         vocab_size=len(tokenizer),

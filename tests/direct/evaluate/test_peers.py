@@ -7,9 +7,9 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-import conftest
 import numpy as np
 import pytest
+import small_wan
 import torch
 from small_pipelines import SMALL, cogvideox
 
@@ -104,4 +104,4 @@ def test_a_peer_that_is_none_or_is_to_be_trained_is_refused(tmp_path):
 
 def test_every_word_of_the_test_prompts_is_in_the_small_vocabulary():
     words = {word for prompt in PROMPTS for word in prompt.caption.split()}
-    assert words <= set(conftest.WORDS)
+    assert words <= set(small_wan.WORDS)

@@ -16,7 +16,7 @@ HERE = Path(__file__).resolve().parent
 TESTS = HERE.parents[1]
 sys.path[:0] = [str(TESTS.parent), str(TESTS)]
 
-import conftest  # noqa: E402
+import small_wan  # noqa: E402
 
 from direct.common import errors, preempt, ranks  # noqa: E402
 from direct.common.progress import silent  # noqa: E402
@@ -59,8 +59,8 @@ def config(pipeline: Path, **values: object) -> Config:
 
 
 def clips() -> None:
-    """The conftest's samples, in place of the world's."""
-    source.training = lambda run: conftest.build_samples(run.config.data.clips, "training")
+    """The samples of other tests, in place of the world's."""
+    source.training = lambda run: small_wan.build_samples(run.config.data.clips, "training")
     source.identity = lambda config: "test"
 
 

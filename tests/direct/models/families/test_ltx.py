@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 
-import conftest
 import numpy as np
 import pytest
+import small_wan
 import torch
 from small_pipelines import build_ltx
 
@@ -144,7 +144,7 @@ def test_trains_renders_negatives_and_generates(small, folder, tmp_path, rank, m
     def longer(sample):  # nine frames: strides are 4 x 4 x 4
         return replace(sample, video=lambda: np.repeat(sample.video(), 2, 0)[:9])
 
-    clips = [longer(sample) for sample in conftest.build_samples(12, "training")]
+    clips = [longer(sample) for sample in small_wan.build_samples(12, "training")]
     monkeypatch.setattr(source, "training", lambda *_: clips)
     config = small(
         model__pipeline=str(folder),
