@@ -9,8 +9,10 @@ without a C++ compiler the loss runs in plain torch, which one line says.
     DIRECT_NO_EXTENSION=1          no extension at all
 """
 
+import hashlib
 import os
 import platform
+import re
 import shutil
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
@@ -93,6 +95,13 @@ class Missing(Exception):
     pass
 
 
+def sources_digest():
+    """8 hex digits of csrc/ without comments and blanks: what made the library, for results."""
+    text = "".join(path.read_text() for path in sorted(CSRC.iterdir()))
+    code = re.sub(r"//[^\n]*|/\*.*?\*/|\s+", "", text, flags=re.S)
+    return hashlib.sha256(code.encode()).hexdigest()[:8]
+
+
 def cpu_jobs(compiler, work, torch_folder, with_cuda):
     """(command, object file) of each translation unit; the kernels once per instruction set."""
     jobs = []
@@ -104,6 +113,7 @@ def cpu_jobs(compiler, work, torch_folder, with_cuda):
     options = [*CXX_FLAGS, TARGET, "-isystem", torch_folder / "include"]
     options += [f"-DDIRECT_HAS_{name.upper()}" for name in INSTRUCTION_SETS]
     options += ["-DDIRECT_WITH_CUDA"] if with_cuda else []
+    options += [f'-DDIRECT_SOURCES="{sources_digest()}"']
     return [([*compiler, *options, "-c", CSRC / "binding.cpp", "-o", result], result), *jobs]
 
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from direct import noise, velocity_loss
-from direct.loss import backends
+from direct.loss import VelocityLoss, backends
 from direct.loss.reference import Inputs
 
 PAPER = (16, 21, 60, 104)  # latents of an 81-frame clip of 480 x 832 pixels
@@ -107,9 +107,15 @@ def implementations(device: str, variant: str) -> dict[str, Callable[[dict[str, 
 
 
 def ours(backend: str, drawn: bool):
+    evaluate = evaluation(backend, drawn)
+    return lambda v, s: evaluate(v, s).loss
+
+
+def evaluation(backend: str, drawn: bool):
+    """All that `velocity_loss` gives, as a function of v and one input set."""
     rand, hard, anc = LAMBDAS
 
-    def loss(v: Tensor, s: dict[str, Tensor]) -> Tensor:
+    def evaluate(v: Tensor, s: dict[str, Tensor]) -> VelocityLoss:
         return velocity_loss(
             v,
             s["x"],
@@ -125,9 +131,9 @@ def ours(backend: str, drawn: bool):
             lambda_anc=anc,
             threshold=THRESHOLD,
             backend=backend,
-        ).loss
+        )
 
-    return loss
+    return evaluate
 
 
 def operator_alone(backend: str, variant: str):

@@ -150,7 +150,7 @@ def table(record: dict[str, Any]) -> str:
             extra = "" if peak is None else f"{peak / 1e6:.1f}"
             text.append(
                 f"| {row['name']} | {seconds * 1e3:.3f} | {row['bytes'] / seconds / 1e9:.1f} "
-                f"| {_share(_ratios(by_name['limit: same streams'], row['seconds']))} "
+                f"| {share(_ratios(by_name['limit: same streams'], row['seconds']))} "
                 f"| {faster:.1f}x | {extra} |"
             )
         text += ["", *_against_compiled(by_name)]
@@ -173,7 +173,7 @@ def _ratios(a: list[float], b: list[float]) -> list[float]:
     return [first / second for first, second in zip(a, b, strict=True)]
 
 
-def _share(shares: list[float]) -> str:
+def share(shares: list[float]) -> str:
     low, middle, high = (f"{f(shares):.0%}" for f in (min, statistics.median, max))
     return middle if low == high else f"{middle} ({low} to {high})"
 

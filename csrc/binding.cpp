@@ -23,6 +23,9 @@
 extern "C" AOTITorchError aoti_torch_get_current_cuda_stream(int32_t device_index, void** stream);
 #endif
 
+// A hash of this folder's code, which results note: direct/common/fingerprint.py finds it in the file.
+extern "C" __attribute__((used)) const char direct_sources[] = "direct-sources:" DIRECT_SOURCES;
+
 namespace {
 
 using direct::CpuKernels;
@@ -95,7 +98,7 @@ void for_each_chunk(int64_t batch, int64_t elements, const F& work) {
   });
 }
 
-void run_on_cpu(const Problem& p, bool bf16, float* loss, float* distances, float* alignment) {
+void run_on_cpu(const Problem& p, bool bf16, const Results& out) {
   const int64_t chunks = (p.elements + direct::CHUNK - 1) / direct::CHUNK;
   std::vector<double> partial(size_t(p.batch * chunks * direct::SUMS));
   // Past the caches only where the gradient would not stay in them anyway.
@@ -109,9 +112,9 @@ void run_on_cpu(const Problem& p, bool bf16, float* loss, float* distances, floa
     double sums[direct::SUMS] = {};
     for (int64_t chunk = 0; chunk < chunks; ++chunk)
       for (int s = 0; s < direct::SUMS; ++s) sums[s] += partial[size_t((b * chunks + chunk) * direct::SUMS + s)];
-    total += finish(p, b, sums, distances + 4 * b, alignment + 2 * b);
+    total += finish(p, b, sums, out);
   }
-  *loss = float(total);
+  *out.loss = float(total);
 }
 
 #ifdef DIRECT_WITH_CUDA
@@ -131,7 +134,7 @@ Source source_of(const Optional& latents, const Optional& noise, bool mean) {
   return mean ? Source::MEAN : Source::DRAWN;
 }
 
-std::tuple<Tensor, Tensor, Tensor, Tensor> velocity_loss(
+std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor> velocity_loss(
     const Tensor& v, const Tensor& x, Optional eps, Optional x_rand, Optional eps_rand, Optional x_hard,
     Optional eps_hard, Optional v_ref, Optional key, Optional weight, double lambda_rand, double lambda_hard,
     double lambda_anc, double threshold, double alpha_dot, double sigma_dot, bool marginal, bool need_gradient) {
@@ -174,23 +177,24 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> velocity_loss(
   }
 
   Tensor loss = floats(v, {}), distances = floats(v, {p.batch, 4}), alignment = floats(v, {p.batch, 2});
+  Tensor nonfinite = torch::stable::new_empty(v, {p.batch}, ScalarType::Long);
   const auto sizes = v.sizes();
   const std::vector<int64_t> shape(sizes.begin(), sizes.end());
   Tensor gradient = torch::stable::new_empty(v, need_gradient ? shape : std::vector<int64_t>{0});
   if (need_gradient) p.gradient = gradient.mutable_data_ptr();
-  auto out = [](Tensor& tensor) { return static_cast<float*>(tensor.mutable_data_ptr()); };
+  auto data = [](Tensor& tensor) { return static_cast<float*>(tensor.mutable_data_ptr()); };
+  const Results out{data(loss), data(distances), data(alignment), static_cast<int64_t*>(nonfinite.mutable_data_ptr())};
   if (v.is_cpu()) {
-    run_on_cpu(p, bf16, out(loss), out(distances), out(alignment));
+    run_on_cpu(p, bf16, out);
   } else {
 #ifdef DIRECT_WITH_CUDA
     Tensor workspace = floats(v, {direct::workspace_floats(p)});
     Tensor tickets = torch::stable::new_zeros(v, {p.batch + 1}, ScalarType::Int);
-    check_launch(direct::launch_loss(p, bf16, out(loss), out(distances), out(alignment), out(workspace),
-                                     static_cast<unsigned*>(tickets.mutable_data_ptr()), v.get_device_index(),
-                                     cuda_stream(v)));
+    check_launch(direct::launch_loss(p, bf16, out, data(workspace), static_cast<unsigned*>(tickets.mutable_data_ptr()),
+                                     v.get_device_index(), cuda_stream(v)));
 #endif
   }
-  return {loss, distances, alignment, gradient};
+  return {loss, distances, alignment, nonfinite, gradient};
 }
 
 Key row(const int64_t* keys, int64_t b) { return Key{uint64_t(keys[2 * b]), uint64_t(keys[2 * b + 1])}; }
@@ -253,7 +257,7 @@ STABLE_TORCH_LIBRARY(direct, m) {
       "velocity_loss(Tensor v, Tensor x, Tensor? eps, Tensor? x_rand, Tensor? eps_rand, Tensor? x_hard, "
       "Tensor? eps_hard, Tensor? v_ref, Tensor? key, Tensor? weight, float lambda_rand, float lambda_hard, "
       "float lambda_anc, float threshold, float alpha_dot, float sigma_dot, bool marginal, "
-      "bool need_gradient) -> (Tensor loss, Tensor distances, Tensor alignment, Tensor gradient)");
+      "bool need_gradient) -> (Tensor loss, Tensor distances, Tensor alignment, Tensor nonfinite, Tensor gradient)");
   m.def("normal(Tensor key, int elements, int term) -> Tensor");
   m.def("interpolate(Tensor latents, Tensor key, Tensor t) -> Tensor");
   m.def("instruction_set(str name) -> str");

@@ -11,7 +11,8 @@
 //
 // The mask hardly ever leaves anything out, and the sums tell: where a lane's squares add up to at most
 // threshold^2, no |e| in it is above. So a chunk is summed without the mask, and again with it where they
-// add up to more, or to nan.
+// add up to more, or to nan. Where v is not finite they do, by e_fm: the second time alone counts v's nan
+// and infinities, which thus cost nothing where there are none.
 //
 // Large tensors begin on pages, so the same element of all eight lies at one place of its page and they
 // share one set of the first-level cache, where lines fetched long before their use push each other out.
@@ -25,6 +26,7 @@
 #include "cpu_kernels.h"
 
 #include <algorithm>
+#include <cfloat>
 #include <cmath>
 #include <cstring>
 
@@ -33,6 +35,7 @@
 namespace {
 
 using direct::CHUNK;
+using direct::NONFINITE;
 using direct::Stream;
 using direct::SUMS;
 using direct::TERMS;
@@ -181,6 +184,7 @@ HD void block(const Problem& p, const T* const* at, const float* drawn, const Fl
     const Pair anc = residual<ANC, PLAIN, MASKED>(p, at, drawn, i, lane, v);
     accumulate(fm.even, rand.even, hard.even, anc.even, sums);
     accumulate(fm.odd, rand.odd, hard.odd, anc.odd, sums);
+    if (MASKED) sums[NONFINITE] += nonfinite(v.even) + nonfinite(v.odd);
     if (!gradient) continue;
     const Floats even = combined(scale, fm.even, rand.even, hard.even, anc.even);
     const Floats odd = combined(scale, fm.odd, rand.odd, hard.odd, anc.odd);
@@ -188,15 +192,16 @@ HD void block(const Problem& p, const T* const* at, const float* drawn, const Fl
   }
 }
 
-// What the sum of a lane's squares stays below where no |e| is above the threshold; it is rounded. A
-// threshold whose square is no ordinary float has none: nothing is at most -1.
+// What the sum of a lane's squares stays below where no |e| is above the threshold and all are finite; it is
+// rounded. A threshold whose square is no ordinary float has none: nothing is at most -1.
 float bound(float threshold) {
-  if (std::isinf(threshold)) return threshold;
+  if (std::isinf(threshold)) return FLT_MAX;
   const double square = double(threshold) * double(threshold) * (1 - 1e-5);
   return square > 1e-30 && square < 1e38 ? float(square) : -1.0f;
 }
 
-// A chunk's sums, and its part of the gradient; whether no |e| in it can be above the threshold.
+// A chunk's sums, and its part of the gradient; whether no |e| in it can be above the threshold, so that
+// the mask and the count of what is not finite are not needed.
 template <bool PLAIN, bool MASKED, class T>
 bool chunk_of(const Problem& p, int64_t b, int64_t chunk, bool stream_gradient, double* sums) {
   alignas(64) float drawn[TERMS - 1][DRAW];
@@ -206,6 +211,7 @@ bool chunk_of(const Problem& p, int64_t b, int64_t chunk, bool stream_gradient, 
   Floats scale[TERMS];
   for (int k = 0; k < TERMS; ++k) scale[k] = Floats{} + gradient_scale(p, b, k);
   const Key key = key_of(p, b);
+  constexpr int WANTED = MASKED ? SUMS : NONFINITE;
   const float most = bound(p.threshold);
   Words outside = {};
   T* gradient = static_cast<T*>(p.gradient) + b * p.elements;
@@ -221,7 +227,7 @@ bool chunk_of(const Problem& p, int64_t b, int64_t chunk, bool stream_gradient, 
       Floats part[SUMS] = {};
       block<PLAIN, MASKED>(p, at, noise, scale, aligned && out != last, lane, out, part);
       outside |= ~Words((part[0] + part[1]) + (part[2] + part[3]) <= most);
-      for (int s = 0; s < SUMS; ++s)
+      for (int s = 0; s < WANTED; ++s)
         for (int j = 0; j < VECTOR; ++j) lanes[s][lane + j] += double(part[s][j]);
     }
     if (out == last) std::memcpy(gradient + first, last, size_t(count) * sizeof(T));

@@ -11,7 +11,7 @@ constexpr int64_t CHUNK = 16384;
 
 struct CpuKernels {
   const char* name;
-  // Sums of chunk `chunk` of sample `b`, and its part of the gradient.
+  // All SUMS of chunk `chunk` of sample `b`, and its part of the gradient.
   void (*loss_bf16)(const Problem&, int64_t b, int64_t chunk, bool stream_gradient, double* sums);
   void (*loss_float)(const Problem&, int64_t b, int64_t chunk, bool stream_gradient, double* sums);
   // out[first : first + count] of a sample's noise; `first` is a multiple of 4.

@@ -12,6 +12,9 @@
 // in a fixed tree, the last block of a sample (found by a ticket) the chunks in order, and the last sample
 // the loss. No floating-point atomics, no second launch.
 //
+// What is not finite in v is counted beside the sums, in float32: a chunk's count is exact there, and the
+// chunks' sum in double.
+//
 // An absent term is a target of zeros with coefficient zero: no branch in the arithmetic. Two variants per
 // type and task: `Aligned`, where every row begins on 16 bytes and holds whole vectors, has 128-bit accesses
 // alone; the other takes any size element by element.
@@ -24,6 +27,7 @@ namespace {
 
 using direct::EPS;
 using direct::INPUTS;
+using direct::NONFINITE;
 using direct::SUMS;
 using direct::TERMS;
 
@@ -116,6 +120,7 @@ __device__ __forceinline__ void vector(const Problem& p, const T* const* from, T
 #pragma unroll
   for (int i = 0; i < SIZE; ++i) {
     const float v = element(in[direct::V], i);
+    if (!is_finite(v)) sums[NONFINITE] += 1;  // past `count` v is 0
     float e[TERMS];
 #pragma unroll
     for (int k = 0; k < TERMS; ++k) {
@@ -173,25 +178,25 @@ __device__ __forceinline__ bool last_to_arrive(unsigned* ticket, unsigned count)
 
 // The sample's last block adds its chunks in order; the last sample adds the loss.
 __device__ void finish_sample(const Problem& p, int64_t b, int64_t chunks, const float* partials, double* shares,
-                              unsigned* tickets, float* loss, float* distances, float* alignment) {
+                              unsigned* tickets, const Results& out) {
   double sums[SUMS] = {};
   for (int64_t chunk = threadIdx.x; chunk < chunks; chunk += THREADS)
     for (int s = 0; s < SUMS; ++s) sums[s] += double(__ldcg(&partials[(b * chunks + chunk) * 8 + s]));
   block_sum(sums);
   if (threadIdx.x != 0) return;
-  __stcg(&shares[b], finish(p, b, sums, distances + 4 * b, alignment + 2 * b));
+  __stcg(&shares[b], finish(p, b, sums, out));
   __threadfence();
   if (atomicAdd(&tickets[p.batch], 1u) + 1 != unsigned(p.batch)) return;
   __threadfence();
   double total = 0;
   for (int64_t i = 0; i < p.batch; ++i) total += __ldcg(&shares[i]);
-  *loss = float(total);
+  *out.loss = float(total);
 }
 
 template <class T, int DRAWS, bool Gradient, bool Aligned>
 __global__ void __launch_bounds__(THREADS, 1 + Aligned + (DRAWS == NOTHING))
     loss_kernel(const __grid_constant__ Problem p, unsigned chunks, float* partials, double* shares,
-                unsigned* tickets, float* loss, float* distances, float* alignment) {
+                unsigned* tickets, const __grid_constant__ Results results) {
   constexpr unsigned SIZE = Vector<T>::SIZE;
   const int64_t b = blockIdx.x / chunks, chunk = blockIdx.x % chunks, begin = chunk * CHUNK;
   const unsigned length = unsigned(p.elements - begin < CHUNK ? p.elements - begin : CHUNK);
@@ -212,18 +217,17 @@ __global__ void __launch_bounds__(THREADS, 1 + Aligned + (DRAWS == NOTHING))
   if (threadIdx.x == 0) {
     float4* out = reinterpret_cast<float4*>(partials) + (b * chunks + chunk) * 2;
     __stcg(out, make_float4(sums[0], sums[1], sums[2], sums[3]));
-    __stcg(out + 1, make_float4(sums[4], sums[5], 0, 0));
+    __stcg(out + 1, make_float4(sums[4], sums[5], sums[6], 0));
   }
-  if (last_to_arrive(&tickets[b], chunks))
-    finish_sample(p, b, chunks, partials, shares, tickets, loss, distances, alignment);
+  if (last_to_arrive(&tickets[b], chunks)) finish_sample(p, b, chunks, partials, shares, tickets, results);
 }
 
 // An empty batch or empty samples: no block would run.
-__global__ void empty_kernel(const __grid_constant__ Problem p, float* loss, float* distances, float* alignment) {
+__global__ void empty_kernel(const __grid_constant__ Problem p, const __grid_constant__ Results out) {
   const double sums[SUMS] = {};
   double total = 0;
-  for (int64_t b = 0; b < p.batch; ++b) total += finish(p, b, sums, distances + 4 * b, alignment + 2 * b);
-  *loss = float(total);
+  for (int64_t b = 0; b < p.batch; ++b) total += finish(p, b, sums, out);
+  *out.loss = float(total);
 }
 
 // Normal noise, or with `t` the point x_t = (1 - t) x + t eps, rounded as on a CPU: without contraction.
@@ -282,7 +286,7 @@ bool is_aligned(const Problem& p, int64_t size) {
   return !p.gradient || on_16_bytes(p.gradient, p.elements, size);
 }
 
-using Kernel = void (*)(Problem, unsigned, float*, double*, unsigned*, float*, float*, float*);
+using Kernel = void (*)(Problem, unsigned, float*, double*, unsigned*, Results);
 
 template <class T, int DRAWS>
 Kernel kernel_for(bool gradient, bool aligned) {
@@ -307,21 +311,20 @@ namespace direct {
 
 int64_t workspace_floats(const Problem& p) { return 8 * p.batch * chunks_of(p) + 2 * p.batch; }
 
-const char* launch_loss(const Problem& p, bool bf16, float* loss, float* distances, float* alignment,
-                        float* workspace, unsigned* tickets, int device, void* stream) {
+const char* launch_loss(const Problem& p, bool bf16, const Results& results, float* workspace, unsigned* tickets,
+                        int device, void* stream) {
   if (cudaError_t error = cudaSetDevice(device)) return outcome(error);
   const auto queue = static_cast<cudaStream_t>(stream);
   const int64_t chunks = chunks_of(p), blocks = p.batch * chunks;
   if (blocks == 0) {
-    empty_kernel<<<1, 1, 0, queue>>>(p, loss, distances, alignment);
+    empty_kernel<<<1, 1, 0, queue>>>(p, results);
     return outcome(cudaGetLastError());
   }
   if (blocks > 0x7fffffff) return "the batch has more than 2^31 chunks of 7680 elements";
   const bool aligned = is_aligned(p, bf16 ? 2 : 4);
   const Kernel kernel = bf16 ? kernel_for<uint16_t>(p, aligned) : kernel_for<float>(p, aligned);
   auto* shares = reinterpret_cast<double*>(workspace + 8 * blocks);
-  kernel<<<unsigned(blocks), THREADS, 0, queue>>>(p, unsigned(chunks), workspace, shares, tickets, loss, distances,
-                                                  alignment);
+  kernel<<<unsigned(blocks), THREADS, 0, queue>>>(p, unsigned(chunks), workspace, shares, tickets, results);
   return outcome(cudaGetLastError());
 }
 

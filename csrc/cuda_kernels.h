@@ -10,8 +10,8 @@ namespace direct {
 int64_t workspace_floats(const Problem& problem);
 
 // `tickets` [B + 1], zero before the first launch and not used after it.
-const char* launch_loss(const Problem& problem, bool bf16, float* loss, float* distances, float* alignment,
-                        float* workspace, unsigned* tickets, int device, void* stream);
+const char* launch_loss(const Problem& problem, bool bf16, const Results& results, float* workspace,
+                        unsigned* tickets, int device, void* stream);
 
 const char* launch_normal(const int64_t* keys, int64_t batch, int64_t elements, uint32_t term, float* out,
                           int device, void* stream);

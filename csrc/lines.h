@@ -52,6 +52,11 @@ HD Words rounded(Floats value) {
   return value == value ? even : Words{} + 0x7fc00000u;
 }
 
+// 1 in the lanes that hold nan or an infinity, 0 in the others.
+HD Floats nonfinite(Floats value) {
+  return (Words(value) & 0x7f800000u) == 0x7f800000u ? Floats{} + 1.0f : Floats{};
+}
+
 // One vector to memory; past the caches only where `out` is aligned to it.
 HD void store_vector(Words vector, bool past_caches, void* out) {
 #if defined(__AVX512F__)

@@ -1,7 +1,8 @@
 // One evaluation of the loss (Eq. 6), described without torch; the arithmetic both kernels share.
 //
 //   e_k  = v - u_k,  m_k = [|e_k| <= threshold]
-//   sums = (sum m_k e_k^2 for each of 4 terms, sum m_fm m_k e_fm e_k for rand and hard)
+//   sums = (sum m_k e_k^2 for each of 4 terms, sum m_fm m_k e_fm e_k for rand and hard,
+//           how many elements of v are not finite: the mask hides these)
 //   dloss/dv = sum_k scale_bk m_k e_k,      scale_bk = w_bk 2 c_k / (B n)
 #pragma once
 
@@ -12,7 +13,8 @@
 namespace direct {
 
 constexpr int TERMS = 4;  // fm, rand, hard, anc
-constexpr int SUMS = 6;   // four distances, two alignments
+constexpr int SUMS = 7;   // four distances, two alignments, the count of what is not finite
+constexpr int NONFINITE = SUMS - 1;
 constexpr int MAX_DIMS = 8;
 
 enum Input { V, X, EPS, X_RAND, EPS_RAND, X_HARD, EPS_HARD, V_REF, INPUTS };
@@ -40,14 +42,22 @@ struct Problem {
   void* gradient = nullptr;  // [B, n] of the inputs' type, or none
 };
 
+struct Results {
+  float *loss, *distances, *alignment;  // [], [B, 4], [B, 2]
+  int64_t* nonfinite;  // [B]: nan and infinities in v
+};
+
 }  // namespace direct
 
 namespace {
 
 using direct::Problem;
+using direct::Results;
 using direct::Source;
 
 HD float masked(float e, float threshold) { return __builtin_fabsf(e) <= threshold ? e : 0.0f; }
+
+HD bool is_finite(float value) { return __builtin_fabsf(value) <= 0x1.fffffep127f; }
 
 HD float from_bf16(uint16_t bits) { return as_float(uint32_t(bits) << 16); }
 
@@ -71,8 +81,9 @@ HD float term_weight(const Problem& p, int64_t b, int k) {
 // What a unit of m_k e_k adds to the gradient.
 HD float gradient_scale(const Problem& p, int64_t b, int k) { return p.per_element[k] * term_weight(p, b, k); }
 
-// Sample b's distances [4] and alignment [2] from its sums; returns its share of the loss.
-HD double finish(const Problem& p, int64_t b, const double* sums, float* distances, float* alignment) {
+// Sample b's row of the results from its sums; returns its share of the loss.
+HD double finish(const Problem& p, int64_t b, const double* sums, const Results& out) {
+  float *distances = out.distances + 4 * b, *alignment = out.alignment + 2 * b;
   const double n = p.elements ? double(p.elements) : 1.0, variance = double(p.sigma_dot) * double(p.sigma_dot);
   double share = 0;
   for (int k = 0; k < direct::TERMS; ++k) {
@@ -83,6 +94,7 @@ HD double finish(const Problem& p, int64_t b, const double* sums, float* distanc
     if (k == RAND || k == HARD)
       alignment[k - RAND] = absent ? as_float(0x7fc00000u) : float(-sums[direct::TERMS + k - RAND] / n);
   }
+  out.nonfinite[b] = int64_t(sums[direct::NONFINITE]);  // whole numbers: exact in double up to 2^53
   return share / double(p.batch);
 }
 

@@ -133,6 +133,13 @@ class Sampling:
     guidance: float = 5.0  # classifier-free guidance (App. D); 1 is none
     shift: float = 3.0  # of the noise levels towards noise (Wan's own at 480p)
     negative_prompt: str = ""  # of guidance; WanPipeline's default, since the paper names none
+    # How the negative prompt's velocity is taken off: as it is, or at CFG-Zero*'s optimal scale
+    guidance_rule: Literal["cfg", "cfg_zero"] = added("cfg")
+    # s: before guidance, the prompted velocity v becomes v + s (v + x_ref), what contrast trains
+    # (docs/theory.md); -lambda is Delta-FM's correction
+    gain: float = added(0.0)
+    # x_ref: the mean training clip, the mean clip outside the prompt's own cluster, or zero
+    gain_about: Literal["pool", "clusters", "zero"] = added("pool")
 
 
 @dataclass(frozen=True, kw_only=True)

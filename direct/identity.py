@@ -20,7 +20,7 @@ from functools import lru_cache
 from typing import Any, Literal
 
 from .common.files import canonical_json, digest
-from .config import NEUTRAL, NO_EFFECT, Config
+from .config import NEUTRAL, NO_EFFECT, Config, Sampling
 from .profiles import PROFILES
 
 Scope = Literal["result", "training", "data"]
@@ -92,9 +92,22 @@ def canonical(config: Config, of: Scope = "result") -> Config:
     )
     if not config.train.lora_rank:
         config = replace(config, train=replace(config.train, lora_alpha=default.train.lora_alpha))
+    config = replace(
+        config,
+        sample=_sampled(config.sample, default.sample),
+        hard_sample=_sampled(config.hard_sample, default.hard_sample),
+    )
     if of == "training":
         return replace(config, sample=default.sample, evaluate=default.evaluate)
     return _drawn(config, default) if of == "data" else config
+
+
+def _sampled(settings: Sampling, default: Sampling) -> Sampling:
+    if not settings.gain:
+        settings = replace(settings, gain_about=default.gain_about)
+    if settings.guidance <= 1:
+        settings = replace(settings, guidance_rule=default.guidance_rule)
+    return settings
 
 
 def _default(config: Config) -> Config:

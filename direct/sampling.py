@@ -31,29 +31,47 @@ def sample(
     noise: Tensor,
     settings: Sampling,
     velocity: Callable[..., Tensor],
+    x_ref: Tensor | None = None,
 ) -> Tensor:
     """Latents [B, C, T, H, W] fp32 from noise of that shape: Euler steps of dx = v dt, from t = 1.
 
-    prompt [B, L, D], negative [1, L, D]: text embeddings. With guidance g > 1 the velocity is
-    v_neg + g (v - v_neg), both in one forward pass. The state stays fp32; what the transformer is
-    given is cast to its dtype. velocity: v(transformer, x_t, t, text), as
+    prompt [B, L, D], negative [1, L, D]: text embeddings. With guidance g > 1 there are two
+    velocities, both from one forward pass, and `guided` makes one of them. The state stays fp32;
+    what the transformer is given is cast to its dtype. velocity: v(transformer, x_t, t, text), as
     `models.pipeline.velocity` gives it. Equals the family's own pipeline at the same noise levels.
+    x_ref [B or 1, C, T, H, W]: the clip that a gain is about, where `settings.gain` is not 0.
     """
     x = noise.float()
-    guided = settings.guidance > 1
+    two = settings.guidance > 1
+    about = torch.zeros(()) if x_ref is None else x_ref.to(x)
     text = prompt.to(x.device, transformer.dtype)
-    if guided:
+    if two:
         text = torch.cat([text, negative.to(text).expand_as(text)])
     grid = flow.sampling_grid(settings.steps, settings.shift)
     levels = torch.from_numpy(grid).float().to(x.device)
     for t, t_next in itertools.pairwise(levels):
-        x_in = (torch.cat([x, x]) if guided else x).to(transformer.dtype)
+        x_in = (torch.cat([x, x]) if two else x).to(transformer.dtype)
         v = velocity(transformer, x_in, t.expand(len(x_in)), text).float()
-        if guided:
-            v, v_neg = v.chunk(2)
-            v = v_neg + settings.guidance * (v - v_neg)
+        v, v_neg = v.chunk(2) if two else (v, None)
+        if settings.gain:  # of the prompted branch: dropped prompts are not contrasted (T2, T5)
+            v = v + settings.gain * (v + about)
+        if v_neg is not None:
+            v = guided(v, v_neg, settings)
         x = x + (t_next - t) * v
     return x
+
+
+def guided(v: Tensor, v_neg: Tensor, settings: Sampling) -> Tensor:
+    """Classifier-free guidance v_neg + g (v - v_neg), all [B, ...].
+
+    "cfg_zero": v_neg at its optimal scale <v, v_neg> / |v_neg|^2 per clip (CFG-Zero*, Fan et al.,
+    2503.18886, Eq. 10), without that work's zero first steps.
+    """
+    if settings.guidance_rule == "cfg_zero":
+        dot, square = (v * v_neg).flatten(1).sum(1), v_neg.square().flatten(1).sum(1)
+        scale = dot / square.clamp_min(1e-8)
+        v_neg = v_neg * scale.view(-1, *[1] * (v.dim() - 1))
+    return v_neg + settings.guidance * (v - v_neg)
 
 
 def batch_size(shape: Sequence[int], patch: Sequence[int] | int) -> int:

@@ -159,6 +159,13 @@ def validate(config: Config) -> Config:
             raise UserError(f"{name}={flat[name]} must be in [0, 1)")
     if unknown := sorted(set(config.micro.axes) - set(AXES)):
         raise UserError(f"micro.axes: {unknown[0]!r} is no axis; {nearest(unknown[0], AXES)}")
+    if not config.sample.gain > -1:
+        raise UserError(f"sample.gain={config.sample.gain} would turn the flow round; use above -1")
+    if config.hard_sample.gain:
+        raise UserError(
+            f"hard_sample.gain={config.hard_sample.gain}: hard negatives are rendered by the base "
+            "model as it is; use 0"
+        )
     if not config.micro.axes:
         raise UserError(f"micro.axes is empty; name some of {', '.join(AXES)}")
     for name in ("train.epsilon", "train.clip", "train.shift", "sample.shift", "hard_sample.shift"):

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
+import math
+from collections.abc import Callable, Container
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -96,3 +100,25 @@ def build_samples(count: int, split: str) -> list[Sample]:
         return Sample(f"{split}-{n}", prompt, laws[n % 2], lambda: video, perturb, n)
 
     return [make(n) for n in range(count)]
+
+
+def overflowing(velocity: Callable[..., Any], calls: Container[int]) -> Callable[..., Any]:
+    """`models.velocity`, with one infinite element in what the trained model gives at these calls.
+
+    Its activations and weights stay finite, as where a last sum in bf16 overflows.
+    """
+    count = itertools.count()
+
+    def of(model: Any) -> Callable[..., torch.Tensor]:
+        real = velocity(model)
+
+        def call(*arguments: Any) -> torch.Tensor:
+            v = real(*arguments)
+            if not torch.is_grad_enabled() or next(count) not in calls:
+                return v
+            last = torch.arange(v.numel(), device=v.device).view(v.shape) == v.numel() - 1
+            return v.masked_fill(last, math.inf)
+
+        return call
+
+    return of

@@ -16,6 +16,7 @@ from ..common.files import digest, load_arrays, save_arrays
 from ..config import Run
 from ..data import source
 from ..models import codec, pipeline
+from ..prepare import means
 from ..prepare.encode import texts
 from ..prepare.store import Store
 from ..sampling import EVALUATION, batch_size, initial_noise, sample
@@ -30,11 +31,11 @@ def generate(run: Run) -> Path:
     config, path = run.config, run.folder / "samples.safetensors"
     if load_arrays(path) is not None:
         return path
-
     torch.set_num_threads(config.threads)
     prompts = source.evaluation_texts(config)
     names = [item.id for item in source.evaluation(config)]
     text = texts(run, [*prompts, config.sample.negative_prompt])
+    x_ref = means.references(run, prompts)
     transformer = _transformer(run)
     parts = Store(run.folder / "samples.parts")
     keys = [digest(name) for name in names]
@@ -51,6 +52,7 @@ def generate(run: Run) -> Path:
                 eps.to(pipeline.device()),
                 config.sample,
                 pipeline.velocity(config.model),
+                x_ref if x_ref is None or len(x_ref) == 1 else x_ref[torch.from_numpy(chosen)],
             ).cpu()
             parts.write({keys[i]: z for i, z in zip(chosen[:valid], latents, strict=False)})
         run.progress("generate", done, len(names))

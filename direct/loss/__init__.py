@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any, Literal, NamedTuple
 
+import torch
 from torch import Tensor
 
 from . import backends, native
@@ -24,6 +25,16 @@ class VelocityLoss(NamedTuple):
     loss: Tensor  # [] fp32, differentiable with respect to v only
     distances: Tensor  # [B, 4] fp32: d_fm, d_rand, d_hard, d_anc
     alignment: Tensor  # [B, 2] fp32: a_rand, a_hard (Eq. 9 per sample)
+    nonfinite: Tensor  # [B] int64: how many elements of v are nan or infinite
+
+    def guarded(self) -> Tensor:
+        """The loss; where an element of v is not finite it and its whole gradient are nan.
+
+        The mask hides such elements: they have no part in the loss, and a gradient of zero. Here
+        whoever looks at the gradient's norm learns of them, without another pass over v and without
+        waiting for the device. A v that is finite has the same loss and gradient, to the bit.
+        """
+        return self.loss * torch.where(self.nonfinite.any(), torch.nan, 1.0)
 
 
 def velocity_loss(
@@ -66,6 +77,9 @@ def velocity_loss(
         weight: [B] or [B, 4] fp32, per sample or per sample and term; default ones.
         threshold: elements with |v - u_k| above it are left out of term k, never renormalised.
         backend: "auto" takes the fastest that can run on v's device.
+
+    Returns the loss, with what it was made of, and per sample how many elements of v (of nothing
+    else) are nan or infinite: whole numbers, exact for any size, hence int64.
 
     Raises UserError (a ValueError) on anything else.
     """

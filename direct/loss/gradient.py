@@ -20,12 +20,12 @@ class WithGradient(torch.autograd.Function):
     @staticmethod
     def forward(ctx, backend: Backend, v: Tensor, *arguments):
         need_gradient = ctx.needs_input_grad[1]
-        loss, distances, alignment, gradient = backend(Inputs._make((v, *arguments, need_gradient)))
+        *results, gradient = backend(Inputs._make((v, *arguments, need_gradient)))
         if need_gradient:
             ctx.save_for_backward(gradient)
-        ctx.mark_non_differentiable(distances, alignment)
+        ctx.mark_non_differentiable(*results[1:])
         ctx.arguments = len(arguments)
-        return loss, distances, alignment
+        return tuple(results)
 
     @staticmethod
     @torch.autograd.function.once_differentiable

@@ -14,11 +14,11 @@ from .gradient import WithGradient, scaled
 from .reference import Inputs, Result
 
 
-def evaluate(v: Tensor, *arguments) -> tuple[Tensor, Tensor, Tensor]:
-    """(loss, distances, alignment); a gradient nobody wants is neither computed nor written."""
+def evaluate(v: Tensor, *arguments) -> tuple[Tensor, ...]:
+    """All of `Result` but the gradient: one nobody wants is neither computed nor written."""
     if torch.compiler.is_compiling():
         need_gradient = v.requires_grad and torch.is_grad_enabled()
-        return torch.ops.direct.velocity_loss(v, *arguments, need_gradient)[:3]
+        return torch.ops.direct.velocity_loss(v, *arguments, need_gradient)[:-1]
     # What `register_autograd` makes of 17 arguments takes 50 us a call, as long as the tiny
     # profile's whole loss: it asks for the schema's list of them once per argument (torch 2.13).
     return WithGradient.apply(operator, v, *arguments)
@@ -31,21 +31,21 @@ def operator(inputs: Inputs) -> Result:
         return torch.ops.direct.velocity_loss(*inputs)
 
 
-def _fake(v: Tensor, *arguments) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def _fake(v: Tensor, *arguments) -> Result:
     batch, need_gradient = v.shape[0], arguments[-1]
     return (
         v.new_empty((), dtype=torch.float32),
         v.new_empty((batch, 4), dtype=torch.float32),
         v.new_empty((batch, 2), dtype=torch.float32),
+        v.new_empty((batch,), dtype=torch.int64),
         v.new_empty(v.shape if need_gradient else (0,)),
     )
 
 
 def _setup_context(ctx, inputs, output) -> None:
-    _, distances, alignment, gradient = output
-    ctx.mark_non_differentiable(distances, alignment, gradient)
+    ctx.mark_non_differentiable(*output[1:])
     ctx.set_materialize_grads(False)
-    ctx.save_for_backward(gradient)
+    ctx.save_for_backward(output[-1])
     ctx.inputs = len(inputs)
 
 

@@ -7,7 +7,8 @@ With e_k = v - u_k and m_k = [|e_k| <= threshold], per sample of n elements:
     loss   = (1/B) sum_b sum_k w_bk c_k d_bk       c = 1, -lambda_rand, -lambda_hard, lambda_anc
     dloss/dv = (2 / (B n)) sum_k w_bk c_k m_k e_k
 
-The mask selects, it does not multiply: what is masked cannot leak, not even as nan.
+The mask selects, it does not multiply: what is masked cannot leak, not even as nan. So what is not
+finite in v is counted, for those who must know.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from torch import Tensor
 
 from .. import noise
 
-Result = tuple[Tensor, Tensor, Tensor, Tensor]
+Result = tuple[Tensor, Tensor, Tensor, Tensor, Tensor]
 CHUNK = 16384  # below the size from which torch splits one sum over threads
 
 
@@ -51,12 +52,12 @@ class Inputs(NamedTuple):
 
 
 def evaluate(p: Inputs) -> Result:
-    """(loss [], distances [B, 4], alignment [B, 2], gradient [B, ...] or [0]).
+    """(loss [], distances [B, 4], alignment [B, 2], nonfinite [B], gradient [B, ...] or [0]).
 
-    Sums are fp32, or fp64 for fp64 input.
+    Sums are fp32, or fp64 for fp64 input; the count is int64.
     """
-    v = p.v
-    precision = torch.float64 if v.dtype == torch.float64 else torch.float32
+    precision = torch.float64 if p.v.dtype == torch.float64 else torch.float32
+    v = p.v.to(precision)
     batch, elements = v.shape[0], max(v[:1].numel(), 1)
 
     def velocity(latents: Tensor, given: Tensor | None, term: int) -> Tensor:
@@ -86,7 +87,7 @@ def evaluate(p: Inputs) -> Result:
     for k, u in enumerate(targets):
         if u is None:
             continue
-        e = v.to(precision) - u
+        e = v - u
         e = torch.where(e.abs() <= p.threshold, e, 0)  # m e
         if k == 0:
             e_fm = e
@@ -100,7 +101,9 @@ def evaluate(p: Inputs) -> Result:
         loss = loss + (w * d).sum() / max(batch, 1)
         if gradient is not None:
             gradient += (w * (2 / (max(batch, 1) * elements))).reshape(-1, *[1] * (v.dim() - 1)) * e
-    return loss, distances, alignment, v.new_empty(0) if gradient is None else gradient.to(v.dtype)
+    nonfinite = _count(p.v - p.v)  # nan where an element is not finite, else 0
+    gradient = p.v.new_empty(0) if gradient is None else gradient.to(p.v.dtype)
+    return loss, distances, alignment, nonfinite, gradient
 
 
 def _per_term(
@@ -109,6 +112,13 @@ def _per_term(
     if weight is None:
         return torch.ones(batch, 4, dtype=dtype, device=device)
     return (weight if weight.dim() == 2 else weight[:, None].expand(-1, 4)).to(dtype)
+
+
+def _count(values: Tensor) -> Tensor:
+    """[B, ...] to [B] int64: how many are not 0; by samples, since by rows takes thrice as long."""
+    if len(values) == 0:
+        return values.new_zeros(0, dtype=torch.int64)
+    return torch.stack([sample.count_nonzero() for sample in values])
 
 
 def _sum(values: Tensor) -> Tensor:

@@ -98,13 +98,13 @@ def _residual(
 
 
 @triton.jit
-def _mean(row_ptr, k, chunks, n, CHUNKS: tl.constexpr):
-    """Sum k of a sample over its chunks, always in the same order, divided by n."""
+def _sum(row_ptr, k, chunks, CHUNKS: tl.constexpr):
+    """Sum k of a sample over its chunks, always in the same order."""
     total = tl.zeros((CHUNKS,), tl.float64)
     for begin in range(0, chunks, CHUNKS):
         c = begin + tl.arange(0, CHUNKS)
         total += tl.load(row_ptr + c * 8 + k, mask=c < chunks, other=0.0).to(tl.float64)
-    return tl.sum(total) / n
+    return tl.sum(total)
 
 
 @triton.jit
@@ -116,7 +116,7 @@ def _distance(
     if SOURCE == 0:
         tl.store(out_ptr + k, float("nan"))
     else:
-        d = _mean(row_ptr, k, chunks, n, CHUNKS)
+        d = _sum(row_ptr, k, chunks, CHUNKS) / n
         if SOURCE == 3:
             d += sigma * sigma
         tl.store(out_ptr + k, d.to(tl.float32))
@@ -129,7 +129,7 @@ def _alignment(row_ptr, k, out_ptr, chunks, n, SOURCE: tl.constexpr, CHUNKS: tl.
     if SOURCE == 0:
         tl.store(out_ptr, float("nan"))
     else:
-        tl.store(out_ptr, -_mean(row_ptr, k, chunks, n, CHUNKS).to(tl.float32))
+        tl.store(out_ptr, (-_sum(row_ptr, k, chunks, CHUNKS) / n).to(tl.float32))
 
 
 @triton.jit
@@ -148,6 +148,7 @@ def _loss_kernel(
     loss_ptr,
     distances_ptr,
     alignment_ptr,
+    nonfinite_ptr,
     partials_ptr,
     shares_ptr,
     tickets_ptr,
@@ -190,12 +191,14 @@ def _loss_kernel(
 
     zeros = tl.zeros((BLOCK,), tl.float32)
     d_fm, d_rand, d_hard, d_anc, a_rand, a_hard = zeros, zeros, zeros, zeros, zeros, zeros
+    nonfinite = zeros
     for i in range(STEPS):
         first = chunk * (BLOCK * STEPS) + i * BLOCK
         at = first + tl.arange(0, BLOCK)
         inside = at < n
         at += row
         v = tl.load(v_ptr + at, mask=inside, other=0.0).to(tl.float32)
+        nonfinite += tl.where(tl.abs(v) < float("inf"), 0.0, 1.0)  # exact up to 2^24 of a chunk
         e = _residual(
             v,
             x_ptr,
@@ -269,6 +272,7 @@ def _loss_kernel(
     tl.store(mine + 3, tl.sum(d_anc))
     tl.store(mine + 4, tl.sum(a_rand))
     tl.store(mine + 5, tl.sum(a_hard))
+    tl.store(mine + 6, tl.sum(nonfinite))
     tl.debug_barrier()  # every thread's stores, before the one thread that takes the ticket
     if tl.atomic_add(tickets_ptr + b, 1, sem="acq_rel") == chunks - 1:
         sums_ptr = partials_ptr + b * chunks * 8
@@ -279,6 +283,8 @@ def _loss_kernel(
         share += _distance(sums_ptr, 3, d_ptr, w_anc * c_anc, chunks, n, sigma, ANCHOR, CHUNKS)
         _alignment(sums_ptr, 4, alignment_ptr + 2 * b, chunks, n, RAND, CHUNKS)
         _alignment(sums_ptr, 5, alignment_ptr + 2 * b + 1, chunks, n, HARD, CHUNKS)
+        count = _sum(sums_ptr, 6, chunks, CHUNKS)
+        tl.store(nonfinite_ptr + b, count.to(tl.int64))
         share = share / batch
         tl.store(shares_ptr + b, share)
         tl.debug_barrier()
@@ -321,6 +327,7 @@ def evaluate(p: Inputs) -> Result:
         return _of_nothing(batch, (*sources, p.v_ref is not None), p.sigma_dot, floats, gradient)
     loss, distances = torch.empty((), **floats), torch.empty(batch, 4, **floats)
     alignment = torch.empty(batch, 2, **floats)
+    nonfinite = torch.empty(batch, dtype=torch.int64, device=v.device)
     partials = torch.empty(batch, chunks, 8, **floats)
     shares = torch.empty(batch, dtype=torch.float64, device=v.device)
     tickets = torch.zeros(batch + 1, dtype=torch.int32, device=v.device)
@@ -331,6 +338,7 @@ def evaluate(p: Inputs) -> Result:
             loss,
             distances,
             alignment,
+            nonfinite,
             partials,
             shares,
             tickets,
@@ -355,14 +363,15 @@ def evaluate(p: Inputs) -> Result:
             enable_fp_fusion=True,
             num_warps=4,
         )
-    return loss, distances, alignment, gradient.to(v.dtype)
+    return loss, distances, alignment, nonfinite, gradient.to(v.dtype)
 
 
 def _of_nothing(batch: int, present: tuple, sigma_dot: float, floats: dict, gradient: Tensor):
     """An empty batch or samples without elements: no program would run."""
     rows = [torch.nan if not p else sigma_dot**2 if p == MEAN else 0.0 for p in present]
     distances = torch.tensor([rows] * batch, **floats).reshape(batch, 4)
-    return torch.zeros((), **floats), distances, -0.0 * distances[:, 1:3], gradient
+    nonfinite = torch.zeros(batch, dtype=torch.int64, device=distances.device)
+    return torch.zeros((), **floats), distances, -0.0 * distances[:, 1:3], nonfinite, gradient
 
 
 def scale_(gradient: Tensor, factor: Tensor) -> None:

@@ -47,7 +47,7 @@ def build(run: Run) -> None:
     if config.measure.kind == "scores":
         evaluated = source.evaluation_texts(config)
         texts(run, [*evaluated, config.sample.negative_prompt])
-    if config.train.steps:
+    if config.train.steps or config.sample.gain:  # a gain is about the training clips' mean
         open_shared(run)
 
 

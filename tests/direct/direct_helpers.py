@@ -32,7 +32,7 @@ def bytes_of(run: Path) -> dict[str, bytes]:
     return {name: (run / name).read_bytes() for name in names}
 
 
-def lines(run: Path) -> list[dict]:
+def lines_of(run: Path) -> list[dict]:
     """A run's metrics."""
     return [json.loads(line) for line in (run / "metrics.jsonl").open()]
 

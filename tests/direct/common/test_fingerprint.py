@@ -1,11 +1,14 @@
 """The fingerprint of code: blind to words, not to work, and of all that the work imports."""
 
 import ast
+import hashlib
+import re
 import subprocess
 import sys
 
 import pytest
 
+from direct import extension
 from direct.common import fingerprint
 from direct.common.fingerprint import MECHANICS, PACKAGE
 from sweeps.stages import REAL, SCORES
@@ -136,6 +139,16 @@ def test_trees_of_all_sources_have_a_digest():
     found = {path: fingerprint._tree_digest(path) for path in paths}
     assert len(paths) > 60 and all(len(own) == 8 for own in found.values())
     assert ast.dump(fingerprint._tree(paths[0]))
+
+
+@pytest.mark.skipif(extension.MISSING is not None, reason="no compiled extension")
+def test_the_library_at_hand_was_built_from_the_sources_at_hand():
+    """And its hash is blind to comments and blanks, as setup.py computes it."""
+    files = sorted((PACKAGE.parent / "csrc").iterdir())
+    code = "".join(path.read_text() for path in files)
+    code = re.sub(r"//[^\n]*|/\*.*?\*/|\s+", "", code, flags=re.S)
+    fingerprint._extension.cache_clear()
+    assert fingerprint._extension() == hashlib.sha256(code.encode()).hexdigest()[:8]
 
 
 def test_the_extension_is_known_by_its_sources(tmp_path, monkeypatch):

@@ -50,7 +50,7 @@ def run(positional, named, backend="triton", **more):
 def test_all_terms(dtype, shape):
     positional, named = case(shape, dtype)
     weight = torch.rand(shape[0], 4)
-    loss, distances, alignment, gradient = run(positional, named, weight=weight, threshold=3.0)
+    loss, distances, alignment, _, gradient = run(positional, named, weight=weight, threshold=3.0)
     exact = oracle(*positional, **named, weight=weight, threshold=3.0)
     np.testing.assert_allclose(loss, exact[0], rtol=2e-6, atol=1e-6)
     np.testing.assert_allclose(distances, exact[1], rtol=2e-6)
@@ -63,9 +63,10 @@ def test_all_terms(dtype, shape):
 @pytest.mark.parametrize("terms", [(), ("rand",), ("hard", "anc")], ids=str)
 def test_subsets_marginal_noise_and_nan_for_what_is_absent(terms):
     positional, named = case((2, 50), terms=terms, given=False)
-    results = run(positional, named, negative_noise="marginal", weight=torch.tensor([0.5, 1.5]))
-    exact = oracle(*positional, **named, weight=torch.tensor([0.5, 1.5]))
-    for ours, theirs in zip(results, exact, strict=True):
+    weight = torch.tensor([0.5, 1.5])
+    *results, _, gradient = run(positional, named, negative_noise="marginal", weight=weight)
+    exact = oracle(*positional, **named, weight=weight)
+    for ours, theirs in zip((*results, gradient), exact, strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-6)
 
 
@@ -86,7 +87,7 @@ def test_noise_is_the_definition_bit_for_bit(exact_fma):
 def test_empty_input_and_factors():
     for shape in ((0, 3), (2, 0)):
         positional, named = case(shape)
-        loss, distances, _, gradient = run(positional, named)
+        loss, distances, *_, gradient = run(positional, named)
         assert loss == 0 and distances.shape == (shape[0], 4) and gradient.shape == shape
     from direct.loss.triton import scale_
 
@@ -104,7 +105,7 @@ from triton.compiler import ASTSource
 from direct.loss import triton as ours  # noqa: E402
 
 names = ours._loss_kernel.arg_names
-types = dict(key_ptr="*i64", shares_ptr="*fp64", tickets_ptr="*i32")
+types = dict(key_ptr="*i64", nonfinite_ptr="*i64", shares_ptr="*fp64", tickets_ptr="*i32")
 types |= dict.fromkeys(("n", "batch", "chunks"), "i32")
 types |= dict.fromkeys("c_rand c_hard c_anc threshold alpha sigma per_element".split(), "fp32")
 names32 = "weight_ptr loss_ptr distances_ptr alignment_ptr partials_ptr".split()

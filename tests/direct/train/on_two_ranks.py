@@ -22,6 +22,7 @@ from direct.common import errors, preempt, ranks  # noqa: E402
 from direct.common.progress import silent  # noqa: E402
 from direct.config import Config, Run  # noqa: E402
 from direct.data import source  # noqa: E402
+from direct.models import pipeline as pipelines  # noqa: E402
 from direct.profiles import profile  # noqa: E402
 from direct.settings import with_values  # noqa: E402
 from direct.train import batch, checkpoint, loop  # noqa: E402
@@ -111,6 +112,12 @@ def main(pipeline: Path, out: Path) -> None:
     real = batch.load_batch
     batch.load_batch = lambda c, data, step, rows: _poisoned(real(c, data, step, rows), step, rows)
     loop.train(Run(plain, out / "cache", out / "poisoned"))
+
+    batch.load_batch, velocity = real, pipelines.velocity
+    calls = [2] if ranks.rank() == 1 else []  # the first of its two passes of the second step
+    pipelines.velocity = small_wan.overflowing(velocity, calls)
+    loop.train(Run(plain, out / "cache", out / "overflowed"))
+    pipelines.velocity = velocity
 
     def unreadable(c, data, step, rows):
         if ranks.rank() == 1:

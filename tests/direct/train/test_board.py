@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from direct_helpers import lines
+from direct_helpers import lines_of
 
 
 def test_live_metrics_are_tensorboards(out):
@@ -23,6 +23,6 @@ def test_live_metrics_are_tensorboards(out):
     assert terms | others <= tags
     losses = board.Scalars("loss/loss")
     assert [event.step for event in losses] == [1, 2, 3, 4]  # what was done twice is there once
-    told = [line["loss"] for line in lines(out / "resumed")]
+    told = [line["loss"] for line in lines_of(out / "resumed")]
     assert [event.value for event in losses] == pytest.approx(told, rel=1e-6)
     assert board.Scalars("gradient/clip_share")[0].value == 1  # norms above 1 throughout

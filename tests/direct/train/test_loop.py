@@ -6,12 +6,14 @@ import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
-from direct_helpers import Killed, bytes_of, killed_at, lines
+from direct_helpers import Killed, bytes_of, killed_at, lines_of
 from safetensors.torch import load_file
+from small_wan import overflowing
 
 from direct.common import errors, preempt
 from direct.common.errors import UserError
@@ -20,6 +22,7 @@ from direct.models import pipeline
 from direct.prepare import shared
 from direct.settings import with_values
 from direct.train import loop, trajectory
+from direct.train import step as stepping
 from direct.train.batch import load_batch
 
 
@@ -136,6 +139,54 @@ def test_nan_skips_the_step_and_three_in_a_row_diverge(small, tmp_path, monkeypa
     assert caught.value.step == 5 and "non-finite" in caught.value.reason
 
 
+@pytest.mark.parametrize("passes", [1, 4])
+def test_one_infinite_element_of_v_skips_the_step(small, tmp_path, monkeypatch, passes):
+    """The loss's mask hides it: without the kernel's count nothing would be skipped."""
+    config = small(train__micro_batch=4 // passes, train__checkpoint_every=100)
+    cache, real, loss = tmp_path / "cache", pipeline.velocity, stepping.velocity_loss
+    spoilt = overflowing(real, [passes, 3 * passes + passes // 2])  # in the second and fourth step
+    monkeypatch.setattr(pipeline, "velocity", spoilt)
+    loop.train(Run(config, cache, tmp_path / "counted"))
+    lines = lines_of(tmp_path / "counted")
+    assert [line["skipped"] for line in lines] == [False, True, False, True, False, False]
+    assert lines[1]["grad_norm"] is None and all(line["loss"] is not None for line in lines)
+
+    def blind(*arguments, **options):
+        out = loss(*arguments, **options)
+        return out._replace(nonfinite=torch.zeros_like(out.nonfinite))
+
+    monkeypatch.setattr(stepping, "velocity_loss", blind)
+    monkeypatch.setattr(pipeline, "velocity", overflowing(real, [passes]))
+    loop.train(Run(config, cache, tmp_path / "blind"))
+    assert not any(line["skipped"] for line in lines_of(tmp_path / "blind"))
+
+    monkeypatch.setattr(stepping, "velocity_loss", loss)
+    monkeypatch.setattr(pipeline, "velocity", overflowing(real, range(2 * passes, 5 * passes)))
+    with pytest.raises(errors.Diverged, match="step 5"):
+        loop.train(Run(config, cache, tmp_path / "diverges"))
+
+
+@pytest.mark.parametrize(
+    "values", [{}, {"train__micro_batch": 1}, {"model__dtype": "bfloat16"}], ids=str
+)
+def test_guard_leaves_a_finite_training_as_it_was(small, tmp_path, monkeypatch, values):
+    """To the byte what it was when a term of value 0 stood for the guard."""
+    config, cache, real = (
+        small(train__steps=3, **values),
+        tmp_path / "cache",
+        stepping.velocity_loss,
+    )
+    loop.train(Run(config, cache, tmp_path / "now"))
+
+    def before(v, *arguments, **options):
+        out = real(v, *arguments, **options)
+        return SimpleNamespace(**out._asdict(), guarded=lambda: out.loss + 0 * v.float().sum())
+
+    monkeypatch.setattr(stepping, "velocity_loss", before)
+    loop.train(Run(config, cache, tmp_path / "before"))
+    assert bytes_of(tmp_path / "now") == bytes_of(tmp_path / "before")
+
+
 def test_sft_start_is_the_sft_cell_of_half_the_steps(small, tmp_path):
     config = small(train__init="sft")
     sft = loop.sft_config(config)
@@ -171,7 +222,7 @@ def test_micro_batches_and_checkpointed_activations_change_rounding_alone(small,
         "recomputed": {"train__gradient_checkpointing": True},
     }.items():
         loop.train(Run(small(**values), tmp_path / "cache", tmp_path / name))
-        losses.append([line["loss"] for line in lines(tmp_path / name)])
+        losses.append([line["loss"] for line in lines_of(tmp_path / name)])
     assert losses[0] == pytest.approx(losses[1], rel=1e-4)
     assert losses[0] == pytest.approx(losses[2], rel=1e-5)
 
@@ -219,7 +270,7 @@ def test_rank_that_fails_is_named_on_all_and_nothing_is_left_half_written(out):
 def test_two_ranks_go_on_from_their_sft_run(out):
     """Rank 0 alone exports: what it starts from is read there, not trained again by all ranks."""
     (first,) = (out / "cache" / "runs").iterdir()
-    assert [len(lines(run)) for run in (first, out / "sft")] == [2, 2]
+    assert [len(lines_of(run)) for run in (first, out / "sft")] == [2, 2]
     before, after = (
         pipeline.load_transformer(run / "transformer").state_dict() for run in (first, out / "sft")
     )
