@@ -50,3 +50,19 @@ def test_a_signal_in_the_last_step_loses_nothing(small, tmp_path, listening):
     assert final.is_dir()
     with pytest.raises(preempt.Preempted):  # the next stage stops at its first progress
         preempt.check()
+
+
+def test_nothing_is_asked_for_until_a_signal_comes(listening):
+    assert not preempt.requested()
+    preempt.check()
+    os.kill(os.getpid(), signal.SIGUSR1)
+    assert preempt.requested()
+    with pytest.raises(preempt.Preempted, match="run again to go on"):
+        preempt.check()
+
+
+def test_a_request_of_another_rank_stops_this_one_too():
+    assert not preempt.requested()
+    with pytest.raises(preempt.Preempted):
+        preempt.check(elsewhere=True)
+    assert not preempt.requested()

@@ -55,7 +55,7 @@ def test_up_sampled_captions_are_prepared_and_the_short_ones_are_not_generated_f
 
 def test_killed_generation_goes_on_and_equals_an_uninterrupted_one(small, tmp_path, monkeypatch):
     config = small(train__steps=0, evaluate__prompts=7)
-    monkeypatch.setattr(sampling, "batch_size", lambda *_: 2)
+    monkeypatch.setattr(clips, "batch_size", lambda *_: 2)
     whole = clips.generate(Run(config, tmp_path / "cache", tmp_path / "whole"))
 
     class Killed(BaseException):

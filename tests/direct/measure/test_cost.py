@@ -7,10 +7,11 @@ import json
 import pytest
 import torch
 
+from direct.common.progress import silent
 from direct.config import Run
 from direct.measure import cost, standin
 from direct.settings import with_values
-from direct.train import loop
+from direct.train import step
 from direct.train.batch import load_passes
 from direct.train.engine import Engine
 
@@ -67,7 +68,7 @@ def test_every_second_goes_to_its_part(config, tmp_path, monkeypatch):
     model = standin.random_transformer(config).requires_grad_(True)
     reference = moving(standin.random_transformer(config).requires_grad_(False), 7)
     monkeypatch.setattr(cost, "load_passes", moving(load_passes, 11))
-    monkeypatch.setattr(loop, "velocity_loss", moving(loop.velocity_loss, 13))
+    monkeypatch.setattr(step, "velocity_loss", moving(step.velocity_loss, 13))
     own = cost.methods(config)
     parts = {
         name: cost.iteration(Slow(model, config.train), reference, data, 0, own[name])
@@ -91,7 +92,8 @@ def test_methods_take_turns_and_blocks_are_medians(config, tmp_path, monkeypatch
     monkeypatch.setattr(cost, "_start", lambda config: (None, None))
     monkeypatch.setattr(cost, "WARM_UP", 1)
     config = with_values(config, {"measure.iterations": 24})
-    records = cost._records(cost._interleaved(config, None, None), dict.fromkeys(cost.METHODS, 1.5))
+    seconds = cost._interleaved(config, None, silent)
+    records = cost._records(seconds, dict.fromkeys(cost.METHODS, 1.5))
     assert order[:9] == ["fm", "sft", "direct", "sft", "direct", "fm", "direct", "fm", "sft"]
     assert len(order) == 3 * 25 and len(records) == cost.BLOCKS
     scores = [record["scores"] for record in records]

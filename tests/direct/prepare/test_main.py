@@ -77,7 +77,7 @@ def test_command_line(host, tmp_path, pipeline_folder, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", line)
     dying = True
     last = max(clips, key=lambda clip: digest(clip["id"]))["caption"]
-    with pytest.raises(UserError, match="the same command goes on"):
+    with pytest.raises(UserError, match="run the same command again to resume"):
         __main__.main()
     (path,) = (home / "perturbed").glob("*/candidates.jsonl")
     journal = read(path)
