@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 import torch
 
 from direct.base import text, transformer
 
 
+@pytest.mark.slow
 def test_the_transformer_and_its_text_learn_together(tmp_path: Path):
     tokenizer = text.tokenizer()
     tokens = transformer.tokenize(tokenizer, ["a small red ball", "a large blue ball"], 8)

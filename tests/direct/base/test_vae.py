@@ -36,6 +36,7 @@ def test_windows_weigh_what_differs_from_the_stage():
     assert torch.equal(x, again)
 
 
+@pytest.mark.slow
 def test_the_vae_learns_and_leaves_frozen_parts_alone(small_vae, tmp_path: Path):
     small_vae.encoder.requires_grad_(False)
     before = [p.clone() for p in small_vae.encoder.parameters()]

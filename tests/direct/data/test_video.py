@@ -54,6 +54,7 @@ def crash():
     os.kill(os.getpid(), 11)
 
 
+@pytest.mark.slow
 def test_a_crash_or_a_hang_of_the_child_leaves_the_parent_and_the_next_file(tmp_path):
     video.write_video(tmp_path / "a.mp4", clip(3))
     with video.Child() as child:

@@ -73,6 +73,7 @@ def lines(path):
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
+@pytest.mark.slow
 def test_every_entry_is_kept_or_left_out_with_its_reason(data, tmp_path):
     report = wisa.curate(data, tmp_path, workers=2)
     kept = lines(tmp_path / "manifest.jsonl")
@@ -103,6 +104,7 @@ def test_every_entry_is_kept_or_left_out_with_its_reason(data, tmp_path):
     assert json.loads((tmp_path / "report.json").read_text()) == report
 
 
+@pytest.mark.slow
 def test_a_run_cut_short_goes_on(data, tmp_path, monkeypatch):
     def cut(stage, done, total):
         if done == 3:
@@ -125,6 +127,7 @@ def test_a_run_cut_short_goes_on(data, tmp_path, monkeypatch):
     assert (tmp_path / "a" / "manifest.jsonl").read_bytes() == whole
 
 
+@pytest.mark.slow
 def test_all_known_layouts_are_read(tmp_path):
     video.write_video(tmp_path / "any" / "abc.mp4", clip(81))
     flat = {

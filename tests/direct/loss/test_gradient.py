@@ -100,6 +100,7 @@ def test_the_model_behind_v_is_trained(backend):
     torch.testing.assert_close(layer.weight.grad, plain_layer.weight.grad, rtol=2e-2, atol=2e-3)
 
 
+@pytest.mark.slow
 @each_backend
 @pytest.mark.parametrize("dynamic", [False, True])
 def test_compile_without_a_graph_break(backend, dynamic):

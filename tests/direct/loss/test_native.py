@@ -17,6 +17,7 @@ compiled = pytest.mark.skipif(
 )
 
 
+@pytest.mark.slow
 @compiled
 @pytest.mark.parametrize("need_gradient", [True, False])
 def test_opcheck(need_gradient):
@@ -37,6 +38,7 @@ def run(program):
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
 
+@pytest.mark.slow
 @compiled
 def test_extra_memory_is_under_a_megabyte():
     """Peak resident memory of a call on 151 MB of input, beyond the gradient's own 17 MB."""
@@ -57,6 +59,7 @@ print((peak() - before) / 1024)
     assert float(run(program)) < 1
 
 
+@pytest.mark.slow
 @compiled
 def test_64_bit_indexing():
     """2^31 + 4096 elements of stride 0: the sums must count every one."""

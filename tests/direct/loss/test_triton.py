@@ -70,6 +70,7 @@ def test_subsets_marginal_noise_and_nan_for_what_is_absent(terms):
         np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_noise_is_the_definition_bit_for_bit(exact_fma):
     """With x = 0, v = 0 the gradient is -2 eps / n, a power of two here: exact."""
     shape = (2, 4096)
@@ -122,6 +123,7 @@ open(sys.argv[1], "wb").write(kernel.asm["cubin"])
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(machine_code.cuobjdump() is None, reason="no cuobjdump, it comes with triton")
 def test_machine_code_for_an_h100(tmp_path):
     environment = {**os.environ, "TRITON_INTERPRET": "0", "TRITON_CACHE_DIR": str(tmp_path)}

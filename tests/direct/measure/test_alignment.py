@@ -125,6 +125,7 @@ def test_telemetry_by_hand(config, cache):
     torch.testing.assert_close(told["cosine"].double(), cosine, rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_killed_and_resumed_it_measures_the_same(config, cache, tmp_path):
     config = with_values(config, {"train.checkpoint_every": 1})
     whole = alignment.measure(Run(config, cache, tmp_path / "whole"))

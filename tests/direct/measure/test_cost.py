@@ -33,6 +33,7 @@ def test_peak_bytes_by_hand():
     assert before.shape == (3000, 1000)
 
 
+@pytest.mark.slow
 def test_each_method_holds_what_its_loss_needs(config, tmp_path):
     data = standin.clips(config, tmp_path)
     with torch.device("meta"):
@@ -101,6 +102,7 @@ def test_methods_take_turns_and_blocks_are_medians(config, tmp_path, monkeypatch
     assert {s["direct.memory_gb"] for s in scores} == {1.5}
 
 
+@pytest.mark.slow
 def test_end_to_end(config, tmp_path):
     records = cost.measure(Run(config, tmp_path / "cache", tmp_path / "run"))
     assert [record["prompt"] for record in records] == [f"block {i:02d}" for i in (1, 2, 3, 4)]

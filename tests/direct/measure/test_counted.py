@@ -12,6 +12,7 @@ from direct.profiles import profile
 from direct.settings import override, with_values
 
 
+@pytest.mark.slow
 def test_the_published_transformers():
     """Wan 2.1's 1.42 and 14.3, LTX-Video's 1.92 billion weights; their clips' tokens."""
     wan, large, ltx = (
@@ -24,6 +25,7 @@ def test_the_published_transformers():
     assert ltx.latent == (128, 11, 15, 22) and ltx.tokens == 11 * 15 * 22
 
 
+@pytest.mark.slow
 def test_flops_by_hand():
     """Of Wan's block: 12 n d^2 for attentions, their scores, the feed-forward's 4 n d f."""
     clip = counted.count(profile("wan2.1-t2v-1.3b"))
@@ -35,6 +37,7 @@ def test_flops_by_hand():
     assert clip.forward / 85 / 989e12 * 100 == pytest.approx(0.34, abs=0.005)  # with 50 steps x 2
 
 
+@pytest.mark.slow
 def test_what_a_block_keeps_by_hand():
     """Per token of Wan's block, counted once on a CPU: 68 d + 4 f + 132 bytes in bf16."""
     clip = counted.count(profile("wan2.1-t2v-1.3b"))
@@ -44,6 +47,7 @@ def test_what_a_block_keeps_by_hand():
     assert 30 * clip.hidden < clip.checkpointed < 36 * clip.hidden
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rank", [0, 2])
 def test_what_is_kept_is_what_a_real_pass_keeps(pipeline_folder, rank):
     """The same hooks around a pass with data, of a model with weights and a real adapter."""

@@ -21,6 +21,7 @@ def test_draws_are_those_of_the_sampler():
     assert 300 < real < 900 and plan.drawn(config) == pytest.approx(real, rel=0.04)
 
 
+@pytest.mark.slow
 def test_memory_by_hand():
     config = profile("wan2.1-t2v-1.3b")
     clip = counted.count(config)
@@ -40,6 +41,7 @@ def run(monkeypatch, *arguments):
     return plan.main()
 
 
+@pytest.mark.slow
 def test_the_command_states_the_cost_and_what_does_not_fit(monkeypatch, capsys):
     assert run(monkeypatch, "--gpu", "h200-141g") == 0
     said = capsys.readouterr().out
@@ -50,6 +52,7 @@ def test_the_command_states_the_cost_and_what_does_not_fit(monkeypatch, capsys):
     assert "train" in next(x for x in capsys.readouterr().out.splitlines() if "DOES NOT FIT" in x)
 
 
+@pytest.mark.slow
 def test_one_gpu_finishes_an_ablation_within_a_day(monkeypatch, capsys):
     assert run(monkeypatch, "--profile", "wan2.1-1gpu", "--gpu", "h100-80g") == 0
     said = capsys.readouterr().out
@@ -57,6 +60,7 @@ def test_one_gpu_finishes_an_ablation_within_a_day(monkeypatch, capsys):
     assert 0 < hours < 24 and "data.clips 500 (paper: 11299)" in said
 
 
+@pytest.mark.slow
 def test_another_family_is_planned(monkeypatch, capsys):
     assert run(monkeypatch, "--profile", "ltx-video") == 0
     said = capsys.readouterr().out
@@ -83,6 +87,7 @@ def test_what_training_would_refuse_is_not_planned(monkeypatch, arguments, said)
         run(monkeypatch, *arguments)
 
 
+@pytest.mark.slow
 def test_fp32_is_twice_as_large_and_slow(pipeline_folder):
     settings = {"model.pipeline": str(pipeline_folder), "model.frames": 5}
     fp32 = with_values(profile("tiny"), settings)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 from concurrent.futures import ThreadPoolExecutor
 
+import pytest
 import torch
 from direct_helpers import tensors_of
 
@@ -30,6 +31,7 @@ def test_hard_negative_is_the_base_models_rendering_of_its_prompt(small, tmp_pat
     torch.testing.assert_close(data.hard([prompt]), expected, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_workers_render_the_same(small, tmp_path, many_shards, monkeypatch):
     """A thread stands for the processes here: starting those takes as long as all other tests."""
     monkeypatch.setattr(fill, "SHARDS_PER_WORKER", 0)

@@ -60,6 +60,7 @@ def test_kept_perturbations_pass_the_filter_by_an_independent_count(
     assert set(plan["retention"]["by_axis"]) <= {"kinematics", "magnitude"}  # the two that apply
 
 
+@pytest.mark.slow
 def test_only_drawn_negatives_are_rendered_and_a_longer_run_adds_to_them(small, tmp_path):
     short, long = small(train__steps=1), small(train__steps=8)
     shared.build(Run(short, tmp_path))
@@ -75,6 +76,7 @@ def test_only_drawn_negatives_are_rendered_and_a_longer_run_adds_to_them(small, 
     assert all(torch.equal(fresh[key], second[key]) for key in fresh)
 
 
+@pytest.mark.slow
 def test_killed_between_shards_goes_on_and_ends_the_same(small, tmp_path, many_shards):
     config = small()
     shared.build(Run(config, tmp_path / "whole"))

@@ -10,6 +10,7 @@ from direct_helpers import lines_of
 from direct.train.board import open_board
 
 
+@pytest.mark.slow
 def test_live_metrics_are_tensorboards(out):
     events = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
     board = events.EventAccumulator(str(out / "resumed" / "tensorboard"))

@@ -13,6 +13,7 @@ from direct.profiles import profile
 from direct.train import engine
 
 
+@pytest.mark.slow
 def test_one_rank_and_two_have_the_same_losses(out):
     one, two = lines_of(out / "one"), lines_of(out / "whole")
     assert one[0]["d_anc"] == two[0]["d_anc"] == 0  # both start at the reference, rounded alike
@@ -23,6 +24,7 @@ def test_one_rank_and_two_have_the_same_losses(out):
     assert one[0]["loss"] == two[0]["loss"]  # before the first update, to the bit
 
 
+@pytest.mark.slow
 def test_zero_2_in_fp32_is_the_plain_trainer(out):
     for a, b in zip(lines_of(out / "deepspeed"), lines_of(out / "torch"), strict=True):
         assert a["loss"] == pytest.approx(b["loss"], rel=1e-5)
@@ -35,6 +37,7 @@ def test_zero_2_in_fp32_is_the_plain_trainer(out):
         torch.testing.assert_close(found[key], expected[key], rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("run", ["poisoned", "overflowed"])
 def test_sample_that_is_not_finite_on_one_rank_skips_the_step_on_all(out, run):
     """Its latents, or one element of its v alone: that the loss's mask hides."""
@@ -43,6 +46,7 @@ def test_sample_that_is_not_finite_on_one_rank_skips_the_step_on_all(out, run):
     assert all(tensor.isfinite().all() for tensor in after.state_dict().values())
 
 
+@pytest.mark.slow
 def test_bf16_weights_have_fp32_masters_that_a_small_rate_moves(out, pipeline_folder):
     """At 1e-6 two steps change 1 % of the bf16 weights; every master moves, and is saved."""
     after = pipeline_module.load_transformer(out / "small" / "transformer").state_dict()
@@ -53,6 +57,7 @@ def test_bf16_weights_have_fp32_masters_that_a_small_rate_moves(out, pipeline_fo
     assert (a.bfloat16() != b.bfloat16()).float().mean() < 0.03
 
 
+@pytest.mark.slow
 def test_lora_trains_the_adapter_and_its_reference_is_the_base(out, pipeline_folder):
     from diffusers import WanPipeline
 

@@ -41,6 +41,7 @@ def test_run_killed_twice_equals_an_uninterrupted_one(small, tmp_path):
     assert not (tmp_path / "whole" / "checkpoints").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler here")
 def test_compiled_transformers_train_alike(small, tmp_path):
     """`train.compile` for the trained model and its reference: the same steps but for rounding."""
@@ -56,6 +57,7 @@ def test_compiled_transformers_train_alike(small, tmp_path):
     assert found[True] == pytest.approx(found[False], rel=1e-4) and len(found[True]) == 2
 
 
+@pytest.mark.slow
 def test_damaged_checkpoint_is_named_set_aside_and_the_one_before_taken(small, tmp_path, capsys):
     config, cache, run = small(), tmp_path / "cache", tmp_path / "run"
     loop.train(Run(config, cache, tmp_path / "whole"))
@@ -214,6 +216,7 @@ def test_bfloat16_forward_passes_train_fp32_weights(small, tmp_path):
     assert max(moved) < 1e-5 and np.mean(np.array(moved) > 0) > 0.9  # bf16 weights would not move
 
 
+@pytest.mark.slow
 def test_micro_batches_and_checkpointed_activations_change_rounding_alone(small, tmp_path):
     losses = []
     for name, values in {
@@ -247,6 +250,7 @@ def told(out: Path) -> list[dict]:
     return [json.loads((out / f"rank-{rank}.json").read_text()) for rank in range(2)]
 
 
+@pytest.mark.slow
 def test_killed_and_stopped_it_goes_on_to_the_same_bytes(out):
     for rank in told(out):
         assert rank["killed"] and "run again" in rank["stopped"]  # one rank alone got the signal
@@ -255,10 +259,12 @@ def test_killed_and_stopped_it_goes_on_to_the_same_bytes(out):
         assert (out / "resumed" / name).read_bytes() == (out / "whole" / name).read_bytes()
 
 
+@pytest.mark.slow
 def test_asked_to_stop_while_one_rank_prepares_the_data_all_stop(out):
     assert all("run again" in rank["preparing"] for rank in told(out))
 
 
+@pytest.mark.slow
 def test_rank_that_fails_is_named_on_all_and_nothing_is_left_half_written(out):
     first, second = told(out)
     assert first["unreadable"] == "UserError: rank 1: shard 7 is cut short"
@@ -267,6 +273,7 @@ def test_rank_that_fails_is_named_on_all_and_nothing_is_left_half_written(out):
     assert first["left"] == second["left"] == []
 
 
+@pytest.mark.slow
 def test_two_ranks_go_on_from_their_sft_run(out):
     """Rank 0 alone exports: what it starts from is read there, not trained again by all ranks."""
     (first,) = (out / "cache" / "runs").iterdir()

@@ -38,6 +38,7 @@ def counted(monkeypatch):
     return look
 
 
+@pytest.mark.slow
 def test_points_of_a_run_equal_cells_trained_alone(small, tmp_path, counted):
     points = {steps: small(train__steps=steps, train__checkpoint_every=2) for steps in (2, 3, 6)}
     for steps, config in points.items():
@@ -54,6 +55,7 @@ def test_points_of_a_run_equal_cells_trained_alone(small, tmp_path, counted):
             assert not (run / "checkpoints").exists()
 
 
+@pytest.mark.slow
 def test_a_cell_judged_on_other_prompts_trains_nothing(small, tmp_path, counted):
     config = small()
     other = replace(config, evaluate=Evaluate(judge="world", prompts=3, split="validation"))
@@ -71,6 +73,7 @@ def test_nothing_is_kept_for_a_run_that_one_cell_has_alone(small, tmp_path):
     assert not (tmp_path / "c" / "trajectory").exists()
 
 
+@pytest.mark.slow
 def test_a_finished_run_is_extended(small, tmp_path, counted):
     """From 4 steps to 6 two are trained; what is shorter, or differs, starts where it must."""
     cache = tmp_path / "cache"
@@ -91,6 +94,7 @@ def test_a_finished_run_is_extended(small, tmp_path, counted):
     assert bytes_of(tmp_path / "again") == bytes_of(tmp_path / "whole")
 
 
+@pytest.mark.slow
 def test_edited_code_starts_a_trajectory_of_its_own(small, tmp_path, counted, monkeypatch):
     config = small(train__keep_last=True)
     loop.train(Run(config, tmp_path / "cache", tmp_path / "before"))
@@ -99,6 +103,7 @@ def test_edited_code_starts_a_trajectory_of_its_own(small, tmp_path, counted, mo
     assert counted() == 12
 
 
+@pytest.mark.slow
 def test_a_damaged_shared_checkpoint_is_set_aside_and_the_one_before_taken(
     small, tmp_path, counted, capsys
 ):

@@ -13,6 +13,7 @@ from direct.world.corpus import IMPOSSIBLE_SHARE, MISCAPTIONED_SHARE
 from direct.world.record import SCENES
 
 
+@pytest.mark.slow
 def test_prompts_of_the_corpora_are_disjoint():
     prompts = {
         split: {clip.caption for clip in corpus(split, 300)}

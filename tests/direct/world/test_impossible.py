@@ -97,6 +97,7 @@ def test_a_ball_stuck_at_the_upper_edge_is_seen_to_be_stuck(scene):
     assert judge(video, record)["PC"] < 0.01
 
 
+@pytest.mark.slow
 def test_every_impossible_edit_applies_somewhere_and_changes_the_film():
     rng = np.random.default_rng(0)
     found = set()

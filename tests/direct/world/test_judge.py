@@ -42,12 +42,14 @@ def truth(clips):
     return [judge(clip.video(), clip.record) for clip in clips]
 
 
+@pytest.mark.slow
 def test_ground_truth_is_within_two_percent_of_full_marks(truth):
     for name in METRICS:
         assert np.mean([scores[name] for scores in truth]) > 0.98 * FULL[name], name
         assert all(0 <= scores[name] <= FULL[name] + 1e-9 for scores in truth)
 
 
+@pytest.mark.slow
 def test_tolerances_are_at_least_thrice_what_ground_truth_shows():
     """Every factor of 200 clips is above 2^-(1/3)^2, but for one in two hundred."""
     rows = []
@@ -82,6 +84,7 @@ def test_noise_that_nobody_sees_keeps_its_marks_and_more_loses_them(clips):
     assert mean(16)["Frame"] < 0.6 and mean(16)["Temp"] < 0.3
 
 
+@pytest.mark.slow
 def test_frame_falls_with_blur(clips):
     def frame(sigma):
         videos = [gaussian_filter(clip.video() / 255, (0, sigma, sigma, 0)) for clip in clips]
@@ -91,6 +94,7 @@ def test_frame_falls_with_blur(clips):
     assert marks[0] > 0.99 and marks[1] < 0.9 and marks[2] < 0.5 and marks[3] < 0.2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("edit", EDITS)
 def test_impossible_edits_are_told_apart(edit, clips, truth):
     change, _, size, _ = EDITS[edit]
@@ -104,6 +108,7 @@ def test_impossible_edits_are_told_apart(edit, clips, truth):
     assert auc(right, wrong) >= 0.98
 
 
+@pytest.mark.slow
 def test_shuffled_captions_lower_adherence_and_leave_pc_alone(clips, truth):
     shuffled = [judge(clip.video(), clips[i - 1].record) for i, clip in enumerate(clips)]
 

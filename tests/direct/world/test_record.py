@@ -5,11 +5,13 @@ from __future__ import annotations
 from dataclasses import asdict
 
 import numpy as np
+import pytest
 
 from direct.world import AXES, caption, perturb, render
 from direct.world.record import SCENES, draw
 
 
+@pytest.mark.slow
 def test_a_perturbation_edits_one_field_one_caption_and_the_picture():
     rng = np.random.default_rng(0)
     seen = set()
