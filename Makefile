@@ -5,13 +5,17 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --no-compile --constraint constraints.txt
 SOURCES := setup.py pyproject.toml constraints.txt $(wildcard csrc/*)
 
-.PHONY: lambda_hard test rehearsal lint setup clean
+.PHONY: lambda_hard test quick rehearsal lint setup clean
 
 lambda_hard: .venv/.runtime
 	$(BIN)/python -m sweeps.run lambda_hard
 
 test: .venv/.dev
 	$(BIN)/python -m pytest
+
+# What takes under 90 s: all tests that are not marked slow.
+quick: .venv/.dev
+	$(BIN)/python -m pytest -m 'not slow'
 
 # The paper's scale, small: every command from WISA's files to a table, which stays in build/.
 rehearsal: .venv/.dev

@@ -84,7 +84,8 @@ def _compatible(options: argparse.Namespace) -> argparse.Namespace:
 
 def base_of(options: argparse.Namespace) -> Config:
     """The configuration under every row: the profile's, with `--set` and `--prompts`."""
-    prompts = [] if options.prompts is None else [f"evaluate.prompts={options.prompts}"]
+    count = _count(options.prompts, "--prompts")
+    prompts = [] if count is None else [f"evaluate.prompts={count}"]
     config = override(profile(options.profile), *options.set, *prompts)
     return source.pinned(Run(config, Path(options.out) / "cache" / config.profile))
 

@@ -199,7 +199,7 @@ def _elsewhere(sweep: Sweep, failed: dict[str, str]) -> int:
 
 
 def _report(sweep: Sweep, target: Path) -> None:
-    from .report.write import render
+    from .report.write import write_table
     from .results import read_all
     from .tables import build
 
@@ -208,7 +208,9 @@ def _report(sweep: Sweep, target: Path) -> None:
         found = gallery.gather(sweep.cells, sweep.root, sweep.cache, known)
         paths = gallery.write(found, target)
     else:
-        paths = render(build(sweep.table, sweep.cells, read_all(sweep.root), sweep.stages), target)
+        paths = write_table(
+            build(sweep.table, sweep.cells, read_all(sweep.root), sweep.stages), target
+        )
     for path in paths:
         print(path)
 

@@ -1,6 +1,6 @@
 """A table as numbers: every value with its interval, n, and paired difference to the baseline.
 
-`build` is a pure function of result files; `render` writes what it found (see `sweeps.render`).
+`build` is a pure function of result files; `report.write.write_table` writes what it found.
 """
 
 from __future__ import annotations

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ..common.errors import UserError
-from ..common.files import digest, file_digest
+from ..common.files import digest
+from ..common.fingerprint import fingerprint
 from ..config import Config, Run
 from . import benchmarks, captions, curated
 from .sample import Sample
@@ -59,8 +59,7 @@ def identity(config: Config) -> str:
     """Names how the clips' pixels are made: latents cached from them are found by it."""
     if config.data.source == "cache":
         return digest(["cache", curated.PIXELS])
-    sources = sorted((Path(__file__).parent.parent / "world").glob("*.py"))
-    return digest([config.data.source, config.data.seed, [file_digest(path) for path in sources]])
+    return digest([config.data.source, config.data.seed, fingerprint("direct.world")])
 
 
 def _benchmark(config: Config) -> list[Sample]:

@@ -26,7 +26,7 @@ def report(
 
     `more`: what is not a table of scores, in its place behind them.
     """
-    paths = [path for name in shown for path in render(tables[name], folder)]
+    paths = [path for name in shown for path in write_table(tables[name], folder)]
     if not whole:
         return paths
     found = verdicts(tables)
@@ -96,7 +96,7 @@ def _words(value: object) -> str:
     return str(value)
 
 
-def render(table: Table, folder: Path) -> list[Path]:
+def write_table(table: Table, folder: Path) -> list[Path]:
     """Writes `folder/table_x.{md,tex,csv,html,svg,json}`."""
     from . import measured_plots, plots
     from .page import html

@@ -1,8 +1,9 @@
+"""The declared tables: their rows, their cells, and which cells they share."""
+
 from direct.identity import canonical
 from direct.profiles import profile
 from direct.settings import override, settings
 from sweeps.ablations import ABLATIONS
-from sweeps.options import base_of, options_of, planned_cells
 from sweeps.schema import METRICS, cells
 
 BASE = profile("tiny")
@@ -69,31 +70,6 @@ def test_only_what_cannot_matter_is_normalised():
     assert canonical(override(no_micro, "micro.keep=1")) == canonical(no_micro)
     assert canonical(override(no_micro, "macro.clusters=8")) != canonical(no_micro)
     assert canonical(override(BASE, "micro.keep=1")) != canonical(BASE)
-
-
-def test_an_added_seed_or_setting_adds_only_its_cells():
-    table = ABLATIONS["lambda_hard"]
-    few, more = ({c.id for c in cells(table, BASE, seeds)} for seeds in ((0, 1), (0, 1, 2)))
-    assert few < more and len(more - few) == len(table.rows)
-
-
-def test_a_table_has_its_own_prompts_unless_others_are_asked_for():
-    table = ABLATIONS["sampling"]
-
-    def prompts(*options):
-        given = options_of(["sampling", *options])
-        return {c.config.evaluate.prompts for c in planned_cells(table, base_of(given), given)}
-
-    assert prompts() == {table.prompts["tiny"]} != {BASE.evaluate.prompts}
-    assert prompts("--prompts", "192") == {192}
-    assert prompts("--set", "evaluate.prompts=192") == {192}
-    assert prompts("--profile", "wan2.1-t2v-1.3b") == {344}, "VideoPhy has no more"
-    given = options_of(["all"])
-    ids = {
-        name: {c.id for c in planned_cells(ABLATIONS[name], BASE, given)}
-        for name in ("sampling", "sota")
-    }
-    assert ids["sota"] < ids["sampling"], "Table 2's rows are two of Table 1's"
 
 
 def test_a_point_along_training_is_a_shorter_cell_of_the_same_run():

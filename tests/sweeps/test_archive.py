@@ -6,7 +6,7 @@ import json
 import tarfile
 
 import pytest
-from test_tables import BASE, S3
+from made_up import BASE, S3
 
 from direct.common.errors import UserError
 from direct.common.files import digest, write_json

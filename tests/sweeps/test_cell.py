@@ -1,16 +1,21 @@
+"""One cell: its result appears whole or not at all, and says what it was made from."""
+
 import json
 import time
 from dataclasses import replace
 
 import fake
 import pytest
+from made_up_readings import BASE, S6
 
 from direct.common.errors import Diverged, UserError
+from direct.common.files import write_json
 from direct.config import Run
 from direct.identity import identity
 from direct.profiles import profile
 from direct.settings import override
-from sweeps import cell
+from sweeps import cell, results
+from sweeps.schema import cells
 
 CONFIG = override(profile("tiny"), "evaluate.prompts=2")
 
@@ -175,3 +180,60 @@ def test_timings_add_up_over_attempts(tmp_path):
         with cell.timed(tmp_path, "train"):
             time.sleep(0.02)
     assert cell.read_json(tmp_path / "timing.json")["train"] >= 0.04
+
+
+def test_what_a_measurement_says_beside_its_scores_is_in_its_result(tmp_path, monkeypatch):
+    config = cells(S6, BASE, (0,))[0].config
+    run = tmp_path / cells(S6, BASE, (0,))[0].id
+
+    def measure(run):
+        write_json(
+            run.folder / "details.json",
+            {"samples": {"same.a": [[1.0]]}, "provenance": {"step_ratio": {"with_anchor": 2.0}}},
+        )
+        return [{"prompt": "step 0001", "caption": "", "scores": {"mans.cosine": 0.5}}]
+
+    monkeypatch.setattr(cell, "provenance", lambda config, stages: {"commit": "abc"})
+    stages = replace(fake.STAGES, measure=measure)
+    result = cell.run_cell(Run(config, tmp_path, run), stages)
+    assert result == cell.read_result(run), "whole, its checksum right"
+    assert result["samples"] == {"same.a": [[1.0]]}
+    assert result["provenance"] == {"commit": "abc", "step_ratio": {"with_anchor": 2.0}}
+    assert results.frame({run.name: result}).metric.tolist() == ["mans.cosine"]
+
+
+def test_modules_that_changed_came_or_went_are_other_code():
+    stages = replace(STAGES, code=lambda config: {"a": "1", "b": "2", "c": "3"})
+    assert cell.other_code({"code": {"a": "1", "b": "2", "c": "3"}}, CONFIG, stages) == []
+    assert cell.other_code({"code": {"a": "0", "b": "2", "d": "4"}}, CONFIG, stages) == [
+        "a",
+        "c",
+        "d",
+    ]
+    assert cell.other_code({}, CONFIG, stages) == ["code that was not noted"]
+
+
+@pytest.mark.parametrize("text", [None, "", "{", "[]", "1", "\xff"])
+def test_what_is_no_json_object_is_nothing(tmp_path, text):
+    path = tmp_path / "a.json"
+    if text is not None:
+        path.write_bytes(text.encode("latin-1"))
+    assert cell.read_json(path) is None
+    path.write_text('{"a": 1}')
+    assert cell.read_json(path) == {"a": 1}
+
+
+def test_clearing_leaves_configuration_lease_and_what_is_hidden(tmp_path):
+    for name in ("config.json", "lease.json", ".now.1", "result.json", "failure.json"):
+        (tmp_path / name).touch()
+    (tmp_path / "checkpoints/1").mkdir(parents=True)
+    cell.clear(tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {"config.json", "lease.json", ".now.1"}
+
+
+def test_outside_of_git_the_commit_is_unknown(monkeypatch):
+    def absent(*arguments, **more):
+        raise FileNotFoundError("git")
+
+    monkeypatch.setattr(cell.subprocess, "run", absent)
+    assert cell.commit.__wrapped__() == "unknown"

@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from test_tables import BASE, results_of
+from made_up import BASE, results_of
 
 from direct.common.errors import UserError
 from sweeps import power
@@ -16,7 +16,7 @@ OPTIONS = ["lambda_hard", "--prompts", "12", "--seeds", "0,1,2"]
 
 @pytest.fixture
 def pilot(monkeypatch):
-    """The results of `test_tables`, three seeds of twelve prompts, as if read from disk."""
+    """The results of `made_up`, three seeds of twelve prompts, as if read from disk."""
     found = results_of(ABLATIONS["lambda_hard"])
     monkeypatch.setattr(power, "read_all", lambda folder: json.loads(json.dumps(found)))
     return found

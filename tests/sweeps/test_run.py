@@ -10,50 +10,19 @@ import time
 from collections import Counter
 from pathlib import Path
 
+import fake
 import pytest
+from programs import FAKE, ROOT, SMALL, environment, stamps, sweep, tables
 
-from direct.common.text import plain
 from direct.profiles import profile
 from direct.settings import override
-from sweeps import results, run
+from sweeps import run
 from sweeps.ablations import ABLATIONS
-from sweeps.queue import pool, storage
-from sweeps.queue.estimate import Estimator, words
+from sweeps.queue import storage
 from sweeps.schema import cells
-from sweeps.work import _where_time_went
-
-ROOT = Path(__file__).resolve().parents[2]
-FAKE = [sys.executable, str(Path(__file__).with_name("fake.py")), "lambda_hard"]
-SMALL = ["--prompts", "4", "--seeds", "0,1"]
 
 
-def environment(**more):
-    return os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"} | more
-
-
-def sweep(out, *arguments, **more):
-    return subprocess.run(
-        [*FAKE, *SMALL, "--out", str(out), *arguments],
-        capture_output=True,
-        text=True,
-        env=environment(**more),
-        timeout=300,
-        check=False,
-    )
-
-
-def tables(out):
-    return {path.name: path.read_bytes() for path in sorted((out / "reports/tiny").glob("table_*"))}
-
-
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory):
-    out = tmp_path_factory.mktemp("sweep")
-    done = sweep(out)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return out, done
-
-
+@pytest.mark.slow
 def test_a_sweep_leaves_its_table_in_every_format(finished):
     out, done = finished
     formats = ("md", "tex", "csv", "html", "svg", "json")
@@ -62,19 +31,7 @@ def test_a_sweep_leaves_its_table_in_every_format(finished):
     assert b"2 training seeds" in tables(out)["table_s3.md"]
 
 
-def test_the_results_are_one_long_frame(finished):
-    frame = results.load("tiny", finished[0])
-    assert list(frame.columns) == ["cell", "seed", "prompt", "metric", "value"]
-    assert len(frame) == 8 * 4 * 10  # cells, prompts, metrics
-    assert set(frame.seed) == {0, 1} and frame.value.between(0, 10).all()
-
-
-def stamps(out):
-    """Every result's bytes, and when it was written."""
-    paths = sorted((out / "runs/tiny").glob("*/result.json"))
-    return {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in paths}
-
-
+@pytest.mark.slow
 def test_a_second_run_only_renders(finished):
     """Nothing that trains, generates, judges or queues is even imported; results stay untouched."""
     out, _ = finished
@@ -103,21 +60,7 @@ def test_a_second_run_only_renders(finished):
     assert (out / "cache/tiny/executed.log").read_text() == log
 
 
-def test_results_of_another_base_model_are_not_added_to(finished, tmp_path):
-    """Rendering them is fine, and so is a folder of one's own; nothing is removed or written."""
-    out = tmp_path / "copy"
-    shutil.copytree(finished[0], out)
-    assert sweep(out, FAKE_WEIGHTS="w1").returncode == 0
-    victim = sorted((out / "runs/tiny").glob("*/result.json"))[0]
-    victim.unlink()
-    before = stamps(out)
-    refused = sweep(out, FAKE_WEIGHTS="w1")
-    assert refused.returncode == 2 and "Traceback" not in refused.stderr
-    assert "weights w0, now w1" in refused.stderr and "--out" in refused.stderr
-    assert stamps(out) == before
-    assert sweep(out).returncode == 0 and victim.exists()
-
-
+@pytest.mark.slow
 def test_all_runs_every_sweep_and_shared_cells_once(tmp_path):
     """Then export, import elsewhere and report there: the same tables, claims and page."""
 
@@ -154,14 +97,16 @@ def test_all_runs_every_sweep_and_shared_cells_once(tmp_path):
     assert command("import", out=there).returncode == 2
 
 
-def test_rendering_imports_no_torch(finished):
+@pytest.mark.slow
+def test_rendering_imports_no_torch(finished, tmp_path):
+    out = shutil.copytree(finished[0], tmp_path / "copy")  # the real stages call its results old
     code = (
         "import sys; from sweeps import run; "
         "run.main(['report', '--prompts', '4', '--seeds', '0,1', '--out', sys.argv[1]]); "
         "assert 'torch' not in sys.modules"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code, str(finished[0])],
+        [sys.executable, "-c", code, str(out)],
         check=True,
         text=True,
         env=environment(),
@@ -170,39 +115,20 @@ def test_rendering_imports_no_torch(finished):
     assert "table_s3.md" in done.stdout and "table_1" not in done.stdout
 
 
+@pytest.mark.slow
 def test_a_report_leaves_tables_that_have_no_results_here(finished, tmp_path):
     """A clone holds tables of results that are elsewhere: they, and the page of all, stay."""
     out, target = tmp_path / "here", tmp_path / "here/reports/tiny"
     shutil.copytree(finished[0], out)
     for name in ("table_1.md", "table_1.csv", "claims.md", "index.html", "table_s3.md"):
         (target / name).write_text("of another machine\n")
-    assert run.main(["report", *SMALL, "--out", str(out)]) == 0
+    assert run.main(["report", *SMALL, "--out", str(out)], fake.STAGES) == 0
     stayed = {p.name for p in target.iterdir() if p.read_bytes() == b"of another machine\n"}
     assert stayed == {"table_1.md", "table_1.csv", "claims.md", "index.html"}
     assert tables(out)["table_s3.md"] == tables(finished[0])["table_s3.md"]
 
 
-def test_a_planner_that_waits_for_a_helper_starts_no_workers_for_nothing(tmp_path):
-    """The last cell is a helper's: workers that find no cell end, and none takes their place."""
-    log = tmp_path / "workers"
-    arguments = ["--out", str(tmp_path), "--seeds", "0", "--prompts", "4"]
-    planner = subprocess.Popen(
-        [*FAKE, *arguments, "--workers", "1"],
-        stdout=subprocess.DEVNULL,
-        env=environment(FAKE_SECONDS="1.5", FAKE_WORKERS=str(log)),
-    )
-    while not (tmp_path / "cache/tiny/executed.log").exists():
-        assert planner.poll() is None
-        time.sleep(0.05)
-    helper = subprocess.Popen(
-        [*FAKE, *arguments, "--workers", "1", "--join"],
-        env=environment(FAKE_SECONDS="12"),
-        stdout=subprocess.DEVNULL,
-    )
-    assert planner.wait(120) == 0 and helper.wait(120) == 0
-    assert len(log.read_text().split()) <= 2
-
-
+@pytest.mark.slow
 def test_killed_at_any_moment_it_goes_on_and_the_table_is_the_same(finished, tmp_path):
     """kill -9 of the planner, of a worker, of both; every cell is published once."""
     rng = random.Random(0)
@@ -235,16 +161,7 @@ def test_killed_at_any_moment_it_goes_on_and_the_table_is_the_same(finished, tmp
     assert Counter(complete) == Counter(path.parent.name for path in runs)
 
 
-def test_a_worker_that_is_killed_every_time_fails_its_cells_and_no_others(tmp_path):
-    done = sweep(tmp_path, "--seeds", "0", FAKE_KILL="0.1")
-    assert done.returncode == 1
-    assert done.stdout.count("ended with status -9, another takes over") == pool.ATTEMPTS
-    assert "its worker ended 3 times" in done.stdout
-    assert b"Incomplete: 1 of 4 cells" in tables(tmp_path)["table_s3.md"]
-    again = sweep(tmp_path, "--seeds", "0")  # whoever killed it may be gone: tried anew
-    assert again.returncode == 0 and "1 of 4 cells to do" in again.stdout
-
-
+@pytest.mark.slow
 def test_a_failed_cell_says_why_and_a_diverged_one_is_a_row(tmp_path):
     done = sweep(tmp_path, "--seeds", "0", FAKE_FAIL="0.1", FAKE_DIVERGE="0.005")
     assert done.returncode == 1 and "RuntimeError: made to fail" in done.stdout
@@ -273,6 +190,7 @@ def _heeds_ctrl_c():
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
+@pytest.mark.slow
 def test_ctrl_c_is_clean(tmp_path):
     process = subprocess.Popen(
         [*FAKE, *SMALL, "--out", str(tmp_path)],
@@ -330,47 +248,3 @@ def test_help_is_quick_and_imports_nothing_heavy():
     subprocess.run(
         [sys.executable, "-c", code], check=True, env=environment(), stdout=subprocess.DEVNULL
     )
-
-
-def test_dry_run_lists_cells_states_and_costs(finished, capsys, tmp_path):
-    run.main(["lambda_hard", "--dry-run", *SMALL, "--out", str(finished[0])])
-    listing = capsys.readouterr().out
-    assert listing.count("done") == 8 and "0 of 8 cells to do" in listing
-    assert "by recorded timings" in listing
-    run.main(["lambda_hard", "--dry-run", "--out", str(tmp_path), "--profile", "wan2.1-t2v-1.3b"])
-    listing = capsys.readouterr().out
-    assert "20 of 20 cells to do" in listing and "800 GPU-hours" in listing
-    assert not list(tmp_path.iterdir()), "a dry run writes nothing"
-
-
-def test_time_left_follows_the_speed_of_this_run(monkeypatch, tmp_path):
-    """Twice as slow as the model says: twice the model's time is left."""
-    clock = [0.0]
-    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
-    planned = cells(ABLATIONS["lambda_hard"], override(profile("tiny"), "train.steps=100"), (0,))
-    estimator = Estimator(tmp_path, {cell.id: cell.config for cell in planned})
-    cost = estimator.seconds(planned[0].config)
-    assert estimator.remaining([planned[0].id], 1) == pytest.approx(cost)
-    estimator.progress(planned[0].id, "train", 0, 100)
-    clock[0] = 2 * 50 * estimator.rates["train"]
-    estimator.progress(planned[0].id, "train", 50, 100)
-    left = estimator.remaining([planned[0].id], 1)
-    assert left == pytest.approx(2 * (cost - 50 * estimator.rates["train"]))
-    estimator.finished(planned[0].id)
-    assert estimator.remaining([planned[0].id], 1) == 0
-
-
-def test_shares_of_a_run_add_up():
-    line = _where_time_went(100.0, 10.0, {"train": 100.0, "generate": 60.0, "judge": 0.0}, 2)
-    assert "train 50 s (50 %)" in line and "other 10 s (10 %)" in line
-
-
-def test_terminal_control_is_not_obeyed():
-    assert "\x1b" not in plain("\x1b[2J\u202ehidden") and pool.MARK not in plain("\x1e{}")
-    assert [words(x) for x in (3.21, 59, 250, 7500)] == ["3.2 s", "59 s", "4 min 10 s", "2 h 5 min"]
-    assert [words(x) for x in (9.97, 59.7, 2879.6, 3599.8)] == [
-        "10 s",
-        "1 min 0 s",
-        "48 min 0 s",
-        "1 h 0 min",
-    ]

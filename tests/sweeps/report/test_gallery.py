@@ -1,7 +1,5 @@
-"""Clips by a rule: who is chosen, what is kept of a clip, and that a hostile caption is text."""
+"""Clips by a rule: who is chosen, what is kept, and that a hostile caption is text."""
 
-import base64
-import io
 import json
 import re
 import xml.etree.ElementTree as ET
@@ -9,58 +7,20 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from PIL import Image
-from test_tables import BASE, EVIL, results_of
+from made_up import EVIL
 
 from direct.common.errors import UserError
 from direct.common.files import canonical_json, digest
 from direct.config import Run
-from direct.world.corpus import corpus
-from direct.world.render import film
-from sweeps.ablations import ABLATIONS
-from sweeps.report import clips, gallery
+from sweeps.report import gallery
 from sweeps.report.template import fill
-from sweeps.schema import cells
 
-RECORDS = corpus("evaluation", 12)
-CELLS = cells(gallery.ABLATION, BASE, (0, 1))
-
-
-def finished(change=lambda cell, scores: scores):
-    """What `cell.read_result` gives for the gallery's cells."""
-    found = results_of(ABLATIONS["sampling"], change=change)
-    for result in found.values():
-        result["captions"] = [clip.caption for clip in RECORDS]
-        result["checksum"] = digest(result)
-    return found
-
-
-def made(monkeypatch, root):
-    """Results as made up by the tables' tests, and the world's own films for every model."""
-    results = finished()
-    decoded = []
-
-    def decode(run, indices):
-        decoded.append(run.folder.name)
-        return np.stack([RECORDS[i].video() for i in indices])
-
-    for cell in CELLS:
-        (root / cell.id / "transformer").mkdir(parents=True, exist_ok=True)
-    monkeypatch.setattr(gallery, "read_result", lambda run: results.get(run.name))
-    monkeypatch.setattr(gallery, "_decode", decode)
-    return results, decoded, root, root
+from .galleries import CELLS, RECORDS, made
 
 
 @pytest.fixture
 def stages(monkeypatch, tmp_path):
     return made(monkeypatch, tmp_path)[:3]
-
-
-@pytest.fixture(scope="module")
-def found(tmp_path_factory):
-    """A gallery of the world's own films."""
-    with pytest.MonkeyPatch.context() as patch:
-        return gallery.gather(CELLS, *made(patch, tmp_path_factory.mktemp("runs"))[2:])
 
 
 def test_the_rule_by_hand():
@@ -82,45 +42,6 @@ def test_the_rule_by_hand():
 def test_lots_differ_between_seeds():
     third = gallery.FIGURES[2]
     assert len({tuple(gallery.choose(third, [0.0] * 50, set(), seed)) for seed in range(5)}) == 5
-
-
-def test_a_small_clip_is_kept_exactly_and_a_large_one_is_reduced():
-    video = RECORDS[0].video()
-    data, size = clips.picture(video)
-    assert size == (32, 32, 17) and clips.PICTURE.fullmatch(data)
-    strip = np.asarray(Image.open(io.BytesIO(base64.b64decode(data.split(",")[1]))))
-    for t in range(17):
-        assert (strip[:, 32 * t : 32 * (t + 1)] == video[t]).all()
-    large = np.repeat(np.repeat(np.repeat(video, 3, 0), 15, 1), 26, 2)  # [51, 480, 832, 3]
-    data, (width, height, frames) = clips.picture(large)
-    assert (width, height, frames) == (139, 80, 17) and data.startswith("data:image/jpeg")
-
-
-def test_tracks_are_where_the_world_put_the_objects():
-    for record in RECORDS:
-        tracks, laws = clips.read_world(record.video())
-        truth = film(record.record).xy  # [T, objects, 2]
-        if record.record.scene == "pour":
-            assert laws == ()
-            continue
-        for k in range(truth.shape[1]):
-            off = min(
-                np.nanmax(
-                    [
-                        np.hypot(*(np.array(place) - truth[t, k]))
-                        for t, place in enumerate(path)
-                        if place and (abs(truth[t, k] - 16) < 11).all()
-                    ]
-                )
-                for path in tracks
-            )
-            assert off < 0.5
-        assert len(laws) == truth.shape[1] and all(len(path) == 17 for path in laws)
-
-
-def test_what_is_not_seen_breaks_the_line():
-    path = ((1.0, 2.0), (2.0, 2.0), None, (4.0, 2.5))
-    assert clips._line(path) == "M1 2L2 2M4 2.5"
 
 
 def test_the_gallery_holds_what_the_rule_chose(stages):
@@ -151,6 +72,7 @@ def test_the_gallery_holds_what_the_rule_chose(stages):
     assert found.examples[0].id == f"p{best}"
 
 
+@pytest.mark.slow
 def test_written_read_and_drawn_again_without_decoding(stages, tmp_path):
     results, decoded, root = stages
     found = gallery.gather(CELLS, root, root)
@@ -198,19 +120,6 @@ def test_a_damaged_gallery_is_set_aside(found, tmp_path, capsys, damage):
     assert "set aside" in capsys.readouterr().out and not path.exists()
 
 
-def test_a_filmstrip_is_xml_with_six_frames_a_row(found):
-    own = [x for x in found.examples if x.figure == "figure_5"]
-    svg = clips.filmstrip([("why", x.prompt, x.clips) for x in own], found.size)
-    tree = ET.fromstring(svg)
-    frames = tree.findall("{http://www.w3.org/2000/svg}svg")
-    assert len(frames) == 2 * 5 * 6
-    pictures = tree.findall(".//{http://www.w3.org/2000/svg}image")
-    assert len(pictures) == 2 * 5
-    assert all(clips.PICTURE.fullmatch(image.get("href")) for image in pictures)
-    moved = [use.get("x") for use in tree.findall(".//{http://www.w3.org/2000/svg}use")[:6]]
-    assert [int(x) // -32 for x in moved] == [0, 3, 6, 10, 13, 16]
-
-
 def test_a_hostile_caption_is_text(found, tmp_path):
     evil = EVIL + '"><img src=x onerror=alert(1)></svg>'
     found = replace(
@@ -226,6 +135,7 @@ def test_a_hostile_caption_is_text(found, tmp_path):
     ET.fromstring((tmp_path / "figure_1.svg").read_text())
 
 
+@pytest.mark.slow
 def test_decoded_as_the_judge_saw_it(tmp_path):
     import torch
 

@@ -1,5 +1,6 @@
 """Templates: nothing left out in silence, all text escaped, and all of them installed with us."""
 
+import base64
 import json
 import re
 import subprocess
@@ -8,12 +9,13 @@ from pathlib import Path
 
 import pytest
 from jinja2 import UndefinedError
-from test_tables import EVIL
+from made_up import EVIL
 
 from sweeps.report import template
 from sweeps.report.page import Section
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
+
 HOSTILE = EVIL + """'"><img src=x onerror=alert(1)></svg></style>"""
 
 
@@ -88,3 +90,17 @@ def test_installed_with_the_package():
 
 def test_commands_that_write_no_page_do_not_wait_for_jinja():
     assert run("import sys, sweeps.run; print('jinja2' in sys.modules)") == "False\n"
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(0, "0"), (1.0, "1"), (1.006, "1.01"), (2.5, "2.5"), (-0.25, "-0.25"), (100, "100")],
+)
+def test_a_coordinate_has_at_most_two_decimals(value, text):
+    assert template.number(value) == text
+
+
+def test_a_policy_admits_exactly_one_text():
+    """The vector of RFC 6234: SHA-256 of `abc`."""
+    digest = bytes.fromhex("ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad")
+    assert template._source("abc") == "sha256-" + base64.b64encode(digest).decode()

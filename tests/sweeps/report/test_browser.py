@@ -9,8 +9,7 @@ import shutil
 from dataclasses import replace
 
 import pytest
-from test_gallery import found  # noqa: F401
-from test_tables import BASE, EVIL, results_of
+from made_up import BASE, EVIL, results_of
 
 from sweeps import claims, tables
 from sweeps.ablations import ABLATIONS
@@ -19,10 +18,16 @@ from sweeps.report.page import section_of
 from sweeps.schema import cells
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+
 DRIVER = shutil.which("chromedriver")
-pytestmark = pytest.mark.skipif(not (CHROMIUM and DRIVER), reason="needs chromium and chromedriver")
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not (CHROMIUM and DRIVER), reason="needs chromium and chromedriver"),
+]
 
 HOSTILE = EVIL + """"><img src=x onerror="document.title='x'"><svg onload="document.title='x'">"""
+
 FLAGS = (
     "headless",
     "no-sandbox",
@@ -37,7 +42,7 @@ FLAGS = (
 
 
 @pytest.fixture(scope="module")
-def page(found, tmp_path_factory):  # noqa: F811
+def page(found, tmp_path_factory):
     """A report with a table on an axis, one of methods, and clips; prompt and title are evil."""
     built = []
     for name in ("sampling", "lambda_hard"):
@@ -149,6 +154,7 @@ def test_the_policy_refuses_what_is_slipped_in(view):
 
 
 PLAYING = "return document.querySelectorAll('.example[data-playing=true]').length"
+
 FRAME = "return document.querySelector('.example input').value"
 
 
@@ -184,7 +190,7 @@ def test_clips_play_loop_and_obey_the_keyboard(view):
     assert outline == "solid", "focus can be seen"
 
 
-def test_the_spot_is_where_the_judge_saw_the_object(view, found):  # noqa: F811
+def test_the_spot_is_where_the_judge_saw_the_object(view, found):
     browser = view(motion="reduce")
     at = browser.execute_script("""
         const slider = document.querySelectorAll('.example input')[1];

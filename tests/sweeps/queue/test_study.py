@@ -1,61 +1,31 @@
 """The queue: nothing twice, nothing lost, whatever was killed."""
 
-import json
-import os
 import subprocess
 import sys
-import time
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 
-import fake
 import optuna
 import pytest
 from optuna.trial import TrialState
+from queued import CELLS, STAGES, TABLE, drain, states
 
 from direct.common.errors import Diverged, UserError
 from direct.config import Run
 from direct.profiles import profile
 from direct.settings import override
 from sweeps import cell as cell_module
-from sweeps.ablations import ABLATIONS
 from sweeps.queue import leases, storage
 from sweeps.queue import study as queue
-from sweeps.schema import cells
+from sweeps.schema import Row, cells
 
-TABLE = ABLATIONS["lambda_hard"]
-CELLS = cells(TABLE, override(profile("tiny"), "evaluate.prompts=2"), (0, 1))
-
-
-STAGES = replace(
-    fake.STAGES,
-    train=lambda run: None,
-    judge=lambda run: [{"prompt": "p0", "caption": "a ball", "scores": {"SA": 0.5, "PC": 0.25}}],
-)
+BASE = override(profile("tiny"), "evaluate.prompts=4")
+CLAIM_SECONDS = queue.CLAIM_SECONDS  # before `fast`
 
 
 @pytest.fixture(autouse=True)
 def fast(monkeypatch):
     monkeypatch.setattr(queue, "CLAIM_SECONDS", 0.0)
-
-
-def states(study):
-    found = {}
-    for trial in study.get_trials(deepcopy=False):
-        found.setdefault(trial.user_attrs["cell"], []).append(trial.state.name)
-    return found
-
-
-def drain(study, root, **stages):
-    done = []
-    while trial := queue.claim(study):
-        run = root / trial.user_attrs["cell"]
-        token = leases.take(run)
-        own = replace(STAGES, **stages)
-        result = cell_module.run_cell(Run(cell_module.read_config(run), root, run), own)
-        queue.finish(study, trial, result)
-        leases.drop(run, token)
-        done.append(run.name)
-    return done
 
 
 def test_planning_twice_enqueues_once(tmp_path):
@@ -88,12 +58,13 @@ def test_a_lost_journal_is_rebuilt_from_the_results(tmp_path):
     assert drain(again, tmp_path) == []
 
 
+@pytest.mark.slow
 def test_a_cell_of_a_dead_worker_goes_back_into_the_queue(tmp_path):
     study = storage.open_study(tmp_path, "s")
     queue.plan(study, TABLE, CELLS[:1], tmp_path)
     code = (
         "import sys, time; from pathlib import Path; "
-        "from sweeps import leases, storage, study as q; root = Path(sys.argv[1]); "
+        "from sweeps.queue import leases, storage, study as q; root = Path(sys.argv[1]); "
         "s = storage.open_study(root, 's'); t = q.claim(s); "
         "assert leases.take(root / t.user_attrs['cell']); print('held', flush=True); "
         "time.sleep(60)"
@@ -156,35 +127,6 @@ def test_claim_never_samples_a_cell(tmp_path):
     assert [t.state.name for t in study.trials] == ["RUNNING", "FAIL"]
 
 
-def test_a_torn_line_is_cut_off_and_work_goes_on(tmp_path):
-    study = storage.open_study(tmp_path, "s")
-    queue.plan(study, TABLE, CELLS, tmp_path)
-    path = storage.journal(tmp_path)
-    whole = path.read_bytes()
-    path.write_bytes(whole + b'{"op_code": 4, "worker')
-    assert "torn line" in storage.repair(path)
-    assert path.read_bytes() == whole
-    assert len(drain(storage.open_study(tmp_path, "s"), tmp_path)) == len(CELLS)
-    assert storage.repair(path) is None
-
-
-def test_an_unreadable_journal_is_set_aside(tmp_path):
-    path = storage.journal(tmp_path)
-    path.write_bytes(b'{"op_code": 0}\nnot json\n{"op_code": 1}\n')
-    assert "damaged" in storage.repair(path)
-    assert not path.exists() and path.with_name("study.journal.damaged").exists()
-
-
-def test_a_stale_journal_lock_is_removed_and_said(tmp_path, monkeypatch):
-    monkeypatch.setattr(storage, "LOCK_GRACE_SECONDS", 3600)  # waiting for it would hang the test
-    study = storage.open_study(tmp_path, "s")
-    lock = tmp_path / "study.journal.lock"
-    lock.touch()
-    assert "left by a killed process" in storage.repair(storage.journal(tmp_path))
-    assert not lock.exists()
-    queue.plan(study, TABLE, CELLS[:1], tmp_path)
-
-
 def test_two_planners_at_once_are_refused(tmp_path):
     with (
         queue.planner(tmp_path),
@@ -194,24 +136,6 @@ def test_two_planners_at_once_are_refused(tmp_path):
         pass
     with queue.planner(tmp_path):
         pass
-
-
-def test_a_lease_of_a_reused_process_number_is_stale(tmp_path):
-    token = leases.take(tmp_path)
-    assert leases.holds(tmp_path, token) and leases.live(tmp_path)
-    lease = tmp_path / "lease.json"
-    owner = json.loads(lease.read_text())
-    lease.write_text(json.dumps(owner | {"started": "1"}))
-    assert not leases.live(tmp_path)
-
-
-def test_a_lease_of_another_host_ages(tmp_path):
-    lease = tmp_path / "lease.json"
-    lease.write_text(json.dumps({"host": "elsewhere", "pid": 1, "started": "1", "token": "t"}))
-    assert leases.live(tmp_path)
-    old = time.time() - 2 * leases.LEASE_SECONDS
-    os.utime(lease, (old, old))
-    assert not leases.live(tmp_path)
 
 
 def test_no_sampler_of_optuna_is_ever_asked(tmp_path, monkeypatch):
@@ -224,15 +148,47 @@ def test_no_sampler_of_optuna_is_ever_asked(tmp_path, monkeypatch):
     assert len(drain(study, tmp_path)) == len(CELLS)
 
 
-def test_a_worker_whose_planner_is_gone_ends_and_fails_no_cell(tmp_path):
-    code = (
-        "from sweeps import worker\n"
-        "try: worker.send(event='progress')\nexcept Exception: print('raised', flush=True)"
-    )
-    reading, writing = os.pipe()
-    os.close(reading)
-    ended = subprocess.run(
-        [sys.executable, "-c", code], stdout=writing, stderr=subprocess.PIPE, check=False
-    )
-    os.close(writing)
-    assert ended.returncode == 1 and ended.stderr == b""
+@pytest.mark.parametrize(("seconds", "recent"), [(0, True), (-3600, False), (3600, False)])
+def test_a_claim_is_recent_only_by_a_plausible_age(seconds, recent, monkeypatch):
+    monkeypatch.setattr(queue, "CLAIM_SECONDS", CLAIM_SECONDS)
+    started = datetime.now(UTC) - timedelta(seconds=seconds)
+    trial = optuna.trial.create_trial(state=optuna.trial.TrialState.RUNNING)
+    trial.datetime_start = started
+    assert queue._just_claimed(trial) is recent
+
+
+def test_a_value_added_to_a_grid_is_all_that_is_new(tmp_path):
+    study = storage.open_study(tmp_path, "s")
+    queue.plan(study, TABLE, cells(TABLE, BASE, (0,)), tmp_path)
+    before = [trial.user_attrs["cell"] for trial in study.trials]
+    more = replace(TABLE, rows=(Row("0.01", {"loss.lambda_hard": 0.01}), *TABLE.rows))
+    queue.plan(study, more, cells(more, BASE, (0,)), tmp_path)
+    added = [trial.user_attrs for trial in study.trials[len(before) :]]
+    assert [attributes["row"] for attributes in added] == ["0.01"]
+    fewer = replace(TABLE, rows=TABLE.rows[1:])
+    queue.plan(study, fewer, cells(fewer, BASE, (0,)), tmp_path)
+    assert len(study.trials) == len(before) + 1, "one less: nothing to do"
+
+
+def test_the_numbers_that_a_table_varies_and_the_seed_are_its_parameters():
+    assert queue.parameters(TABLE, CELLS[0]) == {
+        "loss.lambda_hard": CELLS[0].config.loss.lambda_hard,
+        "seed": 0,
+    }
+    worded = replace(TABLE, rows=(Row("a", {"macro.sampling": "uniform", "train.steps": 7}),))
+    found = queue.parameters(worded, cells(worded, BASE, (3,))[0])
+    assert found == {"train.steps": 7, "seed": 3}, "a word is no parameter of the dashboard"
+
+
+@pytest.mark.parametrize(
+    ("result", "state", "value"),
+    [
+        ({"status": "done", "scores": {"SA": [0.0], "PC": [0.25, 0.75]}}, "COMPLETE", 0.5),
+        ({"status": "done", "scores": {"mans.cosine": [1.0, 2.0]}}, "COMPLETE", 1.5),
+        ({"status": "diverged", "scores": {}, "reason": "at step 3"}, "PRUNED", None),
+    ],
+)
+def test_a_trials_value_is_mean_pc_or_the_first_metric(result, state, value):
+    outcome = queue._outcome(result)
+    assert outcome["state"].name == state and outcome.get("value") == value
+    assert queue._summary(result).get("reason") == result.get("reason")

@@ -11,26 +11,23 @@ import threading
 import time
 import urllib.request
 from collections import Counter
-from contextlib import closing
-from dataclasses import replace
 from pathlib import Path
 
 import fake
 import postgres
 import pytest
+from queued import CELLS, TABLE, finish_all
 
 from direct.common.errors import UserError
 from direct.config import Run
 from direct.profiles import profile
 from direct.settings import override
 from sweeps import cell as cell_module
-from sweeps.ablations import ABLATIONS
 from sweeps.queue import leases, storage
 from sweeps.queue import study as queue
 from sweeps.schema import cells
 
-TABLE = ABLATIONS["lambda_hard"]
-CELLS = cells(TABLE, override(profile("tiny"), "evaluate.prompts=2"), (0, 1))
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
@@ -41,24 +38,10 @@ def server():
         yield running
 
 
-STAGES = replace(
-    fake.STAGES,
-    train=lambda run: None,
-    judge=lambda run: [{"prompt": "p0", "caption": "a ball", "scores": {"SA": 0.5, "PC": 0.25}}],
-)
-
-
 @pytest.fixture(autouse=True)
 def fast(monkeypatch):
     monkeypatch.setattr(queue, "CLAIM_SECONDS", 0.0)
     monkeypatch.setattr(storage, "RETRY_SECONDS", 0.1)
-
-
-def finish_all(study, root):
-    while trial := queue.claim(study):
-        run = root / trial.user_attrs["cell"]
-        result = cell_module.run_cell(Run(cell_module.read_config(run), root, run), STAGES)
-        queue.finish(study, trial, result)
 
 
 def claim_all(root, url, answers):
@@ -155,38 +138,6 @@ def test_a_server_that_is_gone_is_one_sentence_without_the_password(server, tmp_
         assert "secret" not in str(error.value) and "\n" not in str(error.value)
 
 
-def test_a_server_that_accepts_and_says_nothing_is_given_up(tmp_path, monkeypatch):
-    pytest.importorskip("psycopg")
-    monkeypatch.setattr(storage, "CONNECT_SECONDS", 2)
-    with closing(socket.create_server(("127.0.0.1", 0))) as mute:
-        url = f"postgresql://u@127.0.0.1:{mute.getsockname()[1]}/d"
-        with pytest.raises(UserError, match="does not answer"):
-            storage.open_study(tmp_path, "s", url)
-
-
-@pytest.mark.parametrize(
-    "url",
-    [
-        "sqlite:///a.db",
-        "mysql://u@h/d",
-        "postgresql:",
-        "postgresql://u:secret@h:port/d",
-        "study.db",
-        "postgresql://u:secret@[h/d",
-    ],
-)
-def test_what_is_no_postgresql_url_is_refused(url):
-    with pytest.raises(UserError, match="write postgresql://user@host/database") as error:
-        storage.checked_url(url)
-    assert "secret" not in str(error.value)
-
-
-def test_without_psycopg_the_fix_is_said(tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, "psycopg", None)
-    with pytest.raises(UserError, match="pip install 'psycopg"):
-        storage.open_study(tmp_path, "s", "postgresql://u@127.0.0.1:1/d")
-
-
 def test_a_sweep_on_postgresql_killed_half_way(server, tmp_path, monkeypatch):
     """Planner and workers, real processes, a kill -9; the results' bytes are those of this process.
 
@@ -245,9 +196,6 @@ def test_a_sweep_on_postgresql_killed_half_way(server, tmp_path, monkeypatch):
     complete = Counter(t.user_attrs["cell"] for t in trials if t.state.name == "COMPLETE")
     assert complete == Counter(path.parent.name for path in root.glob("*/result.json"))
     assert len(complete) == 4
-
-
-# The dashboard ------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("kind", ["journal", "postgresql"])

@@ -1,38 +1,27 @@
-"""Allocations: an sbatch array that survives its time limit, a cell on several ranks."""
+"""Allocations: an sbatch array that survives its time limit, and its script."""
 
 import os
 import signal
 import subprocess
 import time
-from argparse import Namespace
-from pathlib import Path
 
 import fake
 import pytest
 
-from direct.common import preempt
 from direct.common.errors import UserError
 from direct.common.files import write_json
 from direct.profiles import profile
 from direct.settings import override
 from sweeps import run
 from sweeps.ablations import ABLATIONS
-from sweeps.cell import read_result, write_config
+from sweeps.cell import read_result
 from sweeps.options import options_of, workers_of
-from sweeps.queue import leases, slurm, storage
+from sweeps.queue import slurm, storage
 from sweeps.queue import workers as workers_module
 from sweeps.queue.sweep import Sweep
 from sweeps.schema import cells
 
-ROOT = Path(__file__).resolve().parents[2]
 BASE = override(profile("tiny"), "evaluate.prompts=4")
-PLAN = ["lambda_hard", "--prompts", "4", "--seeds", "0", "--launcher", "slurm"]
-
-
-@pytest.fixture
-def surroundings(monkeypatch):
-    monkeypatch.setenv("PYTHONPATH", str(ROOT))
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
 
 
 def as_submitted(path):
@@ -51,6 +40,15 @@ def as_submitted(path):
     }
 
 
+PLAN = ["lambda_hard", "--prompts", "4", "--seeds", "0", "--launcher", "slurm"]
+
+
+def options(*more):
+    found = options_of([*PLAN, *more])
+    return found, workers_of(found, BASE)
+
+
+@pytest.mark.slow
 def test_an_array_survives_its_time_limit(tmp_path, surroundings, capsys):
     """The signal before the limit: saved, given back, queued again; then two tasks share the rest.
 
@@ -87,11 +85,6 @@ def test_an_array_survives_its_time_limit(tmp_path, surroundings, capsys):
         [*begun, *(cell.id for cell in planned)]
     ), "every cell once, and the stopped one again"
     assert any("table_s3.md" in text for text in said)
-
-
-def options(*more):
-    found = options_of([*PLAN, *more])
-    return found, workers_of(found, BASE)
 
 
 def test_the_script_asks_for_what_a_worker_owns(tmp_path):
@@ -147,96 +140,6 @@ def test_failed_cells_do_not_wait_for_workers(tmp_path, capsys):
     assert run.main([*arguments, "--retry-failed"]) == 0 and script.exists()
 
 
-def test_a_search_has_no_array(tmp_path):
-    with pytest.raises(UserError, match="run it without --launcher"):
-        run.main(["search", "--launcher", "slurm", "--out", str(tmp_path)])
-
-
-def test_joining_another_sweep_than_the_planned_one_is_refused(tmp_path):
-    """`all` is a queue of its own: who joins a table of it would wait for nothing, and say done."""
-    assert run.main([*PLAN, "--out", str(tmp_path)]) == 0
-    with pytest.raises(UserError, match="clusters is not planned"):
-        run.main(["clusters", "--prompts", "4", "--join", "--out", str(tmp_path)])
-    with pytest.raises(UserError, match="mutually exclusive"):
-        run.main(["lambda_hard", "--join", "--retry-failed", "--out", str(tmp_path)])
-
-
 def test_a_path_that_sbatch_cannot_take_is_refused(tmp_path):
     with pytest.raises(UserError, match="blanks or quotes"):
         run.main([*PLAN, "--out", str(tmp_path / "a b")])
-
-
-def test_joining_what_nobody_planned_is_refused(tmp_path):
-    with pytest.raises(UserError, match="run it once without --join"):
-        run.main(["lambda_hard", "--prompts", "4", "--join", "--out", str(tmp_path)])
-
-
-# Several ranks ------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def cell(tmp_path, monkeypatch, surroundings):
-    config = cells(ABLATIONS["lambda_hard"], BASE, (0,))[0]
-    folder = tmp_path / config.id
-    write_config(folder, config.config)
-    return folder, leases.take(folder)
-
-
-def test_a_cell_on_two_ranks_is_one_result(cell, tmp_path):
-    folder, token = cell
-    assert workers_module.on_several(2, fake.STAGES.rank, tmp_path, folder, token) is False
-    assert read_result(folder)["status"] == "done"
-    assert (tmp_path / "executed.log").read_text() == f"{folder.name}\n"
-    assert (tmp_path / "ranks.log").read_text() == f"{folder.name} 1 of 2\n"
-
-
-def test_ranks_stop_when_the_worker_is_asked_to(cell, tmp_path, monkeypatch):
-    folder, token = cell
-    monkeypatch.setenv("FAKE_SECONDS", "3600")
-    monkeypatch.setattr(preempt, "requested", (tmp_path / "executed.log").exists)
-    assert workers_module.on_several(2, fake.STAGES.rank, tmp_path, folder, token) is True
-    assert read_result(folder) is None and not (folder / "failure.json").exists()
-
-
-def test_a_rank_that_is_killed_ends_the_worker(cell, tmp_path, monkeypatch):
-    folder, token = cell
-    monkeypatch.setenv(
-        "FAKE_KILL", str(cells(ABLATIONS["lambda_hard"], BASE, (0,))[0].config.loss.lambda_hard)
-    )
-    with pytest.raises(UserError, match="ended with status"):
-        workers_module.on_several(2, fake.STAGES.rank, tmp_path, folder, token)
-
-
-def test_each_worker_owns_devices_of_its_own(monkeypatch):
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,5,6,7")
-    owned = [workers_module.devices(slot, 2)["CUDA_VISIBLE_DEVICES"] for slot in (0, 1)]
-    assert owned == ["4,5", "6,7"]
-    with pytest.raises(UserError, match="lower --workers"):
-        workers_module.devices(2, 2)
-    monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
-    assert workers_module.devices(1, 2) == {"CUDA_VISIBLE_DEVICES": "2,3", workers_module.GPUS: "2"}
-    assert workers_module.devices(1, 0) == {}
-
-
-def test_workers_count_what_they_own(monkeypatch):
-    monkeypatch.delenv(storage.VARIABLE, raising=False)
-    given = Namespace(
-        workers=None,
-        gpus_per_cell="8",
-        storage=None,
-        retry_failed=False,
-        join=False,
-        accept_old=False,
-        rerun=False,
-    )
-    assert workers_of(given, BASE).count == 1 and workers_of(given, BASE).gpus == 8
-    with pytest.raises(UserError, match="--gpus-per-cell 0"):
-        workers_of(Namespace(workers=None, gpus_per_cell="0"), BASE)
-
-
-def test_the_storage_of_the_environment_is_taken(monkeypatch):
-    monkeypatch.setenv(storage.VARIABLE, "postgresql://me@db/sweeps")
-    assert options()[1].storage == "postgresql://me@db/sweeps"
-    monkeypatch.setenv(storage.VARIABLE, "sqlite:///x")
-    with pytest.raises(UserError, match="not a PostgreSQL URL"):
-        options()

@@ -1,0 +1,75 @@
+"""Claims and verdicts in words."""
+
+from dataclasses import replace
+
+import pytest
+from made_up import BASE, S3, results_of
+
+from direct.identity import identity
+from sweeps import claims, paper_claims, stats, tables
+from sweeps.paper_claims import CLAIMS, Claim, Contrast, alike, more, sign
+from sweeps.report import claims as claims_report
+from sweeps.report.claims import markdown
+from sweeps.schema import cells
+
+
+def built(seeds=(0, 1, 2), missing=(), **more):
+    planned, results = cells(S3, BASE, seeds), results_of(S3, seeds, **more)
+    for cell in planned:
+        if cell.row in missing:
+            results.pop(identity(cell.config), None)
+    return {"lambda_hard": tables.build(S3, planned, results)}
+
+
+def test_the_page_of_claims_is_escaped_and_counts():
+    evil = replace(CLAIMS[0], text="<script>|`\x1b[2J")
+    found = claims.judge((evil, *CLAIMS[1:]), built())
+    text = markdown(found, "world judge, tiny")
+    assert "<script" not in text and "\x1b" not in text
+    lines = [line for line in text.splitlines() if line.startswith("| ")]
+    assert len(lines) == 1 + len(CLAIMS)
+    assert {len(line.replace("\\|", "").split("|")) for line in lines} == {7}
+    assert claims.counts(found) in text and "docs" not in paper_claims.CLAIMS[0].text
+
+
+@pytest.mark.parametrize(
+    ("contrast", "words"),
+    [
+        (more("32", "8", "PC")[0], "PC: [32] − [8] > 0"),
+        (alike("32", "8", "SA", 1.5)[0], "SA: |[32] − [8]| < 1.5"),
+        (sign(-1, "mans", "cosine")[0], "cosine: − [mans] > 0"),
+        (
+            Contrast(((1, "a", "PC"), (-0.5, "b", "PC"), (-1, "a", "SA"))),
+            "[PC(a)] − 0.5 × [PC(b)] − [SA(a)] > 0",
+        ),
+    ],
+)
+def test_a_contrast_is_written_as_a_reader_would(contrast, words):
+    assert claims_report.contrast_words(contrast) == words
+
+
+def test_an_estimate_has_its_sign_and_no_negative_zero():
+    found = stats.Estimate(-0.001, -1.234, 1.236, 0.5, 0.9, 3, 12)
+    assert claims_report.estimate_words(found) == "+0.00 [-1.23, +1.24]"
+
+
+def test_rows_say_why_nothing_was_tested_and_how_sure_the_rest_is():
+    claim = Claim("x", "lambda_hard", "Sec. 5", "A text.", more("0.1", "0.005", "PC"), "A note.")
+    estimate = stats.Estimate(1.0, 0.5, 1.5, 0.2, 0.001, 3, 12)
+    told = claims_report.rows(
+        [
+            claims.Finding(claim, claims.NOT_RUN, why="no results"),
+            claims.Finding(claim, claims.REPRODUCED, (estimate,), p_holm=0.0004),
+            claims.Finding(claim, claims.UNRESOLVED, (estimate,), p_holm=0.25),
+        ]
+    )
+    assert [row[1] for row in told] == [
+        "not run (no results)",
+        "reproduced",
+        "not resolved at this power",
+    ]
+    assert [row[2] for row in told] == ["–", "< 0.001", "0.250"]
+    assert told[0][3] == ["PC: [0.1] − [0.005] > 0"]
+    assert told[1][3] == ["PC: [0.1] − [0.005] > 0: +1.00 [+0.50, +1.50]"]
+    assert {row[0] for row in told} == {"A text. Note: A note."}
+    assert {row[4] for row in told} == {"Sec. 5; lambda_hard"}

@@ -1,0 +1,142 @@
+"""The command line's options: the cells and workers that they ask for, and what is refused."""
+
+from argparse import Namespace
+
+import pytest
+
+from direct.common.errors import UserError
+from direct.profiles import profile
+from direct.settings import override
+from sweeps import run
+from sweeps.ablations import ABLATIONS
+from sweeps.options import (
+    base_of,
+    names,
+    options_of,
+    planned_cells,
+    rows_of,
+    seeds_of,
+    sweep_of,
+    workers_of,
+)
+from sweeps.queue import storage
+
+BASE = override(profile("tiny"), "evaluate.prompts=4")
+
+PLAN = ["lambda_hard", "--prompts", "4", "--seeds", "0", "--launcher", "slurm"]
+
+
+def options(*more):
+    found = options_of([*PLAN, *more])
+    return found, workers_of(found, BASE)
+
+
+def test_a_search_has_no_array(tmp_path):
+    with pytest.raises(UserError, match="run it without --launcher"):
+        run.main(["search", "--launcher", "slurm", "--out", str(tmp_path)])
+
+
+def test_workers_count_what_they_own(monkeypatch):
+    monkeypatch.delenv(storage.VARIABLE, raising=False)
+    given = Namespace(
+        workers=None,
+        gpus_per_cell="8",
+        storage=None,
+        retry_failed=False,
+        join=False,
+        accept_old=False,
+        rerun=False,
+    )
+    assert workers_of(given, BASE).count == 1 and workers_of(given, BASE).gpus == 8
+    with pytest.raises(UserError, match="--gpus-per-cell 0"):
+        workers_of(Namespace(workers=None, gpus_per_cell="0"), BASE)
+
+
+def test_the_storage_of_the_environment_is_taken(monkeypatch):
+    monkeypatch.setenv(storage.VARIABLE, "postgresql://me@db/sweeps")
+    assert options()[1].storage == "postgresql://me@db/sweeps"
+    monkeypatch.setenv(storage.VARIABLE, "sqlite:///x")
+    with pytest.raises(UserError, match="not a PostgreSQL URL"):
+        options()
+
+
+def test_a_table_has_its_own_prompts_unless_others_are_asked_for():
+    table = ABLATIONS["sampling"]
+
+    def prompts(*options):
+        given = options_of(["sampling", *options])
+        return {c.config.evaluate.prompts for c in planned_cells(table, base_of(given), given)}
+
+    assert prompts() == {table.prompts["tiny"]} != {BASE.evaluate.prompts}
+    assert prompts("--prompts", "192") == {192}
+    assert prompts("--set", "evaluate.prompts=192") == {192}
+    assert prompts("--profile", "wan2.1-t2v-1.3b") == {344}, "VideoPhy has no more"
+    given = options_of(["all"])
+    ids = {
+        name: {c.id for c in planned_cells(ABLATIONS[name], BASE, given)}
+        for name in ("sampling", "sota")
+    }
+    assert ids["sota"] < ids["sampling"], "Table 2's rows are two of Table 1's"
+
+
+def test_without_options_a_sweep_is_the_tables_own_size():
+    given = options_of(["lambda_hard"])
+    table = ABLATIONS["lambda_hard"]
+    found = planned_cells(table, base_of(given), given)
+    assert [cell.config.seed for cell in found[:: len(table.rows)]] == list(table.seeds)
+    assert given.profile == "tiny" and given.out == "." and given.set == []
+
+
+def test_settings_reach_every_cell_in_the_order_given():
+    given = options_of(
+        ["lambda_hard", "--set", "train.steps=7", "--set", "train.steps=9", "--seeds", "2"]
+    )
+    found = planned_cells(ABLATIONS["lambda_hard"], base_of(given), given)
+    assert {(cell.config.train.steps, cell.config.seed) for cell in found} == {(9, 2)}
+
+
+def test_the_papers_rows_alone_are_those_it_printed():
+    table = ABLATIONS["lambda_hard"]
+    labels = [row.label for row in rows_of(table, options_of(["lambda_hard", "--paper-rows"])).rows]
+    assert labels == list(table.published)
+    assert rows_of(table, options_of(["lambda_hard"])) is table
+
+
+@pytest.mark.parametrize("text", ["0,0", "a", "-1", "0,,1", "", "0.5"])
+def test_what_is_no_list_of_seeds_is_refused(text):
+    with pytest.raises(UserError, match=r"write 0,1,2$"):
+        seeds_of(Namespace(seeds=text))
+    assert seeds_of(Namespace(seeds="3,0")) == (3, 0) and seeds_of(Namespace(seeds=None)) is None
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "1.5", "two", ""])
+def test_what_is_no_count_of_workers_is_refused(text):
+    with pytest.raises(UserError, match=r"--workers .* is not a positive integer"):
+        workers_of(options_of(["lambda_hard", f"--workers={text}"]), BASE)
+
+
+def test_workers_share_the_cores_unless_they_own_gpus(monkeypatch):
+    monkeypatch.setattr("os.cpu_count", lambda: 7)
+    count = lambda *more: options(*more)[1].count  # noqa: E731
+    assert count() == 7 // BASE.threads and count("--workers", "3") == 3
+    assert count("--gpus-per-cell", "2") == 1
+    monkeypatch.setattr("os.cpu_count", lambda: None)
+    assert count() == 1
+
+
+@pytest.mark.parametrize("pair", [("--join", "--retry-failed"), ("--accept-old", "--rerun")])
+def test_options_that_exclude_each_other_are_refused(pair):
+    with pytest.raises(UserError, match=f"{pair[0]} and {pair[1]} are mutually exclusive"):
+        options_of(["lambda_hard", *pair])
+    assert all(options_of(["lambda_hard", one]) for one in pair)
+
+
+def test_a_sweep_is_kept_below_out_by_profile(tmp_path):
+    given = options_of(["lambda_hard", "--out", str(tmp_path), "--retry-failed"])
+    sweep = sweep_of(ABLATIONS["lambda_hard"], [], BASE, given)
+    assert (sweep.root, sweep.cache) == (tmp_path / "runs/tiny", tmp_path / "cache/tiny")
+    assert sweep.workers.retry_failed and not sweep.workers.join
+
+
+def test_every_sweep_and_verb_has_one_name():
+    assert len(names()) == len(set(names())) and {"lambda_hard", "fsck"} <= set(names())
