@@ -14,6 +14,7 @@ UNTESTED = {  # modules that need no test file of their own, and why
 CROSSING = {  # files of tests that are about more than one module
     "direct/test_theory.py": "training reaches what docs/theory.md says",
     "direct/test_drop_in.py": "the lines of docs/method.md, executed",
+    "direct/test_gain_at_sampling.py": "a gain, from its settings to a cell's clips",
     "direct/loss/test_nonfinite.py": "one count, by every backend",
     "sweeps/test_robust.py": "kills, full disks and slow machines, of whole sweeps",
     "sweeps/queue/test_postgresql.py": "a study on another storage",

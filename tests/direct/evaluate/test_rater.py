@@ -35,3 +35,23 @@ def test_a_rater_that_fails_is_named(prompts, folder, monkeypatch):
     monkeypatch.setenv(rater.COMMAND, "no-such-program-here")
     with pytest.raises(UserError, match="no-such-program-here cannot be run"):
         rater.rate(videophy, prompts, folder)
+
+
+def test_means_are_over_all_records():
+    records = [{"scores": {"SA": value, "PC": 1}} for value in (0.0, 0.5, 1.0, 0.5)]
+    assert rater.means(records) == {"n": 4, "SA": 0.5, "PC": 1}
+    assert rater.means([]) == {"n": 0}
+
+
+def test_a_command_is_split_as_a_shell_would(monkeypatch):
+    monkeypatch.setenv(rater.COMMAND, "conda run -n 'video phy' python \"rate it.py\"")
+    assert rater._command() == ["conda", "run", "-n", "video phy", "python", "rate it.py"]
+
+
+def test_records_hold_the_prompts_own_description(prompts, folder, command):
+    command(9)
+    records = rater.rate(videophy, prompts, folder)
+    assert [record["states_of_matter"] for record in records] == [
+        prompt.about["states_of_matter"] for prompt in prompts
+    ]
+    assert [record["caption"] for record in records] == [prompt.caption for prompt in prompts]

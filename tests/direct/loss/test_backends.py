@@ -231,3 +231,25 @@ def test_auto_takes_the_compiled_kernels(monkeypatch):
     assert backends.choose("auto", v) == "eager"
     with pytest.raises(UserError, match=r"backend is .cpp., but _C"):
         backends.choose("cpp", v)
+
+
+def test_a_name_that_is_chosen_is_checked_against_dtype_and_device(monkeypatch):
+    fp64, meta = torch.zeros(1, dtype=torch.float64), torch.zeros(1, device="meta")
+    assert backends.choose("auto", fp64) == "eager" and backends.choose("eager", meta) == "eager"
+    for name in ("cpp", "triton", "cuda"):
+        with pytest.raises(UserError, match=r"float64, which 'eager' alone takes"):
+            backends.choose(name, fp64)
+        with pytest.raises(UserError, match="v is on meta"):
+            backends.choose(name, meta)
+    monkeypatch.setenv("TRITON_INTERPRET", "0")
+    with pytest.raises(UserError, match="backend is 'triton', but v is on cpu"):
+        backends.choose("triton", torch.zeros(1))
+
+
+def test_what_a_machine_lacks_is_said_with_its_cure(monkeypatch):
+    monkeypatch.setattr(backends.extension, "MISSING", None)
+    monkeypatch.setattr(backends.extension, "HAS_CUDA", False)
+    assert backends.missing("cpp") is backends.missing("eager") is None
+    assert "install again with nvcc" in backends.missing("cuda")
+    monkeypatch.setattr(backends, "find_spec", lambda name: None)
+    assert backends.missing("triton") == "triton is not installed; pip install triton"

@@ -10,6 +10,8 @@ import torch
 import direct
 from direct import velocity_loss
 from direct.loss import backends
+from direct.loss.gradient import WithGradient, scaled
+from direct.loss.reference import evaluate
 
 from .oracle import case, oracle
 
@@ -121,3 +123,25 @@ def test_compile_without_a_graph_break(backend, dynamic):
     (gradient,) = torch.autograd.grad(loss, v)
     (expected,) = torch.autograd.grad(expected_loss, v)
     torch.testing.assert_close(gradient, expected)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+@pytest.mark.parametrize("factor", [1.0, 0.5, -3.0, 0.0])
+def test_scaling_is_multiplication_in_the_gradients_own_type(dtype, factor):
+    gradient = torch.linspace(-2, 2, 9, dtype=dtype)
+    found = scaled(gradient, torch.tensor(factor))
+    assert found.dtype == dtype and torch.equal(found, (gradient.double() * factor).to(dtype))
+
+
+def test_a_gradient_nobody_wants_is_not_asked_of_the_backend():
+    asked = []
+
+    def backend(inputs):
+        asked.append(inputs.need_gradient)
+        return (*evaluate(inputs),)
+
+    (v, x, eps), _ = case((2, 5), terms=())
+    rest = (x, eps, *[None] * 7, 0.0, 0.0, 0.0, 50.0, -1.0, 1.0, False)
+    WithGradient.apply(backend, v, *rest)
+    WithGradient.apply(backend, v.clone().requires_grad_(), *rest)
+    assert asked == [False, True]

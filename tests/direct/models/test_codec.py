@@ -58,3 +58,14 @@ def test_latents_are_the_normalised_mode_and_come_back(pipeline):
 def test_batches_have_one_shape_and_cover_everything():
     assert [(c.tolist(), n) for c, n in codec.batches(5, 3)] == [([0, 1, 2], 3), ([3, 4, 4], 2)]
     assert list(codec.batches(0, 3)) == []
+
+
+@pytest.mark.parametrize(
+    ("pixels", "clips"), [(1, 8), (81 * 480 * 832, 1), (17 * 32 * 32, 8), (2**25 // 3, 3)]
+)
+def test_a_pass_of_the_vae_holds_at_most_so_many_pixels(pixels, clips):
+    assert codec._video_batch(pixels) == clips
+
+
+def test_cleaning_is_the_pipelines_own():
+    assert codec.clean("  a &amp;amp; b \n c  ") == "a & b c"

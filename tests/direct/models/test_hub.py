@@ -9,6 +9,8 @@ import torch
 
 from direct.common.errors import UserError
 from direct.config import Model
+from direct.models import hub
+from direct.models.hub import located
 from direct.models.pipeline import architecture, identity, load_pipeline, load_transformer
 
 
@@ -41,3 +43,19 @@ def test_hub_id_is_loaded_at_its_commit(pipeline_folder, tmp_path, monkeypatch):
     assert architecture(Model(pipeline=f"owner/name@{commit}"), "vae")
     with pytest.raises(UserError, match="cannot be loaded"):
         load_transformer(f"owner/name@{'f' * 40}")
+
+
+def test_a_folder_comes_before_a_name_and_tiny_is_in_the_package(tmp_path, monkeypatch):
+    assert located(str(tmp_path)) == (str(tmp_path), None)
+    assert located(f"owner/name@{'0a' * 20}") == ("owner/name", "0a" * 20)
+    folder, commit = located("tiny")
+    assert folder.endswith("weights/tiny") and commit is None
+    monkeypatch.setattr(hub, "PACKAGED", tmp_path / "gone")
+    with pytest.raises(UserError, match="gone is missing; install the package again"):
+        located("tiny")
+
+
+@pytest.mark.parametrize("commit", ["0A" * 20, "0a" * 19, "0a" * 21, "main", ""])
+def test_a_commit_is_forty_small_hex_digits(commit):
+    with pytest.raises(UserError, match="owner/name@ and the 40 digits"):
+        located(f"owner/name@{commit}")

@@ -11,7 +11,15 @@ import torch
 from direct.common import manifest
 from direct.common.errors import UserError
 from direct.config import Model
-from direct.models.pipeline import identity, load_pipeline, load_transformer
+from direct.models.pipeline import (
+    identity,
+    latent_shape,
+    load_pipeline,
+    load_transformer,
+    one_sentence,
+)
+from direct.profiles import profile
+from direct.settings import override, with_values
 
 
 @pytest.fixture
@@ -91,3 +99,38 @@ def test_identity_follows_the_bytes_not_the_place(copy, pipeline_folder):
     assert identity(Model(pipeline=str(copy))) != same
     ids = {identity(Model(pipeline=f"owner/name@{c * 40}")) for c in "ab"}
     assert len(ids) == 2
+
+
+@pytest.mark.parametrize(
+    ("frames", "height", "width", "shape"),
+    [(1, 8, 8, (4, 1, 2, 2)), (5, 16, 24, (4, 2, 4, 6)), (81, 480, 832, (4, 21, 120, 208))],
+)
+def test_latents_are_the_clip_over_the_strides(pipeline, frames, height, width, shape):
+    config = with_values(
+        profile("tiny"), {"model.frames": frames, "model.height": height, "model.width": width}
+    )
+    assert latent_shape(config, pipeline.transformer, pipeline.vae.config) == shape
+
+
+@pytest.mark.parametrize(
+    ("setting", "said"),
+    [
+        ("model.frames=4", "model.frames=4 must be a multiple of 4, plus one"),
+        ("model.height=12", "model.height=12 must be a multiple of 8"),
+        ("model.width=36", "model.width=36 must be a multiple of 8"),
+    ],
+)
+def test_a_size_that_strides_or_patches_do_not_divide_is_refused(pipeline, setting, said):
+    config = override(profile("tiny"), setting)
+    with pytest.raises(UserError, match=said):
+        latent_shape(config, pipeline.transformer, pipeline.vae.config)
+
+
+def test_what_fails_in_loading_is_one_sentence_and_a_mistake_of_ours_is_not():
+    said = r"weights at here cannot be loaded \(a b\); restore"
+    with pytest.raises(UserError, match=said), one_sentence("here"):
+        raise ValueError("a\n   b")
+    with pytest.raises(UserError, match=r"^as it was$"), one_sentence("here"):
+        raise UserError("as it was")
+    with pytest.raises(ZeroDivisionError), one_sentence("here"):
+        _ = 1 // 0

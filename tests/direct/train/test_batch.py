@@ -11,7 +11,7 @@ import torch
 from direct import noise
 from direct.config import Run
 from direct.prepare import shared
-from direct.train.batch import load_batch
+from direct.train.batch import load_batch, load_passes
 
 
 def test_batch_is_a_pure_function_of_the_step_and_variants_share_it(small, tmp_path):
@@ -74,3 +74,21 @@ def test_a_samples_data_are_those_of_its_place_in_the_global_batch(small, tmp_pa
         a, b = getattr(whole, name), getattr(part, name)
         assert (a is None) == (b is None)
         assert a is None or torch.equal(a[2:4], b), name
+
+
+def test_passes_are_the_batch_cut_in_order(small, tmp_path):
+    config = small(train__micro_batch=1)
+    data = shared.open_shared(Run(config, tmp_path))
+    whole, passes = load_batch(config, data, 1), load_passes(config, data, 1)
+    assert [len(part.x) for part in passes] == [1, 1, 1, 1]
+    for name in ("x", "t", "key", "text", "x_rand", "x_hard", "weight"):
+        assert torch.equal(
+            torch.cat([getattr(part, name) for part in passes]), getattr(whole, name)
+        )
+
+
+def test_terms_that_are_off_have_no_tensors(small, tmp_path):
+    config = small(loss__lambda_rand=0.0, loss__lambda_hard=0.0)
+    batch = load_batch(config, shared.open_shared(Run(config, tmp_path)), 0)
+    assert batch.x_rand is batch.eps_rand is batch.x_hard is None
+    assert batch.x.shape == (4, 4, 2, 4, 4) and batch.weight.shape == (4, 4)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import replace
+
 import pytest
 import torch
 from direct_helpers import lines_of
@@ -92,3 +95,75 @@ def test_plain_engine_refuses_several_ranks(small, monkeypatch):
     monkeypatch.setattr(ranks, "size", lambda: 2)
     with pytest.raises(UserError, match=r"train.engine=torch runs in one process, not in 2"):
         engine.start(model, small())
+
+
+class Line(torch.nn.Module):
+    """Two weights, of which one is trained, and a buffer that is not fp32's to change."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.b = (torch.nn.Parameter(torch.tensor([value])) for value in (2.0, 3.0))
+        self.b.requires_grad_(False)
+        self.register_buffer("table", torch.tensor([1.25]))
+
+    def forward(self, x):
+        return self.a * x + self.b
+
+
+TRAIN = profile("tiny").train
+
+
+def plain(**values) -> engine.Engine:
+    return engine.Engine(Line(), replace(TRAIN, batch=4, **values))
+
+
+def test_a_plain_step_is_adamws_first_step_with_decay():
+    """By hand: w (1 - rate decay) - rate sign(g), whatever the gradient's size."""
+    running = plain(learning_rate=0.1, weight_decay=0.5, clip=1.0)
+    running.backward(running(torch.tensor([7.0])).sum())
+    running.step()
+    assert running.norm() == 7.0, "before clipping"
+    assert running.model.a.item() == pytest.approx(2 * (1 - 0.1 * 0.5) - 0.1, rel=1e-6)
+    assert running.model.b.item() == 3.0 and running.model.a.grad is None
+
+
+def test_passes_share_the_mean_of_the_batch():
+    running = plain(micro_batch=1, clip=100.0)
+    assert running.passes == 4
+    for x in (1.0, 2.0, 3.0, 6.0):
+        running.backward(running(torch.tensor([x])).sum())
+    assert running.model.a.grad.item() == 3.0
+    running.step()
+    assert running.norm() == 3.0
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_a_gradient_that_is_not_finite_changes_nothing(bad):
+    running = plain()
+    running.backward((running(torch.tensor([1.0])) * bad).sum())
+    running.step()
+    assert not math.isfinite(running.norm()) and running.model.a.item() == 2.0
+    assert engine.moments(running.model, running.optimizer) == ({}, 0)
+
+
+def test_masters_and_moments_come_back_by_name():
+    first, second = plain(), plain()
+    for x in (1.0, -2.0):
+        first.backward(first(torch.tensor([x])).sum())
+        first.step()
+    moments, updates = engine.moments(first.model, first.optimizer)
+    assert updates == 2 and set(moments) == {"a.exp_avg", "a.exp_avg_sq"}
+    weights = engine.masters(first.model, first.optimizer)
+    assert set(weights) == {"a"}
+    engine.put(second.model, second.optimizer, weights, moments, updates)
+    for running in (first, second):  # and goes on alike
+        running.backward(running(torch.tensor([0.5])).sum())
+        running.step()
+    assert torch.equal(first.model.a, second.model.a)
+
+
+def test_a_frozen_reference_is_cast_but_for_its_buffers():
+    base = engine.frozen(Line(), torch.bfloat16)
+    assert {p.dtype for p in base.parameters()} == {torch.bfloat16}
+    assert not any(p.requires_grad for p in base.parameters())
+    assert base.table.dtype == torch.float32
