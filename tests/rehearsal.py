@@ -126,7 +126,7 @@ def settings(pipeline: Path) -> list[str]:
 
 
 def main(folder: Path) -> None:
-    from conftest import build_pipeline
+    from small_wan import build_pipeline
 
     began = time.monotonic()
     wisa = wisa_folder(folder / "wisa")
@@ -191,7 +191,7 @@ def run(stage: str, command: list[str], rater: str = "") -> str:
 
 def few_prompts(folder: Path) -> Path:
     """The first six of VideoPhy's prompts, as a file of one's own."""
-    shipped = HERE.parent / "direct" / "evaluate" / "videophy_test.csv"
+    shipped = HERE.parent / "direct" / "data" / "videophy_test.csv"
     path = folder / "prompts.csv"
     path.write_text("".join(shipped.read_text().splitlines(keepends=True)[:7]))
     return path

@@ -8,7 +8,7 @@ import torch
 from diffusers import FlowMatchEulerDiscreteScheduler
 from scipy import stats
 
-from direct import flow, noise
+from direct import flow
 
 
 def test_velocity_is_the_derivative_of_the_interpolant():
@@ -58,20 +58,3 @@ def test_sampling_grid_shifts_once():
     twice.set_timesteps(10)
     assert twice.sigmas[-2] == pytest.approx(0.0244, abs=1e-4)  # the trap, still there
     assert len(flow.sampling_grid(1, 3.0)) == 2
-
-
-def test_draws_are_pure_and_do_not_depend_on_the_count():
-    a = noise.uniform(3, 7, "rand", 8)
-    assert np.array_equal(noise.uniform(3, 7, "rand", 3), a[:3])
-    for other in ((4, 7, "rand"), (3, 8, "rand"), (3, 7, "hard")):
-        assert not np.intersect1d(noise.uniform(*other, 8), a).size
-
-
-def test_indices_visit_every_sample_once_per_epoch():
-    size, batch = 10, 4
-    seen = np.concatenate([noise.indices(0, step, batch, size) for step in range(10)])
-    for epoch in seen.reshape(4, size):
-        assert sorted(epoch) == list(range(size))
-    assert not np.array_equal(seen[:size], seen[size : 2 * size])
-    assert not np.array_equal(seen[:batch], noise.indices(1, 0, batch, size))
-    assert len(noise.indices(0, 0, 25, size)) == 25  # a batch above the data set

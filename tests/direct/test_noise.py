@@ -1,5 +1,7 @@
 """Noise against Random123's published vectors, NumPy's own Philox arithmetic and closed forms."""
 
+from __future__ import annotations
+
 import math
 
 import numpy as np
@@ -148,3 +150,20 @@ def test_empty_and_bad_input():
         noise.normal(torch.zeros(2, 2, dtype=torch.int64), [3, 4])
     with pytest.raises(UserError, match="one per sample"):
         noise.interpolate(torch.zeros(2, 3), noise.keys(0, 0, [0, 1]), torch.zeros(3))
+
+
+def test_draws_are_pure_and_do_not_depend_on_the_count():
+    a = noise.uniform(3, 7, "rand", 8)
+    assert np.array_equal(noise.uniform(3, 7, "rand", 3), a[:3])
+    for other in ((4, 7, "rand"), (3, 8, "rand"), (3, 7, "hard")):
+        assert not np.intersect1d(noise.uniform(*other, 8), a).size
+
+
+def test_indices_visit_every_sample_once_per_epoch():
+    size, batch = 10, 4
+    seen = np.concatenate([noise.indices(0, step, batch, size) for step in range(10)])
+    for epoch in seen.reshape(4, size):
+        assert sorted(epoch) == list(range(size))
+    assert not np.array_equal(seen[:size], seen[size : 2 * size])
+    assert not np.array_equal(seen[:batch], noise.indices(1, 0, batch, size))
+    assert len(noise.indices(0, 0, 25, size)) == 25  # a batch above the data set

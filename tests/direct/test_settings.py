@@ -1,23 +1,16 @@
 """Settings by name: typed, changed without touching others, refused in one sentence."""
 
+from __future__ import annotations
+
 import math
 
 import pytest
 
 from direct.common.errors import UserError
-from direct.identity import identity
-from direct.profiles import PROFILES, profile
+from direct.profiles import profile
 from direct.settings import override, settings, with_values
 
 TINY = profile("tiny")
-
-
-@pytest.mark.parametrize("name", PROFILES)
-def test_every_profile_is_valid_and_named_by_all_it_holds(name):
-    config = profile(name)
-    assert config.profile == name and identity(config) == identity(profile(name))
-    changed = {identity(with_values(config, {"seed": seed})) for seed in range(3)}
-    assert len(changed) == 3
 
 
 @pytest.mark.parametrize(
@@ -89,6 +82,6 @@ def test_settings_are_checked_together_when_all_are_changed():
         override(TINY, "train.init=sft", "train.lora_rank=4")
 
 
-def test_an_unknown_profile_names_its_neighbours():
-    with pytest.raises(UserError, match=r"wan2\.1-t2v-1\.3b"):
-        profile("wan2.1-t2v-1.4b")
+def test_adapter_that_would_start_from_sft_is_refused():
+    with pytest.raises(UserError, match=r"train.init=sft with train.lora_rank"):
+        with_values(profile("wan2.1-t2v-14b"), {"train.init": "sft"})

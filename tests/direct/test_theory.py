@@ -195,23 +195,27 @@ def nets() -> tuple[World, nn.Module, nn.Module]:
     return at, trained(at, of()), trained(at, of(lambda_rand=0.0, lambda_hard=0.0))
 
 
+@pytest.mark.slow
 def test_a_network_trained_by_step_reaches_the_minimiser(nets):
     at, contrast, sft = nets
     assert distance(contrast, at, of()) < TOLERANCE
     assert distance(sft, at, of(lambda_rand=0.0, lambda_hard=0.0)) < TOLERANCE
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("missing", ["lambda_rand", "lambda_hard", "lambda_anc"])
 def test_it_is_far_from_a_formula_without_one_of_the_terms(nets, missing):
     at, contrast, _ = nets
     assert distance(contrast, at, of(**{missing: 0.0})) > 8 * TOLERANCE
 
 
+@pytest.mark.slow
 def test_it_is_far_from_a_formula_of_the_wrong_sign(nets):
     at, contrast, _ = nets
     assert distance(contrast, at, of(), sign=+1) > 8 * TOLERANCE
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("level", LEVELS)
 def test_what_contrast_adds_is_the_gain_and_a_dropped_prompt_gets_none(nets, level):
     """The prediction holds though a quarter of the batch has weight 0: 0.75 lambda is refuted."""
@@ -228,6 +232,7 @@ def test_what_contrast_adds_is_the_gain_and_a_dropped_prompt_gets_none(nets, lev
     assert abs(gain(v, v_sft, reference_clips(at, y * 0).expand_as(v)).s) < 0.03
 
 
+@pytest.mark.slow
 def test_guidance_multiplies_the_gain(nets):
     """v_g = guided SFT + g s (v_sft + x_ref), Eq. T5; without the factor g it is refuted."""
     at, contrast, sft = nets

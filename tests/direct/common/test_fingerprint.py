@@ -78,6 +78,7 @@ def test_a_string_that_is_no_docstring_counts(tmp_path):
     assert digest_of(one, tmp_path) != digest_of(two, tmp_path)
 
 
+@pytest.mark.slow
 def test_the_code_of_a_score_is_all_that_can_change_it():
     found = fingerprint.fingerprint(*SCORES)
     for name in (
@@ -99,6 +100,7 @@ def test_the_code_of_a_score_is_all_that_can_change_it():
     assert not any(name.startswith(("sweeps", "direct.measure", "direct.base")) for name in found)
 
 
+@pytest.mark.slow
 def test_what_runs_is_in_the_fingerprint():
     """Every module of ours that a real import of the stages loads is covered, or is mechanics."""
     code = (

@@ -23,6 +23,7 @@ from direct.profiles import profile
 from direct.settings import override
 from direct.train.batch import load_batch
 
+pytestmark = pytest.mark.slow  # all of them need the place with everything made
 CLIPS = 6
 SMALL = {
     "data.clips": CLIPS,

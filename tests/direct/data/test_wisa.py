@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -75,6 +73,7 @@ def lines(path):
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
+@pytest.mark.slow
 def test_every_entry_is_kept_or_left_out_with_its_reason(data, tmp_path):
     report = wisa.curate(data, tmp_path, workers=2)
     kept = lines(tmp_path / "manifest.jsonl")
@@ -105,6 +104,7 @@ def test_every_entry_is_kept_or_left_out_with_its_reason(data, tmp_path):
     assert json.loads((tmp_path / "report.json").read_text()) == report
 
 
+@pytest.mark.slow
 def test_a_run_cut_short_goes_on(data, tmp_path, monkeypatch):
     def cut(stage, done, total):
         if done == 3:
@@ -127,6 +127,7 @@ def test_a_run_cut_short_goes_on(data, tmp_path, monkeypatch):
     assert (tmp_path / "a" / "manifest.jsonl").read_bytes() == whole
 
 
+@pytest.mark.slow
 def test_all_known_layouts_are_read(tmp_path):
     video.write_video(tmp_path / "any" / "abc.mp4", clip(81))
     flat = {
@@ -181,63 +182,6 @@ def test_broken_metadata_is_one_sentence(tmp_path, text):
 def test_absent_metadata_is_one_sentence(tmp_path):
     with pytest.raises(UserError, match="found: none"):
         wisa.read_metadata(tmp_path)
-
-
-# Video files
-
-
-def test_frames_come_back_in_their_places(tmp_path):
-    frames = np.repeat(np.arange(0, 240, 3, dtype=np.uint8), 18 * 32 * 3).reshape(80, 18, 32, 3)
-    video.write_video(tmp_path / "ramp.mp4", frames)
-    got = video.read_frames(tmp_path / "ramp.mp4", np.array([0, 7, 40, 79]), 36, 64)
-    assert got.shape == (4, 36, 64, 3)
-    np.testing.assert_allclose(got.mean((1, 2, 3)), [0, 21, 120, 237], atol=3)
-    with pytest.raises(video.Unreadable, match="frame 80 is missing"):
-        video.read_frames(tmp_path / "ramp.mp4", np.array([0, 80]), 18, 32)
-
-
-def test_a_damaged_stream_is_unreadable_although_it_opens(tmp_path):
-    import av
-
-    path = tmp_path / "a.mp4"
-    with av.open(str(path), "w", options={"movflags": "faststart"}) as container:
-        stream = container.add_stream("libx264", rate=16)
-        stream.width, stream.height, stream.pix_fmt = 32, 18, "yuv420p"
-        for frame in clip(90):
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
-        container.mux(stream.encode())
-    assert video.probe(path) == {"frames": 90, "height": 18, "width": 32}
-    whole = path.read_bytes()
-    path.write_bytes(whole[: int(len(whole) * 0.7)])  # the header is in front and promises 90
-    with pytest.raises(video.Unreadable):
-        video.probe(path)
-    noise = np.random.default_rng(0).bytes(len(whole) // 4)
-    path.write_bytes(whole[: len(whole) // 2] + noise + whole[len(whole) // 2 + len(noise) :])
-    with pytest.raises(video.Unreadable):
-        video.probe(path)
-
-
-def crash():
-    os.kill(os.getpid(), 11)
-
-
-def test_a_crash_or_a_hang_of_the_child_leaves_the_parent_and_the_next_file(tmp_path):
-    video.write_video(tmp_path / "a.mp4", clip(3))
-    with video.Child() as child:
-        with pytest.raises(video.Unreadable, match="exit status -11"):
-            child.call(crash, seconds=60)
-        with pytest.raises(video.Unreadable, match=r"more than 0\.2 s"):
-            child.call(time.sleep, 60, seconds=0.2)
-        assert child.call(video.probe, tmp_path / "a.mp4", seconds=60)["frames"] == 3
-        with pytest.raises(video.Unreadable, match="No such file"):
-            child.call(video.probe, tmp_path / "b.mp4", seconds=60)
-
-
-def test_frames_that_no_mp4_can_hold_are_refused(tmp_path):
-    with pytest.raises(UserError, match="even"):
-        video.write_video(tmp_path / "a.mp4", clip(2, width=31))
-    with pytest.raises(UserError, match="uint8"):
-        video.write_video(tmp_path / "a.mp4", clip(2).astype(float))
 
 
 def test_command_line(data, tmp_path, monkeypatch, capsys):

@@ -1,0 +1,88 @@
+"""How a command ends."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from direct.common.errors import Diverged, UserError, command, nearest
+from direct.common.preempt import Preempted
+
+ENDING = """
+import atexit, sys, threading, time
+from direct.common.errors import UserError, command
+
+def main():
+    if sys.argv[1] == "2":
+        raise UserError("no such profile")
+    print("the result", end="")
+    return int(sys.argv[1])
+
+atexit.register(print, ", flushed", end="")
+threading.Thread(target=time.sleep, args=(600,)).start()  # Python's finalization waits for it
+command(main)
+"""
+
+
+@pytest.mark.parametrize("status", [0, 2, 75])
+def test_a_rank_ends_with_its_status_while_a_thread_of_gloo_still_runs(status):
+    done = subprocess.run(
+        [sys.executable, "-c", ENDING, str(status)],
+        env=os.environ | {"WORLD_SIZE": "2"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == status
+    assert done.stdout == ("" if status == 2 else "the result") + ", flushed"
+    assert done.stderr == ("error: no such profile\n" if status == 2 else "")
+
+
+def test_the_nearest_names_or_all_of_them():
+    known = ["material", "magnitude", "forces"]
+    assert nearest("magnitud", known) == "did you mean magnitude?"
+    assert nearest("xyz", known) == "known: forces, magnitude, material"
+    assert nearest("lambda_x", ["lambda_a", "lambda_b"]) == "did you mean lambda_b or lambda_a?"
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "said"),
+    [
+        (UserError("no \x1b[31m such file"), 2, "error: no  [31m such file\n"),
+        (Preempted("run again"), 75, "stopped: run again\n"),
+        (KeyboardInterrupt(), 130, "interrupted; what is finished is kept;"),
+    ],
+)
+def test_what_a_person_did_ends_in_a_line_and_a_status(monkeypatch, capsys, error, status, said):
+    monkeypatch.delenv("WORLD_SIZE", raising=False)
+
+    def main():
+        raise error
+
+    with pytest.raises(SystemExit) as end:
+        command(main)
+    assert end.value.code == status and capsys.readouterr().err.startswith(said)
+
+
+def test_a_mistake_of_ours_keeps_its_traceback():
+    with pytest.raises(ZeroDivisionError):
+        command(lambda: 1 // 0)
+
+
+@pytest.mark.parametrize(("value", "status"), [(None, 0), (0, 0), (1, 1)])
+def test_the_status_is_what_main_returns(monkeypatch, value, status):
+    monkeypatch.delenv("WORLD_SIZE", raising=False)
+    with pytest.raises(SystemExit) as end:
+        command(lambda: value)
+    assert end.value.code == status
+
+
+def test_a_divergence_knows_its_step():
+    error = Diverged(7, "non-finite")
+    assert (error.step, error.reason, str(error)) == (
+        7,
+        "non-finite",
+        "diverged at step 7: non-finite",
+    )
+    assert not isinstance(error, UserError), "a result of the cell"

@@ -1,0 +1,49 @@
+"""Small shards, so that a small run has many; a language model's server on this machine."""
+
+from __future__ import annotations
+
+import json
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+
+from direct import sampling
+from direct.prepare import language
+
+
+@pytest.fixture
+def many_shards(monkeypatch):
+    monkeypatch.setattr(sampling, "batch_size", lambda *_: 2)
+    monkeypatch.setattr("direct.prepare.encode.SHARD", 5)
+    monkeypatch.setattr("direct.prepare.render.SHARD", 1)
+
+
+@pytest.fixture
+def host(monkeypatch):
+    """A server on this machine; `reply(body, n)` gives (status, bytes) for its n-th request."""
+    monkeypatch.setattr(language, "WAITS", (0.01, 0.01))
+    state = {"n": 0, "reply": None, "headers": [], "paths": []}
+    lock = threading.Lock()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self):
+            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            with lock:
+                state["n"] += 1
+                state["headers"].append(dict(self.headers))
+                state["paths"].append(self.path)
+                status, data = state["reply"](body, state["n"])
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(data)))
+            self.end_headers()
+            self.wfile.write(data)
+
+        def log_message(self, *arguments):
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        state["url"] = f"http://127.0.0.1:{server.server_port}/v1"
+        yield state
+        server.shutdown()

@@ -1,0 +1,75 @@
+"""What the frozen pipeline makes of prompts and clips, cached."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from direct.config import Run
+from direct.models import codec
+from direct.models import pipeline as pipeline_module
+from direct.negatives import macro
+from direct.prepare import encode, shared
+from direct.prepare.encode import pooled
+
+
+def test_shared_reads_what_the_models_compute(small, tmp_path, pipeline_folder):
+    config = small()
+    data = shared.open_shared(Run(config, tmp_path))
+    pipeline = pipeline_module.load_pipeline(str(pipeline_folder))
+    chosen = np.array([7, 0, 7])
+    videos = np.stack([data.samples[i].video() for i in chosen])
+    assert torch.equal(data.latents(chosen), codec.encode_videos(pipeline, videos))
+    prompts = [data.samples[3].prompt, ""]
+    assert torch.equal(data.text(prompts), codec.encode_prompts(pipeline, prompts, 12)[0])
+    embeddings, lengths = codec.encode_prompts(pipeline, prompts, 12)
+    z = pooled(Run(config, tmp_path), prompts)
+    np.testing.assert_allclose(z, macro.pool(embeddings, lengths).numpy(), rtol=1e-6)
+
+
+def test_damaged_latents_are_named_and_made_again(small, tmp_path, capsys):
+    config = small()
+    shared.build(Run(config, tmp_path))
+    (path,) = (tmp_path / "latents").rglob("*.safetensors")
+    good = path.read_bytes()
+    path.write_bytes(good[:-1] + bytes([good[-1] ^ 1]))
+    shared.build(Run(config, tmp_path))
+    assert path.read_bytes() == good and path.name in capsys.readouterr().out
+
+
+def test_a_prompt_is_found_by_what_the_encoder_is_given(small, tmp_path):
+    assert encode.text_key("  a red &amp;amp; blue ball ") == encode.text_key("a red & blue ball")
+    run = Run(small(), tmp_path)
+    text = encode.texts(run, ["a red ball", ""])
+    assert torch.equal(text(["a  red ball"]), text(["a red ball"]))
+    with pytest.raises(KeyError):
+        text(["a box"])
+
+
+def test_padding_is_not_kept_and_comes_back_as_zeros(small, tmp_path):
+    run = Run(small(), tmp_path)
+    text = encode.texts(run, ["a red ball falls", ""])
+    store = encode.text_store(run)
+    assert store[encode.text_key("a red ball falls")].shape == (5, 24)
+    found = text(["", "a red ball falls"])
+    assert found.shape == (2, 12, 24) and not found[0, 1:].any() and not found[1, 5:].any()
+    assert found[1, :5].abs().sum(-1).all()
+
+
+def test_pools_are_means_over_the_tokens_of_a_prompt(small, tmp_path):
+    run, prompts = Run(small(), tmp_path), ["a red ball", "a large box slides slowly", ""]
+    text = encode.texts(run, prompts)(prompts).double()
+    means = [row[:n].mean(0) for row, n in zip(text, (4, 6, 1), strict=True)]
+    expected = macro.pool(text, torch.tensor([4, 6, 1])).numpy()
+    z = encode.pooled(run, prompts)
+    np.testing.assert_allclose(z, expected, rtol=1e-6)
+    cosine = [np.corrcoef(a, b)[0, 1] for a, b in zip(z, np.stack(means), strict=True)]
+    assert min(cosine) > 0.999, "up to their length"
+    np.testing.assert_allclose(encode.pool_once(run.config, prompts), z, rtol=1e-5, atol=1e-7)
+    assert encode.pool_once(run.config, []).shape == (0, 1)
+
+
+def test_what_the_encoder_takes_whole(small):
+    config = small(model__text_length=4)
+    assert encode.fits(config, "a red ball") and not encode.fits(config, "a red ball falls")

@@ -1,0 +1,51 @@
+"""python -m direct.train: its options, its folder and its exit status."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import sys
+
+import pytest
+from torch.distributed import run as torchrun
+
+from direct.common import preempt
+from direct.common.errors import UserError
+from direct.train import __main__, loop
+
+
+def test_command_ends_with_75_where_it_was_asked_to_stop_and_keeps_others_folders(
+    tmp_path, monkeypatch, capsys
+):
+    def stopped(*_, **__):
+        raise preempt.Preempted("run again")
+
+    handlers = {
+        number: signal.getsignal(number)
+        for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
+    }
+    monkeypatch.setattr(loop, "train", stopped)
+    arguments = ["direct.train", "--folder", str(tmp_path / "run"), "--out", str(tmp_path)]
+    monkeypatch.setattr(sys, "argv", arguments)
+    try:
+        assert __main__.main() == 75 and "run again" in capsys.readouterr().err
+        assert json.loads((tmp_path / "run" / "config.json").read_text())["profile"] == "tiny"
+        monkeypatch.setattr(sys, "argv", [*arguments, "--set", "seed=1"])
+        with pytest.raises(UserError, match="belongs to another configuration"):
+            __main__.main()
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+
+
+def test_every_option_passes_through_torchrun(monkeypatch, capsys):
+    """Which takes an option that could be one of its own, cut short, for a mistake: `--run`."""
+    monkeypatch.setattr(sys, "argv", ["direct.train", "--help"])
+    with pytest.raises(SystemExit):
+        __main__.main()
+    options = set(re.findall(r"  (--\w+) [A-Z]+ ", capsys.readouterr().out))
+    assert options == {"--profile", "--set", "--out", "--cache", "--folder"}
+    for option in options:
+        parsed = torchrun.parse_args(["-m", "direct.train", option, "value"])
+        assert parsed.training_script_args == [option, "value"]
