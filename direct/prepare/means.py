@@ -59,8 +59,8 @@ def _cached(run: Run, samples: Sequence[Sample], labels: np.ndarray) -> Tensor:
     """[K, C, T, H, W] fp32: the mean clip of each cluster, made once."""
     store = latent_store(run)
     keys = [clip_key(sample) for sample in samples]
-    own = made_by(run.config, "direct.prepare.means")
-    name = digest([store.folder.name, keys, labels.tolist(), *own])
+    makers = made_by(run.config, "direct.prepare.means")
+    name = digest([store.folder.name, keys, labels.tolist(), *makers])
     path = run.cache / "means" / f"{name}.safetensors"
     if (found := load_arrays(path)) is not None:
         return found["means"]
