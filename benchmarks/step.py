@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from direct.files import write_text
 from torch import Tensor
 
+from direct.common.files import write_text
 from direct.loss import VelocityLoss
 
 from . import cases, measure, report
