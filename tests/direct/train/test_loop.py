@@ -168,6 +168,7 @@ def test_one_infinite_element_of_v_skips_the_step(small, tmp_path, monkeypatch, 
         loop.train(Run(config, cache, tmp_path / "diverges"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "values", [{}, {"train__micro_batch": 1}, {"model__dtype": "bfloat16"}], ids=str
 )
