@@ -72,6 +72,10 @@ def _compatible(options: argparse.Namespace) -> argparse.Namespace:
             "--join and --retry-failed are mutually exclusive: only the planner can requeue "
             "failed cells"
         )
+    if options.join and options.rerun:
+        raise UserError(
+            "--join and --rerun are mutually exclusive: only the planner can remove old results"
+        )
     if options.accept_old and options.rerun:
         raise UserError("--accept-old and --rerun are mutually exclusive; give one of them")
     if options.launcher and options.sweep == "search":

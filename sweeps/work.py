@@ -11,6 +11,7 @@ import signal
 import time
 from collections import Counter
 from contextlib import nullcontext
+from dataclasses import replace
 
 from direct.common import preempt
 from direct.common.errors import UserError
@@ -49,8 +50,7 @@ def work(sweep: Sweep) -> dict[str, str]:
             trajectory.want((cell.config for cell in sweep.cells), sweep.cache)
             prepared = 0.0 if workers.join else _prepare(sweep, left, display)
             before = _stage_seconds(sweep, left)
-            open_sweep = Sweep(sweep.table, todo, root, sweep.cache, workers, sweep.stages)
-            failed |= pool.drain(open_sweep, display, estimator)
+            failed |= pool.drain(replace(sweep, cells=todo), display, estimator)
         after = _stage_seconds(sweep, left)
         spent = {stage: after[stage] - before[stage] for stage in STAGES}
         count = min(workers.count, len(left))
@@ -73,9 +73,12 @@ def settle_old(sweep: Sweep) -> None:
         return
     said = f"{len(old)} of {len(found)} finished cells were made by other code ({_differing(old)})"
     if sweep.workers.rerun:
+        from .queue import study
+
         print(f"{said}; they are made again")
-        for cell in old:
-            clear(sweep.root / cell.id)
+        with study.planner(sweep.root):  # nobody else counts on them
+            for cell in old:
+                clear(sweep.root / cell.id)
     elif sweep.workers.accept_old:
         print(f"{said}; they are used, and the tables say so")
     else:

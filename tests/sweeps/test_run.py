@@ -222,7 +222,7 @@ def test_ctrl_c_is_clean(tmp_path):
         (["lambda_hard", "--profile", "tinny"], "did you mean tiny"),
         (["lambda_hard", "--seeds", "0,0"], "repeats a seed"),
         (["lambda_hard", "--seeds", "a"], "0,1,2"),
-        (["lambda_hard", "--prompts", "0"], "at least 1"),
+        (["lambda_hard", "--prompts", "0"], "--prompts 0 is not a positive integer"),
         (["lambda_hard", "--workers", "0"], "1 or more"),
     ],
 )
