@@ -20,7 +20,7 @@ import torch
 from direct.files import write_text
 from torch import Tensor
 
-from direct.velocity_loss import VelocityLoss
+from direct.loss import VelocityLoss
 
 from . import cases, measure, report
 

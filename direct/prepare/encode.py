@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..common.files import digest
+from ..common.fingerprint import code
 from ..common.progress import Progress, silent
 from ..config import Config, Model, Run
 from ..data import source
@@ -83,15 +84,26 @@ def _encode(run: Run, indices: list[int]) -> list[Tensor | str]:
     return [made[index] for index in indices]
 
 
+def made_by(config: Config, module: str) -> list[str]:
+    """The code that makes a cached value, as a part of the value's name; on the small world alone.
+
+    There making a value again takes seconds. At the paper's scale an edit must not orphan weeks of
+    rendering: docs/scale.md says what to delete.
+    """
+    return [code(module)] if config.data.source == "world" else []
+
+
 def text_store(run: Run) -> Store:
-    return Store(run.cache / "text" / digest(text_identity(run.config)))
+    name = [*text_identity(run.config), *made_by(run.config, "direct.models.codec")]
+    return Store(run.cache / "text" / digest(name))
 
 
 def latent_store(run: Run) -> Store:
     model = run.config.model
     size = [model.frames, model.height, model.width, model.dtype]
-    name = digest([identity(model), size, source.identity(run.config)])
-    return Store(run.cache / "latents" / name)
+    name = [identity(model), size, source.identity(run.config)]
+    own = made_by(run.config, "direct.models.codec")
+    return Store(run.cache / "latents" / digest([*name, *own]))
 
 
 def clip_key(sample: Sample) -> str:

@@ -10,7 +10,7 @@ from ..data import source
 from ..models.pipeline import text_identity
 from ..negatives import macro
 from . import shared
-from .encode import pooled
+from .encode import made_by, pooled
 
 
 def facts(run: Run) -> dict[str, float] | None:
@@ -34,6 +34,7 @@ def facts(run: Run) -> dict[str, float] | None:
         settings.clusters,
         settings.restarts,
         settings.exclude_same_law,
+        *made_by(config, "direct.prepare.facts"),
     ]
 
     def make() -> dict[str, float]:

@@ -12,7 +12,7 @@ from ..common.files import digest, load_arrays, save_arrays
 from ..config import Run
 from ..data import source
 from ..data.sample import Sample
-from .encode import clip_key, clip_latents, latent_store, pooled
+from .encode import clip_key, clip_latents, latent_store, made_by, pooled
 from .shared import partition
 
 BLOCK = 64  # clips read at a time
@@ -59,7 +59,8 @@ def _cached(run: Run, samples: Sequence[Sample], labels: np.ndarray) -> Tensor:
     """[K, C, T, H, W] fp32: the mean clip of each cluster, made once."""
     store = latent_store(run)
     keys = [clip_key(sample) for sample in samples]
-    name = digest([store.folder.name, keys, labels.tolist()])
+    makers = made_by(run.config, "direct.prepare.means")
+    name = digest([store.folder.name, keys, labels.tolist(), *makers])
     path = run.cache / "means" / f"{name}.safetensors"
     if (found := load_arrays(path)) is not None:
         return found["means"]

@@ -85,9 +85,9 @@ def release() -> None:
 def hard_store(run: Run) -> Store:
     config, model = run.config, run.config.model
     shape = [model.frames, model.height, model.width, model.fps]  # LTX is told the rate
-    return Store(
-        run.cache / "hard" / digest([text_identity(config), shape, stored(config.hard_sample)])
-    )
+    name = [text_identity(config), shape, stored(config.hard_sample)]
+    own = encode.made_by(config, "direct.prepare.render")
+    return Store(run.cache / "hard" / digest([*name, *own]))
 
 
 def _sizes(config: Config) -> tuple[tuple[int, int, int, int], int]:

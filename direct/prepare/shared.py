@@ -86,7 +86,8 @@ def partition(run: Run, samples: Sequence[Sample]) -> dict[str, Any]:
     """k-means labels of the prompts, their inertia and the share of draws that Eq. 2 changes."""
     prompts, settings = [item.prompt for item in samples], run.config.macro
     folder = text_identity(run.config)
-    name = digest([folder, prompts, settings.clusters, settings.restarts])
+    own = encode.made_by(run.config, "direct.negatives.macro")
+    name = digest([folder, prompts, settings.clusters, settings.restarts, *own])
 
     def make() -> dict[str, Any]:
         run.progress("partition", 0, 1)
@@ -111,7 +112,8 @@ def perturbations(run: Run, samples: Sequence[Sample]) -> dict[str, Any]:
     """Kept perturbed prompts per sample (`kept`), how many each stage left (`retention`)."""
     config, settings = run.config, run.config.micro
     corpus = [source.identity(config), [item.id for item in samples]]
-    name = digest([text_identity(config), corpus, stored(settings)])
+    own = encode.made_by(config, "direct.negatives.micro")
+    name = digest([text_identity(config), corpus, stored(settings), *own])
 
     def make() -> dict[str, Any]:
         found = [

@@ -10,7 +10,7 @@ from direct.config import Run
 from direct.models import codec
 from direct.models import pipeline as pipeline_module
 from direct.negatives import macro
-from direct.prepare import encode, shared
+from direct.prepare import encode, render, shared
 from direct.prepare.encode import pooled
 
 
@@ -73,3 +73,15 @@ def test_pools_are_means_over_the_tokens_of_a_prompt(small, tmp_path):
 def test_what_the_encoder_takes_whole(small):
     config = small(model__text_length=4)
     assert encode.fits(config, "a red ball") and not encode.fits(config, "a red ball falls")
+
+
+def test_edited_code_renames_what_is_cached_on_the_small_world_alone(small, tmp_path, monkeypatch):
+    """There it is cheap to make again; at the paper's scale an edit must not orphan renders."""
+    tiny = Run(small(), tmp_path)
+    paper = Run(small(data__source="cache"), tmp_path)
+    stores = (encode.text_store, encode.latent_store, render.hard_store)
+    before = {run: [store(run).folder for store in stores] for run in (tiny, paper)}
+    monkeypatch.setattr(encode, "code", lambda module: f"edited {module}")
+    after = {run: [store(run).folder for store in stores] for run in (tiny, paper)}
+    assert not set(before[tiny]) & set(after[tiny])
+    assert before[paper] == after[paper]
