@@ -61,6 +61,8 @@ def with_one(config, name, value):
 
 CANNOT_MATTER = {  # beside the other settings of the tiny profile: a training that is judged
     "train.lora_alpha",  # no adapter
+    "sample.gain_about",  # no gain
+    "hard_sample.gain_about",
     "measure.steps",
     "measure.iterations",
 }

@@ -35,6 +35,7 @@ ITEMS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(PEERS))
 def test_peer_is_loaded_as_its_class_and_writes_every_clip(name, tmp_path, pipeline_folder):
     build, settings = SMALL[name]

@@ -21,7 +21,7 @@ KERNELS = ("portable", "avx2", "avx512")
 THRESHOLDS = (math.inf, 50.0, 1e-3, 1e-30, 1e25)
 
 
-@pytest.fixture(params=["eager", *KERNELS, "triton"])
+@pytest.fixture(params=["eager", *KERNELS, pytest.param("triton", marks=pytest.mark.slow)])
 def backend(request):
     """A backend's name; the CPU kernels' once per instruction set."""
     if request.param == "triton" and (find_spec("triton") is None or torch.cuda.is_available()):
@@ -168,6 +168,7 @@ def test_guard_shows_what_the_mask_hides(backend, bad):
     assert gradients(out.guarded(), v).isnan().all()  # of every sample: the update is one
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["eager", "cpp"])
 def test_guard_is_traced_by_compile(name):
     if name == "cpp" and extension.MISSING is not None:

@@ -232,6 +232,7 @@ def test_measure_finds_a_gain_that_was_put_in(small, tmp_path, monkeypatch, abou
     assert all(level[other] < 0.99 for level in seen["levels"])
 
 
+@pytest.mark.slow
 def test_measure_of_two_real_trainings(small, tmp_path):
     """End to end: an SFT run measured against itself has no gain; another one has some number."""
     from direct.train.loop import train

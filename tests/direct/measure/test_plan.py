@@ -67,6 +67,7 @@ def test_another_family_is_planned(monkeypatch, capsys):
     assert "1.92 billion weights, 3,630 tokens a clip" in said and "DOES NOT FIT" not in said
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
@@ -102,6 +103,7 @@ def test_fp32_is_twice_as_large_and_slow(pipeline_folder):
     assert slow == pytest.approx(2 * fast)
 
 
+@pytest.mark.slow
 def test_a_folder_is_read_and_anything_else_is_one_sentence(monkeypatch, pipeline_folder):
     model = f"model.pipeline={pipeline_folder}"
     config = override(profile("tiny"), model, "model.frames=5")

@@ -141,6 +141,7 @@ def test_nan_skips_the_step_and_three_in_a_row_diverge(small, tmp_path, monkeypa
     assert caught.value.step == 5 and "non-finite" in caught.value.reason
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("passes", [1, 4])
 def test_one_infinite_element_of_v_skips_the_step(small, tmp_path, monkeypatch, passes):
     """The loss's mask hides it: without the kernel's count nothing would be skipped."""
@@ -168,6 +169,7 @@ def test_one_infinite_element_of_v_skips_the_step(small, tmp_path, monkeypatch, 
         loop.train(Run(config, cache, tmp_path / "diverges"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "values", [{}, {"train__micro_batch": 1}, {"model__dtype": "bfloat16"}], ids=str
 )

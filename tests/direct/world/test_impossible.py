@@ -1,15 +1,14 @@
-"""An impossible edit shows what no law shows; the corpus that trained the base stays as it is."""
+"""An impossible edit shows what no law shows."""
 
 from __future__ import annotations
 
-import hashlib
 from itertools import product
 
 import numpy as np
 import pytest
 from scipy.optimize import least_squares
 
-from direct.world import corpus, render
+from direct.world import render
 from direct.world.impossible import EDITS, SEEN, TOLD_APART, applies, gain_energy, reverse_gravity
 from direct.world.judge import judge
 from direct.world.motion import FRICTION, RESTITUTION, parameters, path
@@ -79,12 +78,6 @@ def test_an_edit_that_turns_wood_into_rubber_is_not_impossible():
 def test_a_block_about_to_rest_has_no_energy_to_gain():
     block = Record("slide", "red", "white", "small", "slowly", "right", "rubber")
     assert gain_energy(block, 0.2, np.random.default_rng(0)) is None
-
-
-def test_the_corpus_that_trained_the_base_keeps_its_order_of_draws():
-    clips = corpus("pretraining", 1000)
-    text = "\n".join(f"{clip.caption} {clip.kind}" for clip in clips)
-    assert hashlib.sha256(text.encode()).hexdigest()[:16] == "503c535eae487358"
 
 
 @pytest.mark.parametrize("scene", ["throw", "drop"])
