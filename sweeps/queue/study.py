@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     import optuna
 
 INT_MAX, FLOAT_MAX = 2**31 - 1, 1e9  # ranges that hold every setting; nothing is sampled
-CLAIM_SECONDS = 3.0  # from the claim of a trial to the lease on its cell
+CLAIM_SECONDS = 15.0  # from the claim of a trial to the lease on its cell, on a loaded machine
 
 
 class Busy(UserError):
@@ -82,7 +82,7 @@ def plan(study: optuna.Study, table: Ablation, cells: list[Cell], root: Path) ->
         if result := read_result(run):
             if not states & {TrialState.COMPLETE, TrialState.PRUNED, TrialState.WAITING}:
                 study.add_trial(_finished(table, cell, result, len(trials)))
-        elif TrialState.WAITING not in states:
+        elif TrialState.WAITING not in states and not leases.live(run):  # not taken meanwhile
             leases.revoke(run)
             write_config(run, cell.config)
             study.enqueue_trial(parameters(table, cell), _attributes(table, cell, len(trials)))

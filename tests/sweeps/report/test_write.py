@@ -64,7 +64,7 @@ def test_clips_of_other_cells_are_left_out(written, found, tmp_path):
 @pytest.mark.slow
 def test_one_table_is_six_files_named_by_its_place(tmp_path):
     table = tables.build(S3, cells(S3, BASE, (0,)), results_of(S3, (0,)))
-    paths = write.render(table, tmp_path)
+    paths = write.write_table(table, tmp_path)
     assert [path.name for path in paths] == [
         f"table_s3.{suffix}" for suffix in ("md", "tex", "csv", "svg", "html", "json")
     ]
