@@ -135,6 +135,7 @@ def test_every_file_has_a_layer():
     assert not homeless, f"no layer of tests/test_imports.py holds {homeless}"
 
 
+@pytest.mark.slow
 def test_every_import_is_found():
     """A wrong number of dots, which type checkers take for a package without types."""
     others = [*(ROOT / "benchmarks").glob("*.py"), *(ROOT / "tests").rglob("*.py")]

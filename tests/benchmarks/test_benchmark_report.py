@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 import torch
 
 from benchmarks import cases, report
@@ -69,6 +70,7 @@ def test_the_operator_alone_is_the_loss():
         assert torch.equal(gradient, torch.autograd.grad(wanted, v)[0])
 
 
+@pytest.mark.slow
 def test_a_person_s_command_finds_the_benchmarks():
     """`python -m pytest benchmarks`, which the suite does not run: every shape, noise and name."""
     command = [sys.executable, "-m", "pytest", "benchmarks", "--collect-only", "-q"]

@@ -6,6 +6,7 @@ import ast
 import re
 from pathlib import Path
 
+import pytest
 import torch
 
 import direct
@@ -51,6 +52,7 @@ def blocks() -> list[str]:
     return re.findall(r"```python\n(.*?)```", section, re.DOTALL)
 
 
+@pytest.mark.slow
 def test_nine_statements_train_by_equation_6_in_a_script_of_diffusers_style(pipeline_folder):
     once, each = blocks()
     statements = [x for x in ast.walk(ast.parse(once + each)) if isinstance(x, ast.stmt)]

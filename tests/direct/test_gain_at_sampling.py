@@ -120,6 +120,7 @@ def test_gains_that_make_no_sense_are_refused(setting, said):
         override(profile("tiny"), setting)
 
 
+@pytest.mark.slow
 def test_a_cell_with_a_gain_differs_by_it_alone(small, tmp_path):
     """The base model's clips, with a gain about nothing, the pool and other clusters."""
     found = {}

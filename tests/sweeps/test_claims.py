@@ -118,6 +118,7 @@ def test_rows_of_another_profile_or_left_out_are_not_run():
     assert verdict(more("0.1", "0.005", "PC"), bare_found).why == "a row of it is left out here"
 
 
+@pytest.mark.slow
 def test_chance_alone_rarely_decides_anything():
     """100 tables without any difference, 6 claims each: at most 5 % decide one, beyond 2 errors."""
     family = tuple(

@@ -35,6 +35,7 @@ def test_a_name_is_a_command_of_run(monkeypatch):
     assert commands.main() == 7
 
 
+@pytest.mark.slow
 def test_an_error_is_one_line_and_status_2():
     done = subprocess.run(
         [sys.executable, "-m", "sweeps", "statsu"], cwd=ROOT, text=True, capture_output=True

@@ -209,6 +209,7 @@ def test_ctrl_c_is_clean(tmp_path):
     assert not (tmp_path / "reports").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
@@ -238,6 +239,7 @@ def test_bad_input_is_one_sentence_and_status_2(arguments, said):
     assert said in done.stderr and done.stderr.count("\n") == 1 and "Traceback" not in done.stderr
 
 
+@pytest.mark.slow
 def test_help_is_quick_and_imports_nothing_heavy():
     code = (
         "import sys; from sweeps import run\n"

@@ -155,6 +155,7 @@ def test_detectable_difference_has_the_power_it_claims():
     assert (p < 0.05 / contrasts).mean() == pytest.approx(0.80, abs=0.01)
 
 
+@pytest.mark.slow
 def test_components_are_recovered_and_plan_the_run():
     rng = np.random.default_rng(9)
     found = [stats.components(sample(8, 100, 0.4, 1.0, 0.7, rng)) for _ in range(200)]

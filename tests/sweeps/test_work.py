@@ -83,6 +83,7 @@ def test_a_result_that_names_no_code_is_old(old):
     assert "1 of 4 finished cells were made by other code (code that was not noted)" in done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("other", ["--accept-old", "--join"])
 def test_answers_that_exclude_each_other_are_refused(tmp_path, other):
     done = sweep(tmp_path, other, "--rerun")

@@ -27,6 +27,7 @@ def test_decoding_without_the_clamp_is_decoding(small_vae):
     assert ours.abs().max() > 1  # so the clamp would have stopped its gradient
 
 
+@pytest.mark.slow
 def test_windows_weigh_what_differs_from_the_stage():
     x, weight = next(vae.windows(0, 5, 2))
     assert x.shape == (2, 3, 5, 32, 32) and weight.shape == (2, 1, 5, 32, 32)

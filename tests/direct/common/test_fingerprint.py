@@ -123,6 +123,7 @@ def test_mechanics_exist():
         assert fingerprint._path(name), f"{name} is no module any more"
 
 
+@pytest.mark.slow
 def test_kinds_of_cells_have_their_own_code():
     from direct.profiles import profile
     from direct.settings import override
@@ -136,6 +137,7 @@ def test_kinds_of_cells_have_their_own_code():
     assert any(name.startswith("direct.world") for name in scores)
 
 
+@pytest.mark.slow
 def test_trees_of_all_sources_have_a_digest():
     paths = sorted(PACKAGE.rglob("*.py"))
     found = {path: fingerprint._tree_digest(path) for path in paths}

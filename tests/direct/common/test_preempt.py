@@ -32,6 +32,7 @@ def signal_at(step):
     return progress
 
 
+@pytest.mark.slow
 def test_stopped_by_a_signal_it_goes_on_to_the_same_bytes(small, tmp_path, listening):
     config = small(train__checkpoint_every=100)  # no checkpoint but the signal's
     train(Run(config, tmp_path / "cache", tmp_path / "whole"))
@@ -44,6 +45,7 @@ def test_stopped_by_a_signal_it_goes_on_to_the_same_bytes(small, tmp_path, liste
     assert files(run) == files(tmp_path / "whole")
 
 
+@pytest.mark.slow
 def test_a_signal_in_the_last_step_loses_nothing(small, tmp_path, listening):
     config = small(train__steps=2, train__checkpoint_every=100)
     final = train(Run(config, tmp_path / "cache", tmp_path / "run", progress=signal_at(2)))

@@ -17,6 +17,7 @@ def test_a_seed_is_the_hash_of_its_parts():
     assert 0 <= expected < 2**63
 
 
+@pytest.mark.slow
 def test_another_process_finds_the_same():
     code = "from direct.common.seed import stable_seed; print(stable_seed('clip', 7))"
     for salt in ("1", "2"):

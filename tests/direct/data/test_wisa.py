@@ -184,6 +184,7 @@ def test_absent_metadata_is_one_sentence(tmp_path):
         wisa.read_metadata(tmp_path)
 
 
+@pytest.mark.slow
 def test_command_line(data, tmp_path, monkeypatch, capsys):
     from direct.prepare import __main__
 

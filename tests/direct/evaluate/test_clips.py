@@ -19,6 +19,7 @@ from direct.train import loop
 SHAPE = (4, 2, 4, 4)  # of the fixture's latents: 5 frames of 16 x 16
 
 
+@pytest.mark.slow
 def test_variants_share_noise_and_zero_shot_is_the_base(small, tmp_path, pipeline_folder):
     base = small(train__steps=0)
     path = clips.generate(Run(base, tmp_path / "cache", tmp_path / "base"))

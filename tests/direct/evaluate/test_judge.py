@@ -32,6 +32,7 @@ def judged(monkeypatch):
     return seen
 
 
+@pytest.mark.slow
 def test_each_decoded_clip_is_judged_by_its_own_record(small, tmp_path, judged, pipeline_folder):
     config = small(train__steps=0, evaluate__prompts=11)
     records = judge(Run(config, tmp_path / "cache", tmp_path / "run"))

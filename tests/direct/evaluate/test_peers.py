@@ -59,6 +59,7 @@ def test_peer_is_loaded_as_its_class_and_writes_every_clip(name, tmp_path, pipel
     peers.write(pipeline, PEERS[name], PROMPTS, tmp_path, 0, texts, **small)
 
 
+@pytest.mark.slow
 def test_a_row_of_table_2_from_its_own_pipeline_to_scores(tmp_path, monkeypatch):
     """A peer's cell as the sweep runs it; again, it makes nothing anew."""
     torch.manual_seed(0)

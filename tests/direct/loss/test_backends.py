@@ -106,6 +106,7 @@ def test_noise_drawn_inside_is_the_same_as_given(backend, given_eps):
         assert torch.equal(getattr(inside, name), getattr(outside, name)), name
 
 
+@pytest.mark.slow
 @each_backend
 def test_marginal_noise_is_the_mean_over_noise(backend):
     shape = (2, 3, 700)

@@ -126,6 +126,7 @@ def test_any_number_of_threads(backend):
     assert found[0][0] == counted(v) and found[1:] == found[:1] * 2
 
 
+@pytest.mark.slow
 def test_more_than_float32_can_count(backend):
     if backend == "triton":
         pytest.skip("its interpreter takes minutes")

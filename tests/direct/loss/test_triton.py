@@ -45,6 +45,7 @@ def run(positional, named, backend="triton", **more):
     return [tensor.detach().cpu() for tensor in (*out, v.grad)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("shape", [(2, 4, 3, 6, 8), (3, 8193), (1, 1)], ids=str)
 def test_all_terms(dtype, shape):

@@ -65,6 +65,7 @@ def separately(setting, x, eps_k, weight):
     return torch.cat([g.reshape(-1) for g in torch.autograd.grad(loss, list(model.parameters()))])
 
 
+@pytest.mark.slow
 def test_cosines_are_those_of_separate_passes(config, cache):
     setting = Setting(config, cache)
     eps = noise.normal(setting.batch.key, setting.batch.x.shape)

@@ -21,6 +21,7 @@ def config(small):
     return small(measure__kind="cost", measure__iterations=4, train__batch=2)
 
 
+@pytest.mark.slow
 def test_peak_bytes_by_hand():
     def work():
         a, b = torch.zeros(1000, 1000), torch.zeros(500, 1000)  # 4 MB, 2 MB

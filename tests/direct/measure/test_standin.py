@@ -12,6 +12,7 @@ from direct.profiles import profile
 from direct.settings import with_values
 
 
+@pytest.mark.slow
 def test_the_real_architecture_needs_no_download(tmp_path, monkeypatch):
     """1,418,996,800 parameters, as diffusers' own conversion of Wan 2.1 1.3B has."""
     config = published.in_folder(profile("wan2.1-t2v-1.3b"), tmp_path)

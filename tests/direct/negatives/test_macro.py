@@ -27,6 +27,7 @@ def test_pool_is_the_mean_over_valid_tokens():
     torch.testing.assert_close(macro.pool(embeddings, lengths), expected)
 
 
+@pytest.mark.slow
 def test_partition_finds_the_best_of_all_assignments():
     z = np.random.default_rng(1).normal(size=(8, 2))
     labels, inertia = macro.partition(z, 3, restarts=50)

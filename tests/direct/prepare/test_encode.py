@@ -14,6 +14,7 @@ from direct.prepare import encode, render, shared
 from direct.prepare.encode import pooled
 
 
+@pytest.mark.slow
 def test_shared_reads_what_the_models_compute(small, tmp_path, pipeline_folder):
     config = small()
     data = shared.open_shared(Run(config, tmp_path))
@@ -28,6 +29,7 @@ def test_shared_reads_what_the_models_compute(small, tmp_path, pipeline_folder):
     np.testing.assert_allclose(z, macro.pool(embeddings, lengths).numpy(), rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_damaged_latents_are_named_and_made_again(small, tmp_path, capsys):
     config = small()
     shared.build(Run(config, tmp_path))

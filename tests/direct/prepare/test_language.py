@@ -63,6 +63,7 @@ def test_local_model_batches_as_it_answers_alone(qwen, monkeypatch):
     assert all("im_start" not in text and "short" not in text for text, _ in alone)
 
 
+@pytest.mark.slow
 def test_local_model_samples_by_its_seed_and_says_when_it_was_cut(qwen, monkeypatch):
     monkeypatch.setattr(language, "MAX_TOKENS", 8)
     ask = language.local(qwen)

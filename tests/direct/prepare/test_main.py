@@ -20,6 +20,7 @@ def said(text, reason="stop"):
     return 200, json.dumps({"choices": [choice]}).encode()
 
 
+@pytest.mark.slow
 def test_command_line(host, tmp_path, pipeline_folder, monkeypatch, capsys):
     """A server dies half-way, then the same command goes on; the pipeline's encoder measures."""
     from direct.prepare import __main__

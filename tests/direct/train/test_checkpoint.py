@@ -14,6 +14,7 @@ from direct.models import pipeline as pipeline_module
 from direct.train import checkpoint, engine
 
 
+@pytest.mark.slow
 def test_kill_at_each_point_of_a_save_leaves_the_one_before_loadable(small, tmp_path, monkeypatch):
     """Every call that touches the disk during the second save is the last one once."""
     model = pipeline_module.load_transformer(small().model.pipeline).requires_grad_(True)

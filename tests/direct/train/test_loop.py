@@ -26,6 +26,7 @@ from direct.train import step as stepping
 from direct.train.batch import load_batch
 
 
+@pytest.mark.slow
 def test_run_killed_twice_equals_an_uninterrupted_one(small, tmp_path):
     config, cache = small(), tmp_path / "cache"
     loop.train(Run(config, cache, tmp_path / "whole"))
@@ -95,6 +96,7 @@ def test_reference_runs_only_where_it_is_anchored_to(small, tmp_path, monkeypatc
     assert json.loads((tmp_path / "a/metrics.jsonl").read_text())["d_anc"] is None
 
 
+@pytest.mark.slow
 def test_an_adapter_whose_merged_weights_were_not_written_is_exported_again(
     small, tmp_path, monkeypatch
 ):
@@ -119,6 +121,7 @@ def test_a_measuring_cell_is_no_training(small, tmp_path):
     assert shared.steps(loop.sft_config(config)) == range(3)
 
 
+@pytest.mark.slow
 def test_nan_skips_the_step_and_three_in_a_row_diverge(small, tmp_path, monkeypatch):
     real = load_batch
 
@@ -191,6 +194,7 @@ def test_guard_leaves_a_finite_training_as_it_was(small, tmp_path, monkeypatch, 
     assert bytes_of(tmp_path / "now") == bytes_of(tmp_path / "before")
 
 
+@pytest.mark.slow
 def test_sft_start_is_the_sft_cell_of_half_the_steps(small, tmp_path):
     config = small(train__init="sft")
     sft = loop.sft_config(config)
@@ -204,6 +208,7 @@ def test_sft_start_is_the_sft_cell_of_half_the_steps(small, tmp_path):
     assert sft == loop.sft_config(small(train__init="sft", macro__clusters=2))
 
 
+@pytest.mark.slow
 def test_bfloat16_forward_passes_train_fp32_weights(small, tmp_path):
     config = small(model__dtype="bfloat16", train__steps=1, train__learning_rate=1e-6)
     folder = loop.train(Run(config, tmp_path / "cache", tmp_path / "run"))
@@ -232,6 +237,7 @@ def test_micro_batches_and_checkpointed_activations_change_rounding_alone(small,
     assert losses[0] == pytest.approx(losses[2], rel=1e-5)
 
 
+@pytest.mark.slow
 def test_resuming_a_run_with_another_configuration_is_refused(small, tmp_path, monkeypatch):
     def stop(stage, done, total):
         if (stage, done) == ("train", 3):

@@ -53,6 +53,7 @@ def test_step_minimises_equation_6(small, tmp_path):
         torch.testing.assert_close(found[name].double(), parameter.grad, rtol=1e-3, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_regenerated_noise_gives_the_same_training(small, tmp_path):
     for name, flag in (("kept", False), ("drawn", True)):
         config = small(loss__regenerate_noise=flag, train__steps=2)

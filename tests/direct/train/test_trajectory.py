@@ -66,6 +66,7 @@ def test_a_cell_judged_on_other_prompts_trains_nothing(small, tmp_path, counted)
     assert bytes_of(tmp_path / identity(config)) == bytes_of(tmp_path / identity(other))
 
 
+@pytest.mark.slow
 def test_nothing_is_kept_for_a_run_that_one_cell_has_alone(small, tmp_path):
     config = small(train__steps=2)
     trajectory.want([config, small(train__steps=0), small(loss__lambda_hard=0.1)], tmp_path / "c")

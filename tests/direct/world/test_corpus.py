@@ -42,6 +42,7 @@ def test_every_scene_occurs_and_is_shown_in_full():
     assert video.shape == (17, 32, 32, 3) and video.dtype == np.uint8
 
 
+@pytest.mark.slow
 def test_the_pretraining_corpus_is_flawed_in_the_stated_shares():
     kinds = [clip.kind for clip in corpus("pretraining", 3000)]
     for kind, share in (("impossible", IMPOSSIBLE_SHARE), ("miscaptioned", MISCAPTIONED_SHARE)):
@@ -60,6 +61,7 @@ def test_more_prompts_than_the_world_has_are_refused(monkeypatch):
         corpus("evaluation", 5000)
 
 
+@pytest.mark.slow
 def test_the_corpus_that_trained_the_base_keeps_its_order_of_draws():
     clips = corpus("pretraining", 1000)
     text = "\n".join(f"{clip.caption} {clip.kind}" for clip in clips)

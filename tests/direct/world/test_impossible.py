@@ -16,6 +16,7 @@ from direct.world.record import Record, draw
 from direct.world.track import read
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("share", [0.2, 0.8])
 def test_an_energy_edit_is_half_a_pixel_from_every_law_with_the_same_start(share):
     rng, applied = np.random.default_rng(2), 0

@@ -69,6 +69,7 @@ def test_a_codecs_jitter_keeps_pc_and_a_shaking_object_loses_it(amplitude, low, 
     assert low <= judge(render(GLIDE, replace(shown, xy=xy)), GLIDE)["PC"] <= high
 
 
+@pytest.mark.slow
 def test_noise_that_nobody_sees_keeps_its_marks_and_more_loses_them(clips):
     rng = np.random.default_rng(1)
 

@@ -14,6 +14,7 @@ def test_auc_matches_counting():
     assert auc(right, wrong) == pytest.approx((2 + 2 + 1 + 0.5) / 6)
 
 
+@pytest.mark.slow
 def test_separations_takes_the_first_clips_that_an_edit_applies_to(monkeypatch):
     sizes = {name: (*edit[:3], (edit[2],)) for name, edit in EDITS.items()}
     monkeypatch.setattr("direct.world.validate.EDITS", {n: sizes[n] for n in ("freeze", "energy")})

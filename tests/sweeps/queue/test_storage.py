@@ -38,6 +38,7 @@ def test_an_unreadable_journal_is_set_aside(tmp_path):
     assert not path.exists() and path.with_name("study.journal.damaged").exists()
 
 
+@pytest.mark.slow
 def test_a_stale_journal_lock_is_removed_and_said(tmp_path, monkeypatch):
     monkeypatch.setattr(storage, "LOCK_GRACE_SECONDS", 3600)  # waiting for it would hang the test
     study = storage.open_study(tmp_path, "s")
@@ -75,6 +76,7 @@ def test_what_is_no_postgresql_url_is_refused(url):
     assert "secret" not in str(error.value)
 
 
+@pytest.mark.slow
 def test_without_psycopg_the_fix_is_said(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "psycopg", None)
     with pytest.raises(UserError, match="pip install 'psycopg"):

@@ -13,6 +13,7 @@ from sweeps.report import text as text_module
 from sweeps.schema import cells
 
 
+@pytest.mark.slow
 def test_an_empty_table_renders():
     table = tables.build(S3, cells(S3, BASE, (0, 1, 2)), {})
     for text in (

@@ -44,6 +44,7 @@ def test_lots_differ_between_seeds():
     assert len({tuple(gallery.choose(third, [0.0] * 50, set(), seed)) for seed in range(5)}) == 5
 
 
+@pytest.mark.slow
 def test_the_gallery_holds_what_the_rule_chose(stages):
     results, decoded, root = stages
     found = gallery.gather(CELLS, root, root)

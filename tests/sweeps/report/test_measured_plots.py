@@ -11,6 +11,7 @@ from sweeps.report.text import csv, latex
 from sweeps.schema import cells
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("table", "make"), [(S4, seconds), (S6, gradients)])
 def test_every_format_whole_and_empty(table, make):
     empty = tables.build(table, cells(table, BASE, table.seeds), {})

@@ -72,6 +72,7 @@ def test_no_template_turns_the_escaping_off():
     assert marked == {"template.py", "drawing.py"}, "our sheet and script, our plots"
 
 
+@pytest.mark.slow
 def test_installed_with_the_package():
     program = """if True:
         import json

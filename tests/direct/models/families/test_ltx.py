@@ -137,6 +137,7 @@ def test_places_and_padding_reach_the_transformer(pipeline, folder):
     torch.testing.assert_close(v, padded, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rank", [0, 2])
 def test_trains_renders_negatives_and_generates(small, folder, tmp_path, rank, monkeypatch):
     from diffusers import LTXPipeline

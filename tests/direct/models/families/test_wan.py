@@ -26,6 +26,7 @@ def test_classes_belong_to_their_family():
         families.of("FluxPipeline")
 
 
+@pytest.mark.slow
 def test_released_wan_has_the_strides_of_its_autoencoder():
     with torch.device("meta"):
         vae = AutoencoderKLWan()
