@@ -111,6 +111,7 @@ def test_an_older_configuration_is_read_with_neutral_values():
         restored(stored | {"nonsense": 1})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", PROFILES)
 def test_canonical_settings_are_canonical_and_survive_json(name):
     for ablation in ABLATIONS.values():

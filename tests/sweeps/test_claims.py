@@ -155,6 +155,7 @@ def test_chance_alone_rarely_decides_anything():
     assert wrong <= 5 + 2 * (100 * 0.05 * 0.95) ** 0.5
 
 
+@pytest.mark.slow
 def test_claims_on_readings_that_bear_them_out_and_that_refute_them():
     def verdicts(table):
         return {

@@ -136,6 +136,7 @@ def test_differences_are_to_the_rows_own_partner():
     assert text.startswith("# Figure 6: ") and "the paper prints none" in text
 
 
+@pytest.mark.slow
 def test_points_along_one_run_lend_each_other_no_variance():
     """A seed moves a run at a fifth of its steps otherwise than at its end: the row x seed residual
     is not the noise of two runs' difference at one point, whose own seeds are what counts.

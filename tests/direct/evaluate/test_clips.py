@@ -54,6 +54,7 @@ def test_up_sampled_captions_are_prepared_and_the_short_ones_are_not_generated_f
     assert a.shape == b.shape and not torch.equal(a, b)
 
 
+@pytest.mark.slow
 def test_killed_generation_goes_on_and_equals_an_uninterrupted_one(small, tmp_path, monkeypatch):
     config = small(train__steps=0, evaluate__prompts=7)
     monkeypatch.setattr(clips, "batch_size", lambda *_: 2)

@@ -48,6 +48,7 @@ def test_each_decoded_clip_is_judged_by_its_own_record(small, tmp_path, judged, 
     assert [json.loads(line) for line in lines] == records
 
 
+@pytest.mark.slow
 def test_finished_records_are_read_and_damaged_ones_made_anew(small, tmp_path, judged, capsys):
     config, run = small(train__steps=0), tmp_path / "run"
     first = judge(Run(config, tmp_path / "cache", run))
@@ -60,6 +61,7 @@ def test_finished_records_are_read_and_damaged_ones_made_anew(small, tmp_path, j
     assert (run / "records.jsonl.damaged").exists() and len(judged) == 10
 
 
+@pytest.mark.slow
 def test_damaged_samples_are_generated_again(small, tmp_path, judged):
     config, run = small(train__steps=0), tmp_path / "run"
     path = clips.generate(Run(config, tmp_path / "cache", run))
@@ -72,6 +74,7 @@ def test_damaged_samples_are_generated_again(small, tmp_path, judged):
 # In a run
 
 
+@pytest.mark.slow
 def test_a_cell_is_judged_outside(small, tmp_path, monkeypatch, command):
     items = [
         Sample(

@@ -93,6 +93,7 @@ def test_the_update_is_the_trainers(config, cache):
     assert (ours.weights() - its.weights()).norm() < 0.02 * moved
 
 
+@pytest.mark.slow
 def test_micro_batches_change_nothing(config, cache):
     whole, parts = Setting(config, cache), Setting(config, cache)
     split = with_values(config, {"train.micro_batch": 1})

@@ -27,6 +27,7 @@ def test_same_cluster_negatives():
         assert min(np.bincount(own[own >= 0], minlength=6)[list(others - {-1})], default=150) > 110
 
 
+@pytest.mark.slow
 def test_every_kind_is_what_its_name_says(small, tmp_path):
     """By the clips themselves: whose latents each kind holds, in which cluster, with what noise."""
     config = small(measure__kind="alignment", train__prompt_dropout=0.3, train__batch=8)
@@ -56,6 +57,7 @@ def test_every_kind_is_what_its_name_says(small, tmp_path):
     assert (found["same"].weight <= batch.weight[:, 1]).all()
 
 
+@pytest.mark.slow
 def test_a_batch_without_a_kind_is_refused(small, tmp_path):
     config = small(measure__kind="alignment", train__prompt_dropout=0.0)
     run = Run(config, tmp_path)

@@ -39,6 +39,7 @@ def held(store):
     return {key: int(store[key]) for key in WANTED}
 
 
+@pytest.mark.slow
 def test_machines_that_run_the_same_command_make_each_item_once(tmp_path):
     context = multiprocessing.get_context("fork")
     others = [context.Process(target=share, args=(tmp_path, WANTED)) for _ in range(3)]

@@ -54,6 +54,7 @@ def qwen(tmp_path_factory):
 TEXTS = ["short", "a rather longer instruction than the others", "medium one"]
 
 
+@pytest.mark.slow
 def test_local_model_batches_as_it_answers_alone(qwen, monkeypatch):
     """Left padding: with the likeliest token always taken, the batch cannot change an answer."""
     monkeypatch.setattr(language, "MAX_TOKENS", 12)

@@ -17,6 +17,7 @@ from direct.negatives import macro, micro
 from direct.prepare import shared
 
 
+@pytest.mark.slow
 def test_second_time_nothing_is_made(small, tmp_path, monkeypatch):
     config = small()
     stages = []
@@ -30,6 +31,7 @@ def test_second_time_nothing_is_made(small, tmp_path, monkeypatch):
     assert stages == [] and sorted(tmp_path.rglob("*")) == before
 
 
+@pytest.mark.slow
 def test_partition_excludes_by_cluster_and_law(small, tmp_path):
     both = shared.open_shared(Run(small(), tmp_path)).pools
     alone = shared.open_shared(Run(small(macro__exclude_same_law=False), tmp_path)).pools
@@ -40,6 +42,7 @@ def test_partition_excludes_by_cluster_and_law(small, tmp_path):
     assert shared.open_shared(Run(small(macro__sampling="uniform"), tmp_path)).pools is None
 
 
+@pytest.mark.slow
 def test_kept_perturbations_pass_the_filter_by_an_independent_count(
     small, tmp_path, pipeline_folder
 ):
@@ -94,6 +97,7 @@ def test_killed_between_shards_goes_on_and_ends_the_same(small, tmp_path, many_s
     assert all(torch.equal(whole[key], killed[key]) for key in whole)
 
 
+@pytest.mark.slow
 def test_cells_that_differ_in_the_loss_share_everything(small, tmp_path):
     shared.build(Run(small(), tmp_path))
     before = sorted(tmp_path.rglob("*"))

@@ -14,6 +14,7 @@ from direct.prepare import shared
 from direct.train.batch import load_batch, load_passes
 
 
+@pytest.mark.slow
 def test_batch_is_a_pure_function_of_the_step_and_variants_share_it(small, tmp_path):
     config = small(train__prompt_dropout=0.4)
     data = shared.open_shared(Run(config, tmp_path))
@@ -28,6 +29,7 @@ def test_batch_is_a_pure_function_of_the_step_and_variants_share_it(small, tmp_p
     assert not torch.equal(load_batch(config, data, 4).x, a.x)
 
 
+@pytest.mark.slow
 def test_dropped_prompts_are_empty_and_not_contrasted(small, tmp_path):
     config = small(train__prompt_dropout=0.5, train__batch=8)
     data = shared.open_shared(Run(config, tmp_path))
@@ -42,6 +44,7 @@ def test_dropped_prompts_are_empty_and_not_contrasted(small, tmp_path):
     assert 0 < seen < 32
 
 
+@pytest.mark.slow
 def test_clip_without_kept_negatives_is_not_contrasted_on_that_term(small, tmp_path):
     config = small(train__prompt_dropout=0.0)
     data = shared.open_shared(Run(config, tmp_path))
@@ -53,6 +56,7 @@ def test_clip_without_kept_negatives_is_not_contrasted_on_that_term(small, tmp_p
     assert (batch.x_hard[torch.from_numpy(slot < 0)] == 0).all()
 
 
+@pytest.mark.slow
 def test_in_batch_negatives_are_other_samples_with_their_own_noise(small, tmp_path):
     config = small(macro__sampling="batch")
     batch = load_batch(config, shared.open_shared(Run(config, tmp_path)), 0)
@@ -62,6 +66,7 @@ def test_in_batch_negatives_are_other_samples_with_their_own_noise(small, tmp_pa
         assert any(torch.equal(eps[o], batch.eps_rand[b]) for o in others)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sampling", ["partition", "uniform", "batch"])
 def test_a_samples_data_are_those_of_its_place_in_the_global_batch(small, tmp_path, sampling):
     from direct.prepare import shared
@@ -76,6 +81,7 @@ def test_a_samples_data_are_those_of_its_place_in_the_global_batch(small, tmp_pa
         assert a is None or torch.equal(a[2:4], b), name
 
 
+@pytest.mark.slow
 def test_passes_are_the_batch_cut_in_order(small, tmp_path):
     config = small(train__micro_batch=1)
     data = shared.open_shared(Run(config, tmp_path))

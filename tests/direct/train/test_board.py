@@ -44,6 +44,7 @@ def read(folder):
     return found
 
 
+@pytest.mark.slow
 def test_the_share_of_clipped_steps_runs_on_and_null_is_not_written(tmp_path):
     board = open_board(tmp_path, start=0, batch=4, clip=1.0)
     for step, norm in enumerate((0.5, 2.0, None, 3.0), 1):

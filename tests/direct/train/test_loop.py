@@ -73,6 +73,7 @@ def test_damaged_checkpoint_is_named_set_aside_and_the_one_before_taken(small, t
     assert bytes_of(run) == bytes_of(tmp_path / "whole")
 
 
+@pytest.mark.slow
 def test_finished_run_returns_at_once_and_zero_shot_saves_nothing(small, tmp_path, monkeypatch):
     config, cache = small(train__steps=1), tmp_path / "cache"
     final = loop.train(Run(config, cache, tmp_path / "run"))
@@ -82,6 +83,7 @@ def test_finished_run_returns_at_once_and_zero_shot_saves_nothing(small, tmp_pat
     assert not (tmp_path / "zero").exists()
 
 
+@pytest.mark.slow
 def test_reference_runs_only_where_it_is_anchored_to(small, tmp_path, monkeypatch):
     loaded = []
     real = pipeline.load_transformer

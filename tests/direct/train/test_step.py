@@ -18,6 +18,7 @@ from direct.train.engine import Engine
 from direct.train.step import train_step
 
 
+@pytest.mark.slow
 def test_step_minimises_equation_6(small, tmp_path):
     """One plain-SGD step against the loss written out in float64 and differentiated by autograd."""
     config = small(loss__lambda_rand=0.1, loss__lambda_hard=0.2, loss__lambda_anc=0.3)

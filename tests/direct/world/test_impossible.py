@@ -35,6 +35,7 @@ def test_an_energy_edit_is_half_a_pixel_from_every_law_with_the_same_start(share
     assert applied > 30
 
 
+@pytest.mark.slow
 def test_an_energy_edit_that_another_start_explains_does_not_apply():
     """Twenty percent after a late collision: other speeds before it bring the law within 1/8 px."""
     rng, applied = np.random.default_rng(3), {0.2: 0, 0.8: 0}

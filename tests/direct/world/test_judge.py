@@ -121,6 +121,7 @@ def test_shuffled_captions_lower_adherence_and_leave_pc_alone(clips, truth):
     assert [row["PC"] for row in shuffled] == [row["PC"] for row in truth]
 
 
+@pytest.mark.slow
 def test_a_static_clip_scores_low(clips):
     rows = [
         judge(np.repeat(clip.video()[:1], 17, axis=0), clip.record)["PC"] for clip in clips[:20]

@@ -18,6 +18,7 @@ def clips() -> list[Clip]:
     return corpus("validation", 60)
 
 
+@pytest.mark.slow
 def test_tracks_are_exact_to_a_few_hundredths_of_a_pixel(clips):
     errors = []
     for clip in clips:

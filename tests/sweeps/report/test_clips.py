@@ -16,6 +16,7 @@ from sweeps.report import clips
 from .galleries import RECORDS
 
 
+@pytest.mark.slow
 def test_a_small_clip_is_kept_exactly_and_a_large_one_is_reduced():
     video = RECORDS[0].video()
     data, size = clips.picture(video)
@@ -28,6 +29,7 @@ def test_a_small_clip_is_kept_exactly_and_a_large_one_is_reduced():
     assert (width, height, frames) == (139, 80, 17) and data.startswith("data:image/jpeg")
 
 
+@pytest.mark.slow
 def test_tracks_are_where_the_world_put_the_objects():
     for record in RECORDS:
         tracks, laws = clips.read_world(record.video())

@@ -72,6 +72,7 @@ def test_a_rule_stands_where_the_papers_rows_end(table_s3):
     assert changes.rules == [2] and changes.title == "Paired differences to λ_hard = 0.02"
 
 
+@pytest.mark.slow
 def test_every_row_is_as_wide_as_its_columns():
     for name, declared in ABLATIONS.items():
         if not declared.measured:

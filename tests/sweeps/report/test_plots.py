@@ -17,6 +17,7 @@ def test_the_plot_has_every_panel(drawn):
     assert "<dc:date>" not in svg
 
 
+@pytest.mark.slow
 def test_rows_without_an_axis_stand_side_by_side():
     few = replace(ABLATIONS["sampling"], metrics=("SA", "Mass", "Total"))
     svg = plots.svg(build(few))

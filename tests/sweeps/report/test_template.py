@@ -89,6 +89,7 @@ def test_installed_with_the_package():
     assert {"document.html", "page.css", "page.js", "filmstrip.svg"} <= built
 
 
+@pytest.mark.slow
 def test_commands_that_write_no_page_do_not_wait_for_jinja():
     assert run("import sys, sweeps.run; print('jinja2' in sys.modules)") == "False\n"
 
