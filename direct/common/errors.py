@@ -44,6 +44,9 @@ def _status(main: Callable[[], int | None]) -> int:
     except Preempted as stop:
         print(f"stopped: {stop}", file=sys.stderr)
         return 75  # EX_TEMPFAIL
+    except BrokenPipeError:  # who read our output has gone, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # so that the last flush says nothing
+        return 141  # 128 + SIGPIPE
     except KeyboardInterrupt:
         print(
             "interrupted; what is finished is kept; run the same command again to resume",
