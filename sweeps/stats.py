@@ -10,7 +10,7 @@ Seeds are random: the claim is about training again. With one seed it is about p
 `Estimate.seeds_random` says so. Two things make this hold with 3 seeds (docs/coverage.md):
 
 - `MS_s` has 2 degrees of freedom there. A table has more rows, and the row x seed residual of their
-  means has (R - 1)(S - 1): it stands in for `MS_s`, on the assumption that training again moves
+  means has (R - 1)(S - 1): it is used for `MS_s`, on the assumption that training again moves
   every row about alike. It is never taken below the contrast's own `MS_s`, so a row or baseline
   that moves twice as much does not break the test either (docs/coverage.md simulates that). The
   base is not trained: it is no part of the pool, and a difference from it has its own `MS_s`.

@@ -1,4 +1,4 @@
-"""What stands in for weights and clips where only time and memory are measured."""
+"""Random weights and clips, where only time and memory are measured."""
 
 from __future__ import annotations
 

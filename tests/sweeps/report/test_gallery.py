@@ -90,7 +90,7 @@ def test_written_read_and_drawn_again_without_decoding(stages, tmp_path):
         assert path.read_bytes() == (tmp_path / "a" / path.name).read_bytes()
     results[CELLS[0].id]["checksum"] = "another"
     gallery.gather(CELLS, root, root, read)
-    assert len(decoded) > before, "made anew from other results"
+    assert len(decoded) > before, "computed again from other results"
 
 
 def test_what_cannot_be_shown_is_said(stages, tmp_path):
