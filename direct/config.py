@@ -83,6 +83,8 @@ class Macro:
     clusters: int = 32  # K of the k-means partition of the prompts
     restarts: int = 50  # of k-means; the best of them is taken
     exclude_same_law: bool = True  # a negative also differs in its physics law
+    # Draws other negatives and changes nothing else: of trainings that must not differ (a control)
+    seed: int = added(0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -159,8 +161,9 @@ class Evaluate:
 class Measure:
     """What a cell yields: scores of the clips it generates, or measurements of its training."""
 
-    # "alignment": cosines of gradients (Table S6); "cost": seconds and memory of a step (Table S4)
-    kind: Literal["scores", "alignment", "cost"] = "scores"
+    # "alignment": cosines of gradients (Table S6); "cost": seconds and memory of a step (Table S4);
+    # "gain": what the training learnt of the gain that theory predicts (docs/theory.md)
+    kind: Literal["scores", "alignment", "cost", "gain"] = "scores"
     steps: int = 1000  # of "alignment": training steps whose gradients are compared (App. H)
     iterations: int = 60  # of "cost": timed iterations of each method
 

@@ -131,7 +131,8 @@ def _contrasted(config: Config, default: Config) -> Config:
     if loss.lambda_rand == 0:
         config = replace(config, macro=default.macro)
     elif macro.sampling != "partition":
-        config = replace(config, macro=replace(default.macro, sampling=macro.sampling))
+        own = replace(default.macro, sampling=macro.sampling, seed=macro.seed)
+        config = replace(config, macro=own)
     if loss.lambda_hard == 0:
         config = replace(config, micro=default.micro, hard_sample=default.hard_sample)
     if loss.lambda_rand == loss.lambda_hard == 0:
@@ -142,9 +143,12 @@ def _contrasted(config: Config, default: Config) -> Config:
 
 def _measured(config: Config, default: Config) -> Config:
     """Nothing is generated or judged, and training is as long as the measurement."""
-    train = replace(config.train, steps=default.train.steps)
-    config = replace(config, train=train, sample=default.sample, evaluate=default.evaluate)
     measure = config.measure
+    config = replace(config, sample=default.sample, evaluate=default.evaluate)
+    if measure.kind == "gain":  # of a whole training
+        config = _contrasted(config, default)
+        return replace(config, measure=replace(default.measure, kind="gain"))
+    config = replace(config, train=replace(config.train, steps=default.train.steps))
     if measure.kind == "alignment":  # both noises are measured
         loss = replace(config.loss, negative_noise=default.loss.negative_noise)
         iterations = default.measure.iterations

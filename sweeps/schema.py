@@ -45,7 +45,8 @@ SCORES = {
 }
 _GRADIENTS, _KERNEL, _PROP = "over all parameters", "the kernel's telemetry", "Prop. 1"
 _COST, _SPLIT = "training cost", "of the seconds"
-MEASURED = {  # of training itself: Tables S4 and S6
+_GAIN, _POOL = "gain s about the mean negative", "gain s about the mean clip"
+MEASURED = {  # of training itself: Tables S4 and S6, and the gain
     "cosine": Metric("cosine", 1, 3, _GRADIENTS, 0, printed=2),
     "deviation": Metric("deviation", 1, 3, _GRADIENTS, 0, printed=2),
     "telemetry": Metric("cosine in output space", 1, 3, _KERNEL, 0),
@@ -53,6 +54,13 @@ MEASURED = {  # of training itself: Tables S4 and S6
     "a": Metric("a", 1, 4, _PROP, 0),
     "delta": Metric("|δ|²/n", 1, 3, _PROP, 0),
     "delta_x": Metric("|δ|²/n without noise", 1, 3, _PROP, 0),
+    "predicted": Metric("predicted", 1, 4, _GAIN, 0),
+    "s": Metric("learnt", 1, 4, _GAIN, 0),
+    "share": Metric("learnt / predicted", 1, 2, _GAIN, 0),
+    "r2": Metric("R²", 1, 2, _GAIN, 0),
+    "apart": Metric("reference's own part", 1, 3, _GAIN, 0),
+    "pool_s": Metric("learnt", 1, 4, _POOL, 0),
+    "pool_r2": Metric("R²", 1, 2, _POOL, 0),
     "memory_gb": Metric("Mem. (GB)", 1, 4, _COST, -1, printed=2),
     "seconds_per_iteration": Metric("Time (s/iter)", 1, 4, _COST, -1, printed=2),
     **{
@@ -62,18 +70,20 @@ MEASURED = {  # of training itself: Tables S4 and S6
 }
 METRICS = SCORES | MEASURED
 ALL_ROWS = "all rows"  # of a measuring table: readings of one cell, paired step by step
+CHOICE_METRIC, CHOICE_PROMPTS = "AVG", 64  # what choices are made by; on how many prompts at most
 
 
 @dataclass(frozen=True)
 class Row:
     label: str  # as printed; the key into the paper's table
-    values: dict[str, Any]  # settings by dotted name
+    values: dict[str, Any]  # settings by dotted name; a function is given the sweep's configuration
     reference: bool = False  # ours, not in the paper's table
     against: str = ""  # the row that its differences are taken from; "": the table's baseline
     part: Fraction = Fraction(1)  # of the training steps: a point along the longer run
     curve: str = ""  # rows of one curve are joined in the plot, `part` on its axis
     profile: str = ""  # the only profile that can run it; elsewhere it has no cells
     reading: str = ""  # of a measuring table: the row's metrics are the cell's `<reading>.<metric>`
+    best_of: tuple[str, ...] = ()  # it is that of these rows which is best on validation prompts
 
     @property
     def owner(self) -> str:
@@ -98,6 +108,7 @@ class Ablation:
     extra: bool = False  # ours: run by name, and by `all` with --extra
     margin: float | None = None  # printed units: rows closer than this to the baseline are alike
     unit: str = "prompts"  # what a number is the mean over; a measuring table: of training
+    plot: str = "rows"  # its kind: see report.write
 
     @property
     def measured(self) -> bool:
@@ -128,6 +139,7 @@ class Cell:
 
     row: str
     config: Config
+    candidate: str = ""  # the row that it judges on validation prompts, for a row of the best
 
     @property
     def id(self) -> str:
@@ -145,14 +157,33 @@ def cells(table: Ablation, base: Config, seeds: Sequence[int]) -> list[Cell]:
 
     Rows of one configuration share one cell.
     """
+    rows = {row.label: row for row in table.rows}
     found: dict[tuple[str, str], Cell] = {}
     for seed in seeds:
         for row in table.rows:
             if row.profile not in ("", base.profile):
                 continue
-            steps = base.train.steps and max(1, round(row.part * base.train.steps))
-            values = {"train.steps": steps, "seed": seed}
-            config = with_values(base, {**values, **table.common, **row.values})
-            cell = Cell(row.owner, canonical(config))
-            found.setdefault((cell.row, cell.id), cell)
+            made = [Cell(row.owner, _config(table, row, base, seed))]
+            if row.best_of:
+                trial = _on_validation(base)
+                made = [
+                    Cell(row.label, _config(table, rows[label], trial, seed), label)
+                    for label in row.best_of
+                ]
+            for cell in made:
+                found.setdefault((cell.row, cell.id), cell)
     return list(found.values())
+
+
+def _config(table: Ablation, row: Row, base: Config, seed: int) -> Config:
+    steps = base.train.steps and max(1, round(row.part * base.train.steps))
+    values = {"train.steps": steps, "seed": seed, **table.common, **row.values}
+    fixed = {name: value for name, value in values.items() if not callable(value)}
+    derived = {name: value(base) for name, value in values.items() if callable(value)}
+    return canonical(with_values(base, {**fixed, **derived}))
+
+
+def _on_validation(base: Config) -> Config:
+    """What is chosen on the prompts of the tables would be too good on them."""
+    prompts = min(CHOICE_PROMPTS, base.evaluate.prompts)
+    return with_values(base, {"evaluate.split": "validation", "evaluate.prompts": prompts})

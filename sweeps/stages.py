@@ -35,7 +35,7 @@ class Stages:
     train: Callable[[Run], None]  # every rank calls it
     generate: Callable[[Run], None]
     judge: Callable[[Run], list[Record]]
-    measure: Callable[[Run], list[Record]]  # in place of these three: a cell of Tables S4 and S6
+    measure: Callable[[Run], list[Record]]  # in place of these three: Tables S4 and S6, the gain
     inputs: Callable[[Config], dict[str, str]]  # hashes of the base model, and of the clips
     code: Callable[[Config], dict[str, str]]  # fingerprints of what can change the numbers
     device: Callable[[], str]  # processor or GPU, in words
@@ -84,10 +84,11 @@ def _judge(run: Run) -> list[Record]:
 def _measure(run: Run) -> list[Record]:
     import torch
 
-    from direct.measure import alignment, cost
+    from direct.measure import alignment, cost, gain
 
     torch.set_num_threads(run.config.threads)
-    return (alignment if run.config.measure.kind == "alignment" else cost).measure(run)
+    measures = {"alignment": alignment.measure, "cost": cost.measure, "gain": gain.records}
+    return measures[run.config.measure.kind](run)
 
 
 def _inputs(config: Config) -> dict[str, str]:

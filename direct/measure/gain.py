@@ -4,11 +4,15 @@ The minimiser of Eq. 6 is v* = v_sft + s (v_sft + x_ref), s = lambda / (1 - lamb
 lambda = lambda_rand + lambda_hard, x_ref the weighted mean of the negatives' clips. Regressing
 v_contrast - v_sft on v_sft + x_ref, through the origin, tells how much of it a training has reached
 (s over its prediction) and what else it has learnt (1 - R2).
+
+    python -m sweeps.run gain
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -18,10 +22,11 @@ from torch import Tensor
 
 from .. import flow, noise, sampling
 from ..common.errors import UserError
-from ..config import Config, Run
+from ..config import Config, Measure, Run
 from ..models import pipeline
 from ..prepare import shared
 from ..prepare.shared import Shared
+from ..train.loop import train
 
 LEVELS = (0.2, 0.5, 0.8, 0.95)  # noise levels t
 BLOCK = 64  # clips read at a time
@@ -65,6 +70,32 @@ def reference(config: Config, data: Shared, chosen: Sequence[int], about: About 
     return total / (rand + hard)
 
 
+def records(run: Run) -> list[dict[str, Any]]:
+    """A cell of the sweep `gain`: trains the run and its SFT twin, and measures the difference.
+
+    One record per noise level: `{"prompt": "t 0.20", "caption": "", "scores": {...}}`. Both
+    trainings are those of the score cells of these settings: none is made twice. Resumes.
+    """
+    contrast = replace(run, config=replace(run.config, measure=Measure()))
+    sft = replace(contrast, config=without_contrast(contrast.config), folder=run.folder / "sft")
+    for one in (sft, contrast):
+        train(one)
+    found = measure(contrast, sft.folder)
+    return [
+        {
+            "prompt": f"t {level.pop('t'):.2f}",
+            "caption": "",
+            "scores": {"predicted": found["predicted"], **level},
+        }
+        for level in found["levels"]
+    ]
+
+
+def without_contrast(config: Config) -> Config:
+    """The SFT twin of a run: its seed, start and steps, and no negatives."""
+    return replace(config, loss=replace(config.loss, lambda_rand=0.0, lambda_hard=0.0))
+
+
 @torch.no_grad()
 def measure(run: Run, sft_folder: Path, clips: int = 64) -> dict[str, Any]:
     """What a run learnt beyond the SFT run of a folder, on training clips spread evenly.
@@ -72,7 +103,8 @@ def measure(run: Run, sft_folder: Path, clips: int = 64) -> dict[str, Any]:
     The SFT run has the seed, start and steps of the other one, so that what neither has reached
     cancels. Only clips that every term of `config` reaches count. Both transformers are held in
     fp32: bf16's rounding is as large as the gain. Plain numbers: predicted, clips, and of each of
-    `levels` t, s, r2, share (s / predicted), and pool_s, pool_r2, about the mean of all clips.
+    `levels` t, s, r2, share (s / predicted), pool_s and pool_r2, about the mean of all clips, and
+    apart, |x_ref - x_bar| / |v_sft + x_ref|: what the choice of negatives can change of a gain.
     """
     config, data = run.config, shared.open_shared(run)
     chosen = _spread(config, data, clips)
@@ -80,6 +112,7 @@ def measure(run: Run, sft_folder: Path, clips: int = 64) -> dict[str, Any]:
     nets = [pipeline.load_transformer(place / "transformer") for place in (run.folder, sft_folder)]
     size = sampling.batch_size(about[0].shape[1:], nets[0].config.patch_size)
     levels, expected = [], predicted(config)
+    away = float((about[0] - about[1]).double().square().sum())
     for k, t in enumerate(LEVELS):
         sums = torch.zeros(len(about), 3, dtype=torch.float64)
         for start in range(0, len(chosen), size):
@@ -88,7 +121,8 @@ def measure(run: Run, sft_folder: Path, clips: int = 64) -> dict[str, Any]:
                 row += _products(v, v_sft, x_ref[start : start + size])
         own, pool = map(_gain, sums)
         found = {"t": t, "s": own.s, "r2": own.r2, "share": own.s / expected}
-        levels.append(found | {"pool_s": pool.s, "pool_r2": pool.r2})
+        apart = math.sqrt(away / float(sums[0, 1]))
+        levels.append(found | {"pool_s": pool.s, "pool_r2": pool.r2, "apart": apart})
     return {"predicted": expected, "clips": len(chosen), "levels": levels}
 
 

@@ -38,7 +38,7 @@ class Negatives:
         config, data, size = self.config, self.data, len(batch.x)
         counts = np.array([len(prompts) for prompts in data.hard_prompts])
         chosen, _, _ = shared.negatives_of(config, step, counts)
-        u = macro.uniforms(config.seed, step, size)
+        u = macro.uniforms(config.seed, step, size, config.macro.seed)
         same = draw_same(self.labels, chosen, u)
         eps = noise.normal(batch.key, batch.x.shape, device=batch.x.device, term=noise.RAND)
         prompted = batch.weight[:, 1]

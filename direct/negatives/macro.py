@@ -148,6 +148,9 @@ def draw_in_batch(u: np.ndarray) -> np.ndarray:
     return draw_uniform(np.arange(len(u)), u, len(u))
 
 
-def uniforms(seed: int, step: int, batch: int) -> np.ndarray:
-    """The u of `draw`, shared by every sampling variant (common random numbers)."""
-    return noise.uniform(seed, step, "rand", batch)
+def uniforms(seed: int, step: int, batch: int, again: int = 0) -> np.ndarray:
+    """The u of `draw`, shared by every sampling variant (common random numbers).
+
+    again: other draws of the same distribution (`macro.seed`).
+    """
+    return noise.uniform(seed, step, f"rand {again}" if again else "rand", batch)

@@ -75,7 +75,7 @@ def _rand_negatives(
     if not config.loss.lambda_rand:
         return None, None
     device = pipeline.device()
-    u = macro.uniforms(config.seed, step, len(everyone))
+    u = macro.uniforms(config.seed, step, len(everyone), config.macro.seed)
     if config.macro.sampling == "batch":  # DeltaFM: another sample of the batch, its own noise
         other = macro.draw_in_batch(u)[places]
         x_rand = data.latents(everyone[other]).to(device)

@@ -93,6 +93,8 @@ class Estimator:
 
 def _units(config: Config) -> dict[str, int]:
     """How much each stage has to do: steps, clips, clips. A measured step is several."""
+    if config.measure.kind == "gain":  # two trainings, which other cells have mostly made
+        return {"train": config.train.steps, "generate": 0, "judge": 0}
     if config.measure.kind != "scores":
         steps = 4 * config.measure.steps  # a backward pass for every gradient
         if config.measure.kind == "cost":
