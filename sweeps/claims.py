@@ -1,4 +1,4 @@
-"""The paper's claims against our results: one verdict each, and the count of what is unresolved.
+"""Claims, the paper's and ours, against our results: one verdict each, and how many are open.
 
 A claim is a conjunction of contrasts. It is tested as one hypothesis: for it speaks the largest of
 its contrasts' p values (an intersection-union test), against it the smallest, times their number.
@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from . import paper_claims, stats
+from . import mechanism_claims, paper_claims, stats
 from .ablations import ABLATIONS
 from .paper_claims import Claim, Contrast
 from .schema import METRICS
@@ -130,6 +130,20 @@ def counts(findings: list[Finding]) -> str:
     )
 
 
-def verdicts(tables: dict[str, Table]) -> list[Finding]:
-    """A verdict for every claim of the paper."""
-    return judge(paper_claims.CLAIMS, tables)
+@dataclass(frozen=True)
+class Verdicts:
+    """Of the paper's claims at the profile's guidance, of Table 1's without any, and of ours."""
+
+    paper: list[Finding]
+    unguided: dict[str, Finding]  # by the claim's name
+    mechanism: list[Finding]
+
+
+def verdicts(tables: dict[str, Table]) -> Verdicts:
+    """A verdict for every claim."""
+    unguided = judge(mechanism_claims.UNGUIDED, tables)
+    return Verdicts(
+        judge(paper_claims.CLAIMS, tables),
+        {finding.claim.name: finding for finding in unguided},
+        judge(mechanism_claims.MECHANISM, tables),
+    )

@@ -179,6 +179,7 @@ PAPER = (
         ),
         seeds=(0,),
         unit="blocks",
+        plot="measured",
     ),
     Ablation(
         name="clusters",
@@ -233,6 +234,7 @@ PAPER = (
         ),
         metrics=("cosine", "deviation", "telemetry", "correlation", "a", "delta", "delta_x"),
         unit="steps",
+        plot="measured",
     ),
     Ablation(
         name="dynamics",

@@ -2,6 +2,7 @@
 
 python -m sweeps.run lambda_hard              # Table S3 on the tiny profile
 python -m sweeps.run lambda_hard --dry-run    # its cells, their state and cost
+python -m sweeps.run guidance                 # score against guidance, and what contrast adds
 python -m sweeps.run search                   # App. C's greedy search, and TPE, on validation
 python -m sweeps.run status                   # every sweep
 python -m sweeps.run all                      # every sweep that is not done, then the report
@@ -17,6 +18,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from direct.common.errors import UserError, command, nearest
@@ -70,7 +72,7 @@ def main(arguments: Sequence[str] | None = None, stages: Stages = REAL) -> int:
         return _launch(sweep, options)
     failed = work(sweep)
     if not _elsewhere(sweep, failed):
-        _report(sweep, out / "reports" / base.profile)
+        _report(sweep, out / "reports" / base.profile, base, options)
     return told(failed)
 
 
@@ -136,7 +138,7 @@ def _all(base: Config, options: argparse.Namespace, stages: Stages) -> int:
         return told(failed)
     out, shown = Path(options.out), planned_cells(gallery.ABLATION, base, options)
     try:
-        _report(sweep(gallery.ABLATION, shown), out / "reports" / base.profile)
+        _report(sweep(gallery.ABLATION, shown), out / "reports" / base.profile, base, options)
     except UserError as error:  # a model of Table 1 diverged: the report goes without clips
         print(error)
     _report_all(base, options, stages, set(planned))
@@ -198,7 +200,8 @@ def _elsewhere(sweep: Sweep, failed: dict[str, str]) -> int:
     return held
 
 
-def _report(sweep: Sweep, target: Path) -> None:
+def _report(sweep: Sweep, target: Path, base: Config, options: argparse.Namespace) -> None:
+    from .control import control
     from .report.write import write_table
     from .results import read_all
     from .tables import build
@@ -208,9 +211,11 @@ def _report(sweep: Sweep, target: Path) -> None:
         found = gallery.gather(sweep.cells, sweep.root, sweep.cache, known)
         paths = gallery.write(found, target)
     else:
-        paths = write_table(
-            build(sweep.table, sweep.cells, read_all(sweep.root), sweep.stages), target
-        )
+        results, positive = read_all(sweep.root), ABLATIONS["control"]
+        planned = planned_cells(positive, base, options)
+        warning = control(build(positive, planned, results, sweep.stages)).warning
+        table = build(sweep.table, sweep.cells, results, sweep.stages)
+        paths = write_table(replace(table, warning=warning), target)
     for path in paths:
         print(path)
 

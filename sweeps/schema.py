@@ -108,7 +108,7 @@ class Ablation:
     extra: bool = False  # ours: run by name, and by `all` with --extra
     margin: float | None = None  # printed units: rows closer than this to the baseline are alike
     unit: str = "prompts"  # what a number is the mean over; a measuring table: of training
-    plot: str = "rows"  # its kind: see report.write
+    plot: str = "rows"  # its kind (report.write)
 
     @property
     def measured(self) -> bool:
@@ -118,7 +118,12 @@ class Ablation:
     @property
     def place(self) -> str:
         """`Table S3`, `Figure 6`, or what a table of ours is called."""
-        return self.table if " " in self.table else f"Table {self.table}"
+        return f"Table {self.table}" if self.table in paper.TABLES else self.table
+
+    @property
+    def ours(self) -> bool:
+        """Whether the paper has no such table or figure."""
+        return self.table not in paper.TABLES and not self.table.startswith("Figure")
 
     @property
     def file(self) -> str:

@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from direct.common.errors import UserError
-from direct.config import Config
+from direct.config import Config, Measure
+from direct.identity import identity
 
 from . import readings, stats
 from .cell import other_code
 from .results import frame
-from .schema import METRICS, Ablation, Cell, Row
+from .schema import CHOICE_METRIC, METRICS, Ablation, Cell, Row
 from .stages import REAL, Stages
 from .stats import Array, Estimate, Pool
 
@@ -51,6 +52,14 @@ class Value:
 
 
 @dataclass(frozen=True)
+class Gain:
+    """The gain of a training (docs/theory.md), over noise levels and the seeds that measured it."""
+
+    learnt: float
+    predicted: float
+
+
+@dataclass(frozen=True)
 class Line:
     """One row of a table."""
 
@@ -61,6 +70,8 @@ class Line:
     diverged: tuple[str, ...]  # one reason per diverged cell
     trained: bool  # not the base model, which a seed gives its noise alone
     negatives: dict[str, float] | None = None  # what Eq. 2 does to the draws (see `sweeps.cell`)
+    chosen: str = ""  # the row that a row of the best has chosen on validation prompts
+    gain: Gain | None = None  # what its training learnt
 
 
 @dataclass(frozen=True)
@@ -81,8 +92,9 @@ class Table:
     detectable: dict[str, float]  # by contrasted row: smallest paired PC difference, judge's units
     provenance: dict[str, Any]
     samples: tuple[dict[str, Any], ...] = ()  # of a measuring table, by cell (measure/alignment.py)
-
+    units: tuple[str, ...] = ()  # what a matrix's columns are: prompts, or steps, in their order
     old: Old | None = None  # results that are not of the code at hand
+    warning: str = ""  # what the control says about all that this table does not show
 
     @property
     def judge(self) -> str:
@@ -105,9 +117,13 @@ def build(
     """The table of these cells, as far as they have results."""
     ids = {cell.id for cell in cells}
     own = {name: result for name, result in results.items() if name in ids}
-    wide = _wide(frame(own))
+    trials = {cell.id for cell in cells if cell.candidate}
+    scored = frame({name: result for name, result in own.items() if name not in trials})
+    wide = _wide(scored)
     lines = [_line(row, [c for c in cells if c.row == row.owner], own) for row in ablation.rows]
+    lines = [replace(line, gain=_gain(line, results)) for line in lines]
     scores = {line.row.label: _scores(line, ablation, wide) for line in lines}
+    scores |= {line.row.label: scores[line.chosen] for line in lines if line.chosen}
     baseline = scores.get(ablation.baseline, {})
     pools = {
         metric: _pool(own, [by.get(metric) for by in scores.values()])
@@ -131,6 +147,7 @@ def build(
         _detectable(ablation, values),
         _provenance(own),
         tuple(own[name]["samples"] for name in sorted(own) if "samples" in own[name]),
+        tuple(sorted(set(scored["prompt"]))),
         _old(cells, own, stages),
     )
 
@@ -154,7 +171,32 @@ def _line(row: Row, cells: list[Cell], results: dict[str, dict[str, Any]]) -> Li
     diverged = tuple(r["reason"] for r in found if r and r["status"] == "diverged")
     trained = bool(cells) and cells[0].config.train.steps > 0
     negatives = next((r["negatives"] for r in found if r and "negatives" in r), None)
-    return Line(row, {}, tuple(cells), found.count(None), diverged, trained, negatives)
+    chosen = _chosen(row, cells, results)
+    return Line(row, {}, tuple(cells), found.count(None), diverged, trained, negatives, chosen)
+
+
+def _chosen(row: Row, cells: list[Cell], results: dict[str, dict[str, Any]]) -> str:
+    """The best of the row's candidates on validation prompts; "" until all of them are judged."""
+    means = {}
+    for label in row.best_of:
+        own = [results.get(cell.id) for cell in cells if cell.candidate == label]
+        scores = [r["scores"][CHOICE_METRIC] for r in own if r and r["status"] == "done"]
+        if not own or len(scores) < len(own):
+            return ""
+        means[label] = float(np.mean(scores))
+    return max(means, key=means.__getitem__, default="")
+
+
+def _gain(line: Line, results: dict[str, dict[str, Any]]) -> Gain | None:
+    """From the cells of sweep `gain` that measured this row's training."""
+    loss = line.cells[0].config.loss if line.cells else None
+    if not loss or not line.trained or not loss.lambda_rand + loss.lambda_hard:
+        return None
+    measured = [identity(replace(cell.config, measure=Measure(kind="gain"))) for cell in line.cells]
+    found = [results[name]["scores"] for name in dict.fromkeys(measured) if name in results]
+    if not found or not all("s" in scores for scores in found):  # a diverged one has no scores
+        return None
+    return Gain(*(float(np.mean([scores[m] for scores in found])) for m in ("s", "predicted")))
 
 
 def _scores(
@@ -211,11 +253,14 @@ def _value(own: Scores, partner: Scores | None, pool: Pool | None) -> Value:
     d = None if partner is None or partner is own else paired(own, partner)
     if d is None or partner is None:
         return Value(own, mean, None, None, None)
-    return Value(own, mean, _difference(own, partner, d, pool), d, None)
+    return Value(own, mean, difference(own, partner, pool), d, None)
 
 
-def _difference(a: Scores, b: Scores, d: Array, pool: Pool | None) -> Estimate:
-    """`d` = `paired(a, b)`: between trained rows with the seeds' variance of the table."""
+def difference(a: Scores, b: Scores, pool: Pool | None) -> Estimate | None:
+    """a - b, paired; between trained rows with the seeds' variance of the table."""
+    d = paired(a, b)
+    if d is None:
+        return None
     if pool is None or not (a.trained and b.trained):
         return stats.estimate(d)
     return stats.estimate(d, pool.of_difference(len(d)))
@@ -267,11 +312,8 @@ def _ranked(
 
 
 def _inseparable(value: Value, top: Value, pool: Pool | None) -> bool:
-    d = paired(top.scores, value.scores)
-    if d is None:
-        return False
-    found = _difference(top.scores, value.scores, d, pool)
-    return bool(found.low <= 0 <= found.high)
+    d = difference(top.scores, value.scores, pool)
+    return d is not None and d.low <= 0 <= d.high
 
 
 def _detectable(ablation: Ablation, values: Values) -> dict[str, float]:

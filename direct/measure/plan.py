@@ -1,6 +1,7 @@
 """What a profile costs, before anything starts: GPU-hours, memory and disk of every step.
 
     python -m direct.plan --profile wan2.1-t2v-1.3b --gpu h100-80g --gpus 8 --cells 5
+    python -m direct.plan --cells 3 --points 36    # and 36 tables' rows that sample them again
 
 Sizes are counted on the pipeline's real classes (`counted.py`). One number is measured: a clip
 of the paper's size takes 85 s on an H200 (App. D), which is 34 % of that GPU's peak; every other
@@ -170,8 +171,23 @@ def paper_share() -> float:
     return 100 * forward / PAPER_CLIP_SECONDS / (GPUS["h200-141g"].peak * 1e12)
 
 
-def report(config: Config, name: str, gpus: int, share: float, cells: int) -> tuple[str, bool]:
-    """The plan as text, and whether every step fits."""
+def point_hours(config: Config, gpu: Gpu, share: float) -> tuple[float, float]:
+    """GPU-hours of judging a trained cell once more: without guidance, and with it."""
+    clip = count(config)
+    rate = gpu.peak * 1e12 * share
+    passes = clip.forward * config.sample.steps / (rate * 2 / clip.item)
+    decoding = clip.decode / (rate / 2)
+    hours = config.evaluate.prompts / 3600
+    return hours * (passes + decoding), hours * (2 * passes + decoding)
+
+
+def report(
+    config: Config, name: str, gpus: int, share: float, cells: int, points: int = 0
+) -> tuple[str, bool]:
+    """The plan as text, and whether every step fits.
+
+    points: evaluations of these cells at another guidance or gain, which train nothing.
+    """
     gpu, clip = GPUS[name], count(config)
     rows = list(steps(config, gpu, gpus, share))
     lines = [
@@ -194,6 +210,17 @@ def report(config: Config, name: str, gpus: int, share: float, cells: int) -> tu
     lines.append(
         f"{cells} cells of one seed: {total:,.1f} GPU-hours, {total / gpus:,.1f} h on {gpus} GPUs"
     )
+    alone, guided = point_hours(config, gpu, share)
+    lines.append(
+        f"a trained cell judged at another guidance or gain: {guided:,.1f} GPU-hours, "
+        f"{alone:,.1f} without guidance; a cell's training: {rows[-2].hours or 0:,.1f}"
+    )
+    if points:
+        again = points * guided
+        lines.append(
+            f"with {points} such points: at most {total + again:,.1f} GPU-hours, "
+            f"{(total + again) / gpus:,.1f} h on {gpus} GPUs"
+        )
     parts = training_memory(clip, config, gpus).items()
     lines.append(
         "training memory, GB: " + ", ".join(f"{part} {b / GB:.1f}" for part, b in parts if b)
@@ -236,6 +263,7 @@ def main() -> int:
     add("--gpu", default="h100-80g", help=f"one of {', '.join(GPUS)}")
     add("--gpus", type=int, help="ranks of training (default: 4 with DeepSpeed, else 1)")
     add("--cells", type=int, default=5, help="cells that share what is prepared (default: 5)")
+    add("--points", type=int, default=0, help="evaluations at another guidance or gain (default 0)")
     add("--share", type=float, help="of the GPU's peak (default: the paper's, 0.34)")
     add("--set", action="append", default=[], help="a setting, as train.lora_rank=32")
     options = parser.parse_args()
@@ -256,6 +284,8 @@ def main() -> int:
         raise UserError(f"--share {share:g} is no share of the GPU's peak; use above 0, up to 1")
     if options.cells < 1:
         raise UserError(f"--cells {options.cells} is no number of cells; use 1 or more")
-    text, fits = report(config, options.gpu, gpus, share, options.cells)
+    if options.points < 0:
+        raise UserError(f"--points {options.points} is no number of evaluations; use 0 or more")
+    text, fits = report(config, options.gpu, gpus, share, options.cells, options.points)
     print(text)
     return 0 if fits else 1

@@ -16,7 +16,7 @@ import numpy as np
 from direct.common.text import plain
 
 from .. import paper
-from ..schema import METRICS
+from ..schema import CHOICE_METRIC, METRICS
 from ..tables import Line, Table, Value
 from . import beyond, measured
 
@@ -48,10 +48,12 @@ def blocks(table: Table) -> list[Block]:
     published = [m for m in ablation.metrics if any(m in x for x in ablation.published.values())]
     head = [("", ablation.header), ("", f"seeds × {ablation.unit}")]
     sizes = paper.PARAMETERS if ablation.table == "2" else {}
+    gains = any(line.gain for line in table.lines)
     scores = Block(
         "Measurements" if ablation.measured else "Scores",
         head
         + [(_group(table, m), METRICS[m].head) for m in ablation.metrics]
+        + [("", "gain learnt (predicted)")] * gains
         + [(paper.SCALE, "parameters")] * bool(sizes)
         + [(f"{paper.SCALE}: {METRICS[m].group}", METRICS[m].head) for m in published],
         [
@@ -59,6 +61,7 @@ def blocks(table: Table) -> list[Block]:
                 Entry(_label(line)),
                 Entry(_size(line)),
                 *[_score(line.values.get(m), m) for m in ablation.metrics],
+                *[_learnt(line)] * gains,
                 *[Entry(sizes.get(line.row.label, ABSENT))] * bool(sizes),
                 *[
                     _printed(ablation.published.get(line.row.label, {}).get(m), m)
@@ -91,7 +94,12 @@ def blocks(table: Table) -> list[Block]:
         ],
         _rules(others),
     )
-    return [scores, changes] + [_negatives(table)] * _shows_negatives(table)
+    found = [scores, changes] if changes.rows else [scores]
+    return found + [_negatives(table)] * _shows_negatives(table)
+
+
+def _learnt(line: Line) -> Entry:
+    return Entry(f"{line.gain.learnt:.4f} ({line.gain.predicted:.4f})" if line.gain else ABSENT)
 
 
 NEGATIVES = {  # of `Line.negatives`, as a column: title, format
@@ -142,7 +150,7 @@ def caption(table: Table) -> str:
     ablation = table.ablation
     values = [value for line in table.lines for value in line.values.values()]
     value = max(values, key=lambda value: value.mean.seeds, default=None)
-    again = f"{ablation.place} of the paper, run again: " * (not ablation.extra)
+    again = f"{ablation.place} of the paper, run again: " * (not ablation.ours)
     parts = [
         f"{again}{ablation.title}.",
         measured.source(table)
@@ -152,6 +160,8 @@ def caption(table: Table) -> str:
         if ablation.published
         else f"Scores: {table.judge}; the paper prints none.",
     ]
+    if not ablation.measured:
+        parts.append(_sampling(table))
     if value:
         random = value.mean.seeds_random
         parts += [
@@ -177,6 +187,42 @@ def caption(table: Table) -> str:
         parts.append(f"Incomplete: {missing} of {len(total)} cells have no result yet.")
     parts.append(f"Commit {', '.join(table.provenance.get('commit', ['none']))}.")
     return plain(" ".join(parts))
+
+
+def _sampling(table: Table) -> str:
+    """How the judged clips were sampled: the guidance, steps and gain that the rows have."""
+    used = [cell.config.sample for line in table.lines for cell in line.cells]
+    guidance, steps, gains = (
+        sorted({getattr(sample, name) for sample in used}) for name in ("guidance", "steps", "gain")
+    )
+
+    def words(values: list[float]) -> str:
+        return ", ".join(f"{value:.3g}" for value in values)
+
+    gain = "no gain" if gains == [0] else f"gain {words(gains)}"
+    return f"Clips: guidance {words(guidance)}, {words(steps)} Euler steps, {gain}."
+
+
+def _chosen(table: Table) -> list[str]:
+    """What rows of the best have chosen."""
+    chosen = [f"{line.row.label}: {line.chosen}" for line in table.lines if line.chosen]
+    if not chosen:
+        return []
+    trial = next(cell for line in table.lines for cell in line.cells if cell.candidate)
+    return [
+        f"Chosen by {CHOICE_METRIC} on {trial.config.evaluate.prompts} validation prompts: "
+        f"{'; '.join(chosen)}."
+    ]
+
+
+def _gains(table: Table) -> list[str]:
+    if not any(line.gain for line in table.lines):
+        return []
+    return [
+        "Gain learnt: the mean over noise levels of the gain on SFT's velocity, about the mean "
+        "negative, that the row's training has learnt; in brackets that of the loss's optimum "
+        "(docs/theory.md; sweep gain)."
+    ]
 
 
 def _old(table: Table) -> list[str]:
@@ -210,7 +256,15 @@ def notes(table: Table) -> list[str]:
             else "The variance over seeds is each contrast's own, nothing is pooled; critical "
             "values are Cochran and Cox's (docs/coverage.md)."
         )
-    found = _old(table) + beyond.words(table) + measured.notes(table) + found
+    found = (
+        [table.warning] * bool(table.warning)
+        + _old(table)
+        + beyond.words(table)
+        + measured.notes(table)
+        + _chosen(table)
+        + _gains(table)
+        + found
+    )
     if _shows_negatives(table):
         found.append(
             "The negatives: Σ p_k² is the share of uniform draws that leaving out the own "

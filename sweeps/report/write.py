@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from direct.common.files import write_text
 
-from ..claims import NOT_RUN, UNRESOLVED, Finding, verdicts
+from ..claims import Verdicts, verdicts
+from ..control import Control, control
 from ..tables import Table
 from . import claims, gallery
 from .gallery import Gallery
@@ -26,6 +28,8 @@ def report(
 
     `more`: what is not a table of scores, in its place behind them.
     """
+    controls = control(tables.get("control"))
+    tables = {name: replace(x, warning=controls.warning) for name, x in tables.items()}
     paths = [path for name in shown for path in write_table(tables[name], folder)]
     if not whole:
         return paths
@@ -41,8 +45,8 @@ def report(
     if clips and not known.issuperset(clips.cells):
         clips = None  # of an earlier configuration
     texts = {
-        "claims.md": claims.markdown(found, judge),
-        "index.html": index(shown_tables, [*sections, *more], found, judge, clips),
+        "claims.md": claims.markdown(found, judge, controls),
+        "index.html": index(shown_tables, [*sections, *more], found, judge, controls, clips),
     }
     for name, text in texts.items():
         paths.append(folder / name)
@@ -53,27 +57,22 @@ def report(
 def index(
     tables: Sequence[Table],
     sections: Sequence[Section],
-    findings: list[Finding],
+    found: Verdicts,
     judge: str,
+    controls: Control,
     clips: Gallery | None = None,
 ) -> str:
-    """One page with clips, claims, all tables and plots, and provenance. No request."""
+    """One page with controls, claims, clips, all tables and plots, and provenance. No request."""
     links = [("clips", "Clips")] * bool(clips) + [("claims", "Claims")]
     links += [(x.name, x.title.split(":")[0]) for x in sections] + [("provenance", "Provenance")]
-    kinds = [
-        {UNRESOLVED: "unresolved", NOT_RUN: "open"}.get(x.verdict, x.verdict) for x in findings
-    ]
     return fill(
         "index.html",
         title=f"DiReCT, run again: {judge}",
         links=links,
         clips=gallery.shown(clips) if clips else None,
         plays=bool(clips),
-        claims={
-            "explanation": claims.explanation(findings, judge),
-            "heads": claims.HEADS,
-            "rows": list(zip(kinds, claims.rows(findings), strict=True)),
-        },
+        controls=[text for text in (controls.positive, controls.negative) if text],
+        claims=claims.parts(found, judge),
         sections=sections,
         provenance=_provenance(tables),
         cells=sorted({cell.id for table in tables for line in table.lines for cell in line.cells}),
@@ -98,11 +97,10 @@ def _words(value: object) -> str:
 
 def write_table(table: Table, folder: Path) -> list[Path]:
     """Writes `folder/table_x.{md,tex,csv,html,svg,json}`."""
-    from . import measured_plots, plots
     from .page import html
     from .text import csv, latex, markdown, provenance
 
-    svg = (measured_plots if table.ablation.measured else plots).svg(table)
+    svg = _plot(table)
     written = {
         "md": markdown(table),
         "tex": latex(table),
@@ -116,3 +114,16 @@ def write_table(table: Table, folder: Path) -> list[Path]:
         paths.append(folder / f"{table.ablation.file}.{suffix}")
         write_text(paths[-1], text)
     return paths
+
+
+def _plot(table: Table) -> str:
+    from . import gain_plot, guidance_plots, measured_plots, plots
+
+    draw = {
+        "rows": plots.svg,
+        "measured": measured_plots.svg,
+        "guidance": guidance_plots.lines,
+        "map": guidance_plots.heatmap,
+        "gain": gain_plot.svg,
+    }
+    return draw[table.ablation.plot](table)

@@ -101,8 +101,10 @@ def test_one_seed_is_the_paired_t_test():
 def test_what_is_missing_is_not_run():
     found = verdict(more("0.1", "0.005", "PC"), built(missing=("0.1",)))
     assert found.verdict == NOT_RUN and "3 of its cells" in found.why
-    everything = claims.verdicts({})
-    assert {x.verdict for x in everything} == {NOT_RUN} and len(everything) == len(CLAIMS)
+    verdicts = claims.verdicts({})
+    everything = verdicts.paper
+    assert {x.verdict for x in (*everything, *verdicts.mechanism)} == {NOT_RUN}
+    assert len(everything) == len(CLAIMS)
     assert f"{len(CLAIMS)} not run" in claims.counts(everything)
 
 
@@ -160,7 +162,7 @@ def test_claims_on_readings_that_bear_them_out_and_that_refute_them():
     def verdicts(table):
         return {
             x.claim.name: x.verdict
-            for x in claims.verdicts({table.ablation.name: table})
+            for x in claims.verdicts({table.ablation.name: table}).paper
             if x.claim.sweep == table.ablation.name
         }
 

@@ -19,7 +19,9 @@ def by_row(table, seeds=(0, 1, 2), base=BASE):
 def test_declarations_are_whole():
     for table in ABLATIONS.values():
         labels = [row.label for row in table.rows]
-        assert len(set(labels)) == len(labels) and table.baseline in labels
+        assert len(set(labels)) == len(labels) and table.baseline in (*labels, "")
+        assert {row.against for row in table.rows} <= {*labels, ""}
+        assert {label for row in table.rows for label in row.best_of} <= set(labels)
         assert {label for label, _ in table.contrasts} <= set(labels) - {table.baseline}
         assert {metric for _, metric in table.contrasts} <= set(table.metrics) <= set(METRICS)
         known = settings(BASE)
@@ -113,7 +115,7 @@ def test_peers_have_cells_on_their_own_profile_alone():
         c.id for c in one["+ SFT + MaNS + MiNS (DiReCT)"]
     ]
     from direct.models.peers import PEERS as known
-    from sweeps.ablations import PEERS
+    from sweeps.paper_ablations import PEERS
 
     assert set(PEERS.values()) <= set(known)
 

@@ -14,14 +14,15 @@ from torch import Tensor
 
 from direct import sampling, velocity_loss
 from direct.common.errors import UserError
-from direct.config import Run, Sampling
+from direct.config import Measure, Run, Sampling
+from direct.identity import identity
 from direct.measure import gain as measured
 from direct.measure.gain import LEVELS, gain, predicted
 from direct.models import pipeline
 from direct.negatives import macro
 from direct.prepare import shared
 from direct.profiles import profile
-from direct.settings import with_values
+from direct.settings import override, with_values
 
 WEIGHTS = [(0.005, 0.0, 0.2), (0.05, 0.02, 0.2), (0.05, 0.05, 0.2), (0.05, 0.0, 0.0)]
 
@@ -247,3 +248,32 @@ def test_measure_of_two_real_trainings(small, tmp_path):
     assert all(0 < level["r2"] < 1 for level in seen["levels"])
     same = measured.measure(Run(contrast, tmp_path, places[1]), places[1])
     assert all(level["s"] == 0 for level in same["levels"])
+
+
+@pytest.mark.slow
+def test_a_cell_is_the_measurement_of_a_training_and_its_sft_twin(small, tmp_path):
+    """Both are the trainings of score cells; the record of a level has what `measure` gives it."""
+    cell = small(loss__lambda_rand=0.2, loss__lambda_hard=0.2, train__steps=2, measure__kind="gain")
+    found = measured.records(Run(cell, tmp_path, tmp_path / "cell"))
+    assert [record["prompt"] for record in found] == ["t 0.20", "t 0.50", "t 0.80", "t 0.95"]
+    assert found == measured.records(Run(cell, tmp_path, tmp_path / "cell")), "resumes"
+    contrast = replace(cell, measure=Measure())
+    places = tmp_path / "cell", tmp_path / "cell/sft"
+    seen = measured.measure(Run(contrast, tmp_path, places[0]), places[1])
+    for record, level in zip(found, seen["levels"], strict=True):
+        assert record["scores"] == {"predicted": predicted(cell)} | {
+            name: value for name, value in level.items() if name != "t"
+        }
+        assert 0 < record["scores"]["apart"] < 2
+    twin = measured.without_contrast(contrast)
+    assert (twin.loss.lambda_rand, twin.loss.lambda_hard, twin.train) == (0, 0, contrast.train)
+
+
+def test_a_measured_training_is_named_apart_from_how_it_is_sampled():
+    one, *others = (
+        identity(override(profile("tiny"), "measure.kind=gain", *more))
+        for more in ([], ["sample.guidance=1"], ["evaluate.prompts=7"], ["measure.steps=3"])
+    )
+    assert {one} == set(others)
+    for more in ("train.steps=7", "loss.lambda_hard=0", "macro.clusters=8"):
+        assert identity(override(profile("tiny"), "measure.kind=gain", more)) != one

@@ -52,6 +52,24 @@ def test_the_command_states_the_cost_and_what_does_not_fit(monkeypatch, capsys):
     assert "train" in next(x for x in capsys.readouterr().out.splitlines() if "DOES NOT FIT" in x)
 
 
+def _number(line, after):
+    return float(line.split(after)[1].split(" ")[0].replace(",", ""))
+
+
+@pytest.mark.slow
+def test_points_of_a_guidance_sweep_are_priced_without_training(monkeypatch, capsys):
+    """A point is the plan's own evaluation of a cell; without guidance it is half its passes."""
+    assert run(monkeypatch, "--gpu", "h200-141g", "--cells", "2", "--points", "10") == 0
+    lines = capsys.readouterr().out.splitlines()
+    evaluate = float(next(x for x in lines if x.startswith("evaluate")).split()[1])
+    judged = next(x for x in lines if x.startswith("a trained cell judged"))
+    guided, alone = _number(judged, "gain: "), _number(judged, "GPU-hours, ")
+    assert guided == evaluate and guided / 2 < alone < guided / 2 + 0.1
+    total = _number(next(x for x in lines if x.startswith("2 cells")), ": ")
+    again = _number(next(x for x in lines if "10 such points" in x), "at most ")
+    assert again - total == pytest.approx(10 * guided, abs=0.6)
+
+
 @pytest.mark.slow
 def test_one_gpu_finishes_an_ablation_within_a_day(monkeypatch, capsys):
     assert run(monkeypatch, "--profile", "wan2.1-1gpu", "--gpu", "h100-80g") == 0

@@ -133,3 +133,12 @@ def test_what_leaves_no_negatives_is_refused():
         macro.draw_in_batch(np.array([0.5]))
     with pytest.raises(UserError, match=r"data.clips=1"):
         macro.draw_uniform(np.array([0]), np.array([0.5]), 1)
+
+
+def test_drawing_again_gives_other_draws_of_the_same_distribution():
+    u = [macro.uniforms(0, 3, 20_000, again) for again in (0, 1, 2)]
+    assert np.array_equal(u[0], macro.uniforms(0, 3, 20_000))
+    for a, b in ((0, 1), (0, 2), (1, 2)):
+        assert abs(np.corrcoef(u[a], u[b])[0, 1]) < 0.03  # 4 standard deviations
+    for draws in u:
+        assert abs(draws.mean() - 0.5) < 0.01 and abs(draws.var() - 1 / 12) < 0.003

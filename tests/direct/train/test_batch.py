@@ -98,3 +98,18 @@ def test_terms_that_are_off_have_no_tensors(small, tmp_path):
     batch = load_batch(config, shared.open_shared(Run(config, tmp_path)), 0)
     assert batch.x_rand is batch.eps_rand is batch.x_hard is None
     assert batch.x.shape == (4, 4, 2, 4, 4) and batch.weight.shape == (4, 4)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("sampling", ["partition", "uniform", "batch"])
+def test_other_draws_of_the_negatives_change_nothing_else(small, tmp_path, sampling):
+    config = small(macro__sampling=sampling)
+    data = shared.open_shared(Run(config, tmp_path))
+    again = replace(config, macro=replace(config.macro, seed=1))
+    differs = False
+    for step in range(3):
+        one, other = load_batch(config, data, step), load_batch(again, data, step)
+        for name in ("x", "t", "text", "key", "weight", "x_hard"):
+            assert torch.equal(getattr(one, name), getattr(other, name)), name
+        differs |= not torch.equal(one.x_rand, other.x_rand)
+    assert differs

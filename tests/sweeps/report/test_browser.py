@@ -13,6 +13,7 @@ from made_up import BASE, EVIL, results_of
 
 from sweeps import claims, tables
 from sweeps.ablations import ABLATIONS
+from sweeps.control import Control
 from sweeps.report import plots, write
 from sweeps.report.page import section_of
 from sweeps.schema import cells
@@ -61,6 +62,7 @@ def page(found, tmp_path_factory):
             [section_of(table, plots.svg(table)) for table in built],
             findings,
             built[0].judge,
+            Control(f"positive {HOSTILE}", "negative"),
             shown,
         )
     )
@@ -126,7 +128,7 @@ def test_it_loads_whole_and_asks_for_nothing(view, page):
     assert browser.get_log("browser") == [], "errors, refusals by the policy, warnings"
     counts = browser.execute_script("""return ["table", ".plot svg", ".clips svg", "h1"].map(
         name => document.querySelectorAll(name).length)""")
-    assert counts == [2 * 2 + 2, 2, 34, 1]
+    assert counts == [2 * 2 + 3, 2, 34, 1]
 
 
 def test_hostile_text_is_text(view):

@@ -7,6 +7,8 @@ from made_up import BASE, S3, results_of
 
 from direct.identity import identity
 from sweeps import claims, paper_claims, stats, tables
+from sweeps.control import Control
+from sweeps.mechanism_claims import MECHANISM
 from sweeps.paper_claims import CLAIMS, Claim, Contrast, alike, more, sign
 from sweeps.report import claims as claims_report
 from sweeps.report.claims import markdown
@@ -23,13 +25,33 @@ def built(seeds=(0, 1, 2), missing=(), **more):
 
 def test_the_page_of_claims_is_escaped_and_counts():
     evil = replace(CLAIMS[0], text="<script>|`\x1b[2J")
+    verdicts = claims.verdicts(built())
     found = claims.judge((evil, *CLAIMS[1:]), built())
-    text = markdown(found, "world judge, tiny")
-    assert "<script" not in text and "\x1b" not in text
-    lines = [line for line in text.splitlines() if line.startswith("| ")]
-    assert len(lines) == 1 + len(CLAIMS)
-    assert {len(line.replace("\\|", "").split("|")) for line in lines} == {7}
+    text = markdown(replace(verdicts, paper=found), "world judge, tiny", Control("<b>", "none"))
+    assert "<script" not in text and "\x1b" not in text and "<b>" not in text
+    assert text.index("&lt;b&gt;") < text.index("## Claims of the paper")
+    papers, ours = (
+        [line for line in part.splitlines() if line.startswith("| ")]
+        for part in text.split("## Claims about the mechanism")
+    )
+    assert len(papers) == 1 + len(CLAIMS) and len(ours) == 1 + len(MECHANISM)
+    widths = [{len(x.replace("\\|", "").split("|")) for x in part} for part in (papers, ours)]
+    assert widths == [{8}, {7}]
     assert claims.counts(found) in text and "docs" not in paper_claims.CLAIMS[0].text
+
+
+def test_a_claim_of_table_1_stands_beside_itself_without_guidance():
+    verdicts = claims.verdicts({})
+    (papers, ours) = claims_report.parts(verdicts, "world judge, tiny")
+    assert papers.heads[2] == "without guidance" and len(ours.heads) == len(papers.heads) - 1
+    for finding, (kind, before, _, _) in zip(verdicts.paper, papers.rows, strict=True):
+        twin = "not run" in before[2] and "sampling_unguided" in before[2]
+        assert kind == "open" and twin == (finding.claim.sweep == "sampling")
+    estimate = stats.Estimate(1.0, 0.5, 1.5, 0.2, 0.001, 3, 12)
+    claim = replace(verdicts.paper[0].claim, contrasts=more("a", "b", "PC"))
+    done = claims.Finding(claim, claims.REPRODUCED, (estimate,), p_holm=0.0004)
+    assert claims_report._beside(done) == "reproduced, p < 0.001"
+    assert claims_report._beside(None) == "–"
 
 
 @pytest.mark.parametrize(

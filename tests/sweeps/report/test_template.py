@@ -32,7 +32,7 @@ def test_a_missing_value_is_an_error():
     with pytest.raises(UndefinedError, match="'cells' is undefined"):
         template.fill("provenance.html", provenance=[])
     with pytest.raises(UndefinedError, match="no attribute 'heads'"):
-        template.fill("claims.html", claims={"explanation": "none", "rows": []})
+        template.fill("claims.html", claims=[{"title": "x", "explanation": "none", "rows": []}])
     with pytest.raises(UndefinedError, match="no attribute 'text'"):
         template.fill("table.html", title="x", plays=False, section={"title": "x"})
 
@@ -44,11 +44,14 @@ def test_text_from_outside_is_text_in_elements_and_in_attributes():
         template.fill("provenance.html", provenance=[(HOSTILE, [HOSTILE] * 2)], cells=[HOSTILE]),
         template.fill(
             "claims.html",
-            claims={
-                "explanation": HOSTILE,
-                "heads": [HOSTILE],
-                "rows": [(HOSTILE, (HOSTILE, HOSTILE, HOSTILE, [HOSTILE] * 5, HOSTILE))],
-            },
+            claims=[
+                {
+                    "title": HOSTILE,
+                    "explanation": HOSTILE,
+                    "heads": [HOSTILE],
+                    "rows": [(HOSTILE, [HOSTILE] * 3, [HOSTILE] * 5, HOSTILE)],
+                }
+            ],
         ),
     ]
     for text in pages:

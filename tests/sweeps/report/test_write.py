@@ -9,6 +9,7 @@ from made_up import BASE, S3, results_of
 from sweeps import tables
 from sweeps.ablations import ABLATIONS
 from sweeps.claims import counts, verdicts
+from sweeps.control import Control
 from sweeps.report import gallery, page, write
 from sweeps.schema import cells
 
@@ -30,7 +31,7 @@ def test_the_numbers_on_the_page_are_the_tables(written):
     built, _, text = written
     value = next(x for x in built["lambda_hard"].lines if x.row.label == "0.1").values["PC"]
     assert f"{100 * value.mean.mean:.2f} ± {100 * value.mean.half:.2f}" in text
-    assert counts(verdicts(built)) in text
+    assert counts(verdicts(built).paper) in text and counts(verdicts(built).mechanism) in text
     assert "a processor" in text and "abc123" in text  # provenance
 
 
@@ -39,7 +40,8 @@ def test_an_evil_caption_is_text(written):
     table = written[0]["lambda_hard"]
     evil = "</style><script>alert(1)</script>\x1b[2J"
     table = replace(table, ablation=replace(S3, title=evil), provenance={evil: [{evil: evil}]})
-    text = write.index([table], [page.section_of(table, "<svg></svg>")], verdicts(written[0]), evil)
+    sections = [page.section_of(table, "<svg></svg>")]
+    text = write.index([table], sections, verdicts(written[0]), evil, Control(evil, evil))
     assert "<script" not in text and "\x1b" not in text
 
 

@@ -1,0 +1,112 @@
+"""What docs/theory.md claims, as contrasts, and the paper's claims of Table 1 without guidance.
+
+Declared before the runs, after a pilot (docs/log.md). Margins are in points of PC: a third of the
+positive control's effect in the pilot.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from .mechanism_ablations import (
+    BOTH,
+    CORRECTED,
+    GAIN,
+    RANDOM,
+    TEN,
+    TEN_GAIN,
+    at,
+    best,
+    strong,
+)
+from .paper_claims import CLAIMS, MANS, Claim, alike, more
+from .paper_claims import RANDOM as RANDOM_NEGATIVES
+
+MARGIN = 1.0
+UNGUIDED = tuple(
+    replace(claim, sweep="sampling_unguided") for claim in CLAIMS if claim.sweep == "sampling"
+)
+
+MECHANISM = (
+    Claim(
+        "control",
+        "control",
+        "docs/theory.md, 3",
+        "Without guidance random negatives at 0.05 raise PC over SFT.",
+        more(RANDOM, "SFT", "PC"),
+        "The positive control.",
+    ),
+    Claim(
+        "helps-unguided",
+        "guidance",
+        "docs/theory.md, 3",
+        "Without guidance contrast at the paper's weights raises PC over SFT.",
+        more(at(1, BOTH), at(1, "SFT"), "PC"),
+    ),
+    Claim(
+        "ten-helps-unguided",
+        "guidance",
+        "docs/theory.md, 3",
+        "Without guidance contrast at ten times the paper's weights raises PC over SFT.",
+        more(at(1, TEN), at(1, "SFT"), "PC"),
+    ),
+    Claim(
+        "hurts-guided",
+        "guidance",
+        "docs/theory.md, 3",
+        "At guidance 3 contrast at the paper's weights lowers PC below SFT.",
+        more(at(3, "SFT"), at(3, BOTH), "PC"),
+    ),
+    Claim(
+        "ten-hurts-guided",
+        "guidance",
+        "docs/theory.md, 3",
+        "At guidance 3 contrast at ten times the paper's weights lowers PC below SFT.",
+        more(at(3, "SFT"), at(3, TEN), "PC"),
+    ),
+    Claim(
+        "best-alike",
+        "guidance",
+        "docs/theory.md, 3",
+        "Each at its own best guidance, contrast at the paper's weights and SFT have the same PC.",
+        alike(best(BOTH), best("SFT"), "PC", MARGIN),
+        "The guidance of each is chosen on validation prompts, by AVG.",
+    ),
+    Claim(
+        "contrast-is-a-gain",
+        "guidance",
+        "docs/theory.md, 2",
+        "Without guidance a gain without training does what contrast does.",
+        alike(at(1, GAIN), at(1, BOTH), "PC", MARGIN),
+    ),
+    Claim(
+        "ten-is-a-gain",
+        "guidance",
+        "docs/theory.md, 2",
+        "The same at ten times the paper's weights.",
+        alike(at(1, TEN_GAIN), at(1, TEN), "PC", MARGIN),
+        "The gain is the optimum's; a training reaches a part of it (sweep gain).",
+    ),
+    Claim(
+        "correction-undoes",
+        "guidance",
+        "docs/theory.md, 3",
+        "Delta-FM's correction at sampling takes contrast back: PC is SFT's.",
+        alike(at(1, CORRECTED), at(1, "SFT"), "PC", MARGIN),
+    ),
+    Claim(
+        "mans-is-random",
+        "sampling_unguided",
+        "docs/theory.md, 5",
+        "At 0.05, without guidance, MaNS and random negatives have the same PC.",
+        alike(strong(MANS), strong(RANDOM_NEGATIVES), "PC", MARGIN),
+    ),
+    Claim(
+        "k-does-not-matter",
+        "clusters",
+        "docs/theory.md, 5",
+        "K from 8 to 128 does not change PC.",
+        alike("32", ("8", "16", "64", "128"), "PC", MARGIN),
+        "At the guidance of Table S5.",
+    ),
+)
