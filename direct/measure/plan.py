@@ -171,9 +171,8 @@ def paper_share() -> float:
     return 100 * forward / PAPER_CLIP_SECONDS / (GPUS["h200-141g"].peak * 1e12)
 
 
-def point_hours(config: Config, gpu: Gpu, share: float) -> tuple[float, float]:
+def point_hours(clip: Counts, config: Config, gpu: Gpu, share: float) -> tuple[float, float]:
     """GPU-hours of judging a trained cell once more: without guidance, and with it."""
-    clip = count(config)
     rate = gpu.peak * 1e12 * share
     passes = clip.forward * config.sample.steps / (rate * 2 / clip.item)
     decoding = clip.decode / (rate / 2)
@@ -210,7 +209,7 @@ def report(
     lines.append(
         f"{cells} cells of one seed: {total:,.1f} GPU-hours, {total / gpus:,.1f} h on {gpus} GPUs"
     )
-    alone, guided = point_hours(config, gpu, share)
+    alone, guided = point_hours(clip, config, gpu, share)
     lines.append(
         f"a trained cell judged at another guidance or gain: {guided:,.1f} GPU-hours, "
         f"{alone:,.1f} without guidance; a cell's training: {rows[-2].hours or 0:,.1f}"
