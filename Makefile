@@ -5,13 +5,21 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --no-compile --constraint constraints.txt
 SOURCES := setup.py pyproject.toml constraints.txt $(wildcard csrc/*)
 
-.PHONY: lambda_hard test quick rehearsal lint setup clean
+.PHONY: lambda_hard test test_direct test_rest quick rehearsal lint setup clean
 
 lambda_hard: .venv/.runtime
 	$(BIN)/python -m sweeps.run lambda_hard
 
+# Two halves side by side, a core each: most of the time goes into single processes. Each half's
+# output appears when it ends.
 test: .venv/.dev
-	$(BIN)/python -m pytest
+	@$(MAKE) --no-print-directory -k -j2 --output-sync=target test_direct test_rest
+
+test_direct: .venv/.dev
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/direct
+
+test_rest: .venv/.dev
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --ignore=tests/direct
 
 # What takes under 90 s: all tests that are not marked slow.
 quick: .venv/.dev

@@ -133,7 +133,7 @@ def _finished(table: Ablation, cell: Cell, result: dict[str, Any], attempt: int)
         distributions={
             name: IntDistribution(0, INT_MAX)
             if isinstance(value, int)
-            else FloatDistribution(0.0, FLOAT_MAX)
+            else FloatDistribution(-FLOAT_MAX, FLOAT_MAX)
             for name, value in values.items()
         },
         user_attrs=_attributes(table, cell, attempt) | _summary(result),
@@ -173,7 +173,7 @@ def claim(study: optuna.Study) -> optuna.Trial | None:
                 if isinstance(value, int):
                     trial.suggest_int(name, 0, INT_MAX)
                 else:
-                    trial.suggest_float(name, 0.0, FLOAT_MAX)
+                    trial.suggest_float(name, -FLOAT_MAX, FLOAT_MAX)
             return trial
         study.tell(trial, state=TrialState.FAIL)  # the last cell went to another worker
     return None

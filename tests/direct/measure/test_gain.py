@@ -89,6 +89,14 @@ def test_guidance_multiplies_the_gain_and_a_correction_outside_leaves_a_rest():
     torch.testing.assert_close((1 - taken) * both - taken * x_ref, plain)
 
 
+def test_a_reference_that_answers_as_the_empty_prompt_makes_the_gain_stronger_guidance():
+    """Eq. T7."""
+    v, v_neg = normals((5, 4), (5, 4))
+    s, g = 0.2, 3.0
+    gained = v_neg + g * (v + s * (v - v_neg) - v_neg)
+    torch.testing.assert_close(gained, v_neg + g * (1 + s) * (v - v_neg))
+
+
 def test_cfg_zero_star_takes_the_factor_g_off_a_gain_about_zero():
     v, v_neg = normals((5, 72), (5, 72))
     s, g = 0.2, 3.0

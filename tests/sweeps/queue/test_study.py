@@ -59,6 +59,19 @@ def test_a_lost_journal_is_rebuilt_from_the_results(tmp_path):
 
 
 @pytest.mark.slow
+def test_a_negative_setting_is_queued_and_rebuilt_without_a_warning(tmp_path, recwarn):
+    """Delta-FM's correction is a negative gain."""
+    table = replace(TABLE, rows=(Row("corrected", {"sample.gain": -0.02}),), baseline="corrected")
+    planned = cells(table, BASE, (0,))
+    for _ in range(2):
+        study = storage.open_study(tmp_path, "s")
+        queue.plan(study, table, planned, tmp_path)
+        drain(study, tmp_path)
+        assert [t.params["sample.gain"] for t in study.trials] == [-0.02]
+        storage.journal(tmp_path).unlink()
+    assert not [w for w in recwarn if "out of range" in str(w.message)]
+
+
 def test_a_cell_of_a_dead_worker_goes_back_into_the_queue(tmp_path):
     study = storage.open_study(tmp_path, "s")
     queue.plan(study, TABLE, CELLS[:1], tmp_path)
