@@ -32,12 +32,11 @@ def times(factor: float) -> Settings:
 
 def gain(factor: float) -> Settings:
     """SFT, sampled with the gain that contrast of `factor` times the weights would train (T2)."""
+    return {**SFT, "sample.gain": lambda base: _gain(factor * _weight(base), base)}
 
-    def s(base: Config) -> float:
-        weight = factor * _weight(base)
-        return round(weight / (1 - weight + base.loss.lambda_anc), 9)
 
-    return {**SFT, "sample.gain": s}
+def _gain(weight: float, base: Config) -> float:
+    return round(weight / (1 - weight + base.loss.lambda_anc), 9)
 
 
 def corrected(base: Config) -> float:
@@ -139,6 +138,9 @@ _MAP = Ablation(
 _TABLE_1 = PAPER[0]
 
 
+UNTRAINED = "+ SFT with the gain of 0.05"
+
+
 def strong(label: str) -> str:
     return f"{label}, 0.05"
 
@@ -150,6 +152,9 @@ def _unguided() -> Iterator[Row]:
         if row.label not in ("Zero-shot", "+ SFT"):
             values = {**STRONG, **row.values, **UNGUIDED}
             yield Row(strong(row.label), values, reference=True)
+    # What random negatives and MaNS at 0.05 would train, without their training.
+    values = {**SFT, "sample.gain": lambda base: _gain(0.05, base), **UNGUIDED}
+    yield Row(UNTRAINED, values, reference=True)
 
 
 _UNGUIDED = replace(

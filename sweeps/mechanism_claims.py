@@ -15,6 +15,7 @@ from .mechanism_ablations import (
     RANDOM,
     TEN,
     TEN_GAIN,
+    UNTRAINED,
     at,
     best,
     strong,
@@ -93,6 +94,15 @@ MECHANISM = (
         "docs/theory.md, 3",
         "Delta-FM's correction at sampling takes contrast back: PC is SFT's.",
         alike(at(1, CORRECTED), at(1, "SFT"), "PC", MARGIN),
+    ),
+    Claim(
+        "random-is-a-gain",
+        "sampling_unguided",
+        "docs/theory.md, 2",
+        "Without guidance a gain without training does what random negatives at 0.05 do.",
+        alike(UNTRAINED, strong(RANDOM_NEGATIVES), "PC", MARGIN),
+        "Both are about the mean clip; contrast of the paper's weights is mostly MiNS, which is "
+        "about the prompt's own negatives.",
     ),
     Claim(
         "mans-is-random",

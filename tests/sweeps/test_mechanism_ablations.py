@@ -92,8 +92,11 @@ def test_table_1_without_guidance_is_table_1_and_its_rows_at_005():
         assert found[label] == canonical(override(config, "sample.guidance=1"))
     both = found[mechanism.strong("+ MaNS + MiNS")].loss
     assert (both.lambda_rand, both.lambda_hard) == (0.05, 0.05)
-    mans = found[mechanism.strong("+ MaNS")].loss
-    assert (mans.lambda_rand, mans.lambda_hard) == (0.05, 0)
+    mans = found[mechanism.strong("+ MaNS")]
+    assert (mans.loss.lambda_rand, mans.loss.lambda_hard) == (0.05, 0)
+    untrained = found[mechanism.UNTRAINED]
+    assert untrained.sample.gain == pytest.approx(predicted(mans), abs=1e-9)
+    assert replace(untrained, sample=found["+ SFT"].sample) == found["+ SFT"]
 
 
 def test_controls_differ_by_what_they_are_about():
