@@ -19,6 +19,8 @@ def override(config: Config, *assignments: str) -> Config:
         path, separator, text = assignment.partition("=")
         if not separator:
             raise UserError(f"--set {assignment} has no '='; write it as loss.lambda_hard=0.05")
+        if path.strip() == "profile":  # it names folders, and what a setting's default is
+            raise UserError(f"--set {assignment}: a profile is chosen with --profile")
         config = _replace(config, path.strip().split("."), text.strip(), assignment)
     return validate(config)
 

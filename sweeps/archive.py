@@ -10,7 +10,6 @@ from __future__ import annotations
 import gzip
 import hashlib
 import io
-import json
 import re
 import tarfile
 import zlib
@@ -23,6 +22,7 @@ from direct.common.errors import UserError
 from direct.common.files import (
     canonical_json,
     file_digest,
+    parse_json,
     write_atomic,
     write_bytes,
     write_json,
@@ -92,18 +92,22 @@ def take(root: Path, profile: str, path: Path) -> tuple[int, int]:
     for name, data in new.items():
         run = root / name
         if not (run / "config.json").exists():
-            write_json(run / "config.json", json.loads(data)["config"])
+            write_json(run / "config.json", parse_json(data)["config"])
         write_bytes(run / "result.json", data)
     return len(new), len(results) - len(new)
 
 
 def read(path: Path, profile: str) -> dict[str, bytes]:
     """The archive's results by cell, every one checked."""
+    if not path.exists():
+        raise UserError(f"{path} does not exist; name an archive that export wrote")
+    if not path.is_file():  # a pipe would be waited for
+        raise UserError(f"{path} is no regular file; name an archive that export wrote")
     try:
-        with tarfile.open(path, "r:gz") as tar:
-            members = dict(_members(tar, path))
-    except FileNotFoundError:
-        raise UserError(f"{path} does not exist; name an archive that export wrote") from None
+        with gzip.open(path) as packed:
+            bounded: Any = _Bounded(packed)
+            with tarfile.open(fileobj=bounded, mode="r:") as tar:
+                members = dict(_members(tar, path))
     except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
         raise UserError(f"{path} is not a whole archive ({error}); export it again") from None
     manifest = _manifest(members.pop(MANIFEST, None), path)
@@ -126,6 +130,21 @@ def read(path: Path, profile: str) -> dict[str, bytes]:
                 "version; export it again"
             )
     return results
+
+
+class _Bounded:
+    """A file of which no more than `LARGEST` bytes are read at once.
+
+    tarfile reads an extended header whole, however long it says that it is.
+    """
+
+    def __init__(self, file: gzip.GzipFile) -> None:
+        self.file, self.seek, self.tell = file, file.seek, file.tell
+
+    def read(self, size: int = -1) -> bytes:
+        if not 0 <= size <= LARGEST:
+            raise tarfile.ReadError(f"a part of {size} bytes is too large")
+        return self.file.read(size)
 
 
 def _members(tar: tarfile.TarFile, path: Path) -> Iterable[tuple[str, bytes]]:
@@ -152,7 +171,7 @@ def _members(tar: tarfile.TarFile, path: Path) -> Iterable[tuple[str, bytes]]:
 
 def _manifest(data: bytes | None, path: Path) -> dict[str, Any]:
     try:
-        manifest = json.loads(data or b"")
+        manifest = parse_json(data or b"")
         version, schema = manifest["version"], manifest["schema"]
         whole = isinstance(manifest["results"], dict) and isinstance(manifest["profile"], str)
     except (ValueError, TypeError, KeyError):

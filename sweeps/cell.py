@@ -12,7 +12,6 @@ runs/<profile>/<cell id>/
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
 import platform
 import shutil
@@ -26,10 +25,11 @@ from pathlib import Path
 from typing import Any
 
 from direct.common.errors import Diverged, UserError
-from direct.common.files import digest, set_aside, write_json
+from direct.common.files import digest, parse_json, set_aside, write_json
 from direct.config import Config, Run
 from direct.identity import identity, named, restored
 
+from .result_check import sound
 from .stages import REAL, Record, Stages
 
 SCHEMA = 1
@@ -118,14 +118,15 @@ def read_result(run: Path) -> dict[str, Any] | None:
 def parse_result(data: bytes, cell: str) -> dict[str, Any] | None:
     """The result in a file's bytes; `None` unless whole, of this version and of this cell."""
     try:
-        result = json.loads(data)
+        result = parse_json(data)
         body = {key: value for key, value in result.items() if key != "checksum"}
         whole = (
             digest(body, 64) == result["checksum"]
             and result["schema"] == SCHEMA
             and digest(result["config"]) == result["cell"] == cell
+            and sound(result)
         )
-    except (ValueError, TypeError, KeyError, AttributeError):
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return None
     return dict(result) if whole else None
 
@@ -141,7 +142,7 @@ def other_code(result: dict[str, Any], config: Config, stages: Stages) -> list[s
 def read_json(path: Path) -> dict[str, Any] | None:
     """A JSON object, or `None` where there is none or it is damaged."""
     try:
-        value = json.loads(path.read_text())
+        value = parse_json(path.read_bytes())
     except (OSError, ValueError):
         return None
     return value if isinstance(value, dict) else None
@@ -157,9 +158,15 @@ class timed:
         self.start = time.monotonic()
 
     def __exit__(self, *error: object) -> None:
-        seconds = read_json(self.path) or {}
+        seconds = read_timing(self.path)
         seconds[self.stage] = seconds.get(self.stage, 0.0) + time.monotonic() - self.start
         write_json(self.path, seconds)
+
+
+def read_timing(path: Path) -> dict[str, float]:
+    """Seconds by stage; what is no number of seconds is left out."""
+    found = read_json(path) or {}
+    return {name: s for name, s in found.items() if type(s) in (int, float) and 0 <= s < math.inf}
 
 
 def write_config(run: Path, config: Config) -> None:

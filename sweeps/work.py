@@ -18,7 +18,7 @@ from direct.common.errors import UserError
 from direct.config import Config, Run
 from direct.identity import canonical
 
-from .cell import STAGES, clear, other_code, read_json, read_result, timed
+from .cell import STAGES, clear, other_code, read_result, read_timing, timed
 from .queue.display import Display
 from .queue.estimate import Estimator, words
 from .queue.status import failures, summary
@@ -41,9 +41,11 @@ def work(sweep: Sweep) -> dict[str, str]:
     if left := [cell for cell in todo if not read_result(root / cell.id)]:
         from direct.train import trajectory
 
-        from .queue import pool, study
+        from .queue import pool, storage, study
 
         _check_inputs(sweep)
+        if workers.storage:  # refused now, and not after what cells share is made
+            storage.open_study(root, sweep.table.name, workers.storage)
         with nullcontext() if workers.join else study.planner(root), Display() as display:
             estimator = Estimator(root, {cell.id: cell.config for cell in sweep.cells})
             display.say(summary(sweep.cells, estimator, workers))
@@ -137,7 +139,7 @@ def _prepare(sweep: Sweep, left: list[Cell], display: Display) -> float:
 
 
 def _stage_seconds(sweep: Sweep, cells: list[Cell]) -> dict[str, float]:
-    timings = [read_json(sweep.root / cell.id / "timing.json") or {} for cell in cells]
+    timings = [read_timing(sweep.root / cell.id / "timing.json") for cell in cells]
     return {stage: sum(timing.get(stage, 0.0) for timing in timings) for stage in STAGES}
 
 

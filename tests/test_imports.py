@@ -37,7 +37,7 @@ LAYERS = (  # a file imports its own layer and those above it in this list
     ("direct.base",),
     ("direct.peers", "direct.plan", "direct.velocity_loss", "direct.__main__"),
     ("sweeps.paper", "sweeps.paper_claims", "sweeps.stats", "sweeps.coverage"),
-    ("sweeps.schema", "sweeps.search"),
+    ("sweeps.schema", "sweeps.search", "sweeps.result_check"),
     ("sweeps.paper_ablations",),
     ("sweeps.mechanism_ablations",),
     ("sweeps.ablations",),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import difflib
+import errno
 import os
 import sys
 from collections.abc import Callable, Iterable
@@ -15,6 +16,23 @@ from .text import plain
 
 class UserError(ValueError):
     """Bad input. The message names the value, the place and the fix, in one sentence."""
+
+
+FIXES = {  # of what the operating system refuses, by its error number
+    errno.EACCES: "give a path that you may use, or change its permissions",
+    errno.EPERM: "give a path that you may use, or change its permissions",
+    errno.EROFS: "give a path that may be written",
+    errno.ENOTDIR: "a file stands where a folder is needed; move it away or give another path",
+    errno.EEXIST: "something else stands there; move it away or give another path",
+    errno.EISDIR: "a folder stands where a file is needed; move it away or give another path",
+    errno.ENAMETOOLONG: "give a shorter name",
+    errno.ELOOP: "a link leads back to itself; remove it or give another path",
+    errno.ENOENT: "check the path",
+    errno.ENOSPC: "free some space and run again",
+    errno.EDQUOT: "free some space and run again",
+    errno.EIO: "the disk does not answer; run again when it does",
+    errno.ESTALE: "the disk does not answer; run again when it does",
+}
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
@@ -47,6 +65,12 @@ def _status(main: Callable[[], int | None]) -> int:
     except BrokenPipeError:  # who read our output has gone, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # so that the last flush says nothing
         return 141  # 128 + SIGPIPE
+    except OSError as error:  # of a path that the person gave, or that lies below it
+        if error.filename is None or error.errno not in FIXES:
+            raise
+        said = f"{error.filename}: {error.strerror}; {FIXES[error.errno]}"
+        print(f"error: {plain(said)}", file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
         print(
             "interrupted; what is finished is kept; run the same command again to resume",

@@ -77,10 +77,18 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, canonical_json(value, indent=1) + "\n")
 
 
+def parse_json(data: str | bytes) -> Any:
+    """The value of JSON text; ValueError where it is none, also where it is nested too deeply."""
+    try:
+        return json.loads(data)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+
+
 def read_json(path: Path) -> Any:
     """The value of a JSON file; a `UserError` where it cannot be read."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return parse_json(path.read_bytes())
     except (OSError, ValueError) as error:
         raise UserError(f"{path} cannot be read as JSON: {error}") from None
 
@@ -94,7 +102,15 @@ def read_journal(path: Path) -> list[dict[str, Any]]:
     whole = data[: data.rfind(b"\n") + 1]
     if len(whole) < len(data):
         os.truncate(path, len(whole))
-    return [json.loads(line) for line in whole.splitlines()]
+    found = []
+    for number, line in enumerate(whole.splitlines(), 1):
+        try:
+            found.append(dict(parse_json(line)))
+        except (ValueError, TypeError):
+            raise UserError(
+                f"{path}, line {number}: not a JSON object; remove the file and run again"
+            ) from None
+    return found
 
 
 def digest(value: Any, length: int = 12) -> str:
@@ -179,7 +195,7 @@ def cached_json(path: Path, make: Callable[[], Any]) -> Any:
 def _read_json(path: Path, make: Callable[[], Any]) -> Any:
     if path.exists():
         with contextlib.suppress(ValueError, KeyError, TypeError):
-            entry = json.loads(path.read_bytes())
+            entry = parse_json(path.read_bytes())
             if entry["sha256"] == digest(entry["value"], 64):
                 return entry["value"]
         set_aside(path)

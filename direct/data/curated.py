@@ -7,7 +7,6 @@ cache/<profile>/                     latents, embeddings, hard negatives: made f
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
@@ -17,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from ..common.errors import UserError
-from ..common.files import digest, file_digest
+from ..common.files import digest, file_digest, parse_json
 from ..config import Config, Run
 from ..identity import stored
 from . import wisa
@@ -154,14 +153,14 @@ def _chosen(run: Run) -> list[dict[str, Any]]:
 
 def _lines(path: Path) -> list[dict[str, Any]]:
     try:
-        return [json.loads(line) for line in path.read_text("utf-8").splitlines()]
+        return [parse_json(line) for line in path.read_text("utf-8").splitlines()]
     except ValueError as error:
         raise UserError(f"{path} is damaged ({error}); remove it and create it again") from None
 
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        value: dict[str, Any] = json.loads(path.read_text("utf-8"))
+        value: dict[str, Any] = parse_json(path.read_text("utf-8"))
     except (OSError, ValueError):
         raise UserError(f"{path} is missing or damaged; run the step curate again") from None
     return value

@@ -16,7 +16,6 @@ as upstream's do, and is counted in `Unparsed`. "Frame" is the question about po
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from collections.abc import Sequence
@@ -24,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from ..common.errors import UserError
-from ..common.files import canonical_json, read_json, write_text
+from ..common.files import canonical_json, parse_json, read_json, write_text
 from ..data.benchmarks import Prompt
 from .rater import means
 
@@ -143,7 +142,7 @@ def _totals(values: dict[str, float]) -> dict[str, float]:
 
 def _line(line: str, place: str) -> dict[str, Any]:
     try:
-        entry = json.loads(line)
+        entry = parse_json(line)
     except ValueError:
         entry = None
     if not isinstance(entry, dict) or not isinstance(entry.get("video"), str):

@@ -9,7 +9,7 @@ from statistics import median
 
 from direct.config import Config
 
-from ..cell import STAGES, read_json
+from ..cell import STAGES, read_timing
 
 # Seconds per training step, per generated clip and per judged clip, where nothing is recorded yet.
 # tiny: one core of a laptop. wan2.1: as in Table S4 and App. D, on GPUs; its judging is a guess.
@@ -40,7 +40,7 @@ class Estimator:
         seen: dict[str, list[float]] = {stage: [] for stage in STAGES}
         for name, config in self.cells.items():
             run = self.root / name
-            timing = read_json(run / "timing.json") or {}
+            timing = read_timing(run / "timing.json")
             if (run / "result.json").exists():
                 for stage, units in _units(config).items():
                     if units and stage in timing:

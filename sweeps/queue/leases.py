@@ -87,7 +87,8 @@ def live(run: Path) -> bool:
         return False
     owner = read_json(run / NAME) or {}
     if owner.get("host") == socket.gethostname():  # no clock in this: it may jump
-        return owner.get("started") is not None and started(owner["pid"]) == owner["started"]
+        pid, since = owner.get("pid"), owner.get("started")
+        return type(pid) is int and since is not None and started(pid) == since
     return abs(_now(run) - touched_at) < LEASE_SECONDS  # far ahead: the shared clock was set back
 
 

@@ -98,14 +98,11 @@ def repair(path: Path) -> str | None:
 
 
 def _repair_lines(path: Path) -> str | None:
-    data = path.read_bytes()
-    whole = data[: data.rfind(b"\n") + 1]
-    try:
-        for line in whole.splitlines():
-            json.loads(line)
-    except ValueError:
+    if not _replays(path):
         os.replace(path, path.with_name(path.name + ".damaged"))
         return f"{path} is damaged; set aside and rebuilt from the results"
+    data = path.read_bytes()
+    whole = data[: data.rfind(b"\n") + 1]
     if whole == data:
         return None
     shutil.copyfile(path, path.with_name(path.name + ".bak"))
@@ -113,6 +110,20 @@ def _repair_lines(path: Path) -> str | None:
         handle.truncate(len(whole))
         os.fsync(handle.fileno())
     return f"{path} ended in a torn line; cut off (copy in {path.name}.bak)"
+
+
+def _replays(path: Path) -> bool:
+    """Whether Optuna takes every line: one that is JSON and no record of its would stop it."""
+    from optuna.storages import JournalStorage
+    from optuna.storages.journal import JournalFileBackend
+
+    try:
+        JournalStorage(JournalFileBackend(str(path), lock_obj=_lock(path)))
+    except OSError:
+        raise
+    except Exception:  # whatever a line of any content makes it raise
+        return False
+    return True
 
 
 def _remove_stale_lock(lock: Path) -> str | None:

@@ -10,6 +10,7 @@ exactly one worker, on either storage, and the worker holds a lease on its cell 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import datetime, timedelta
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     import optuna
 
 INT_MAX, FLOAT_MAX = 2**31 - 1, 1e9  # ranges that hold every setting; nothing is sampled
+CELL = re.compile("[0-9a-f]{12}")  # a cell's id
 CLAIM_SECONDS = 15.0  # from the claim of a trial to the lease on its cell, on a loaded machine
 
 
@@ -168,7 +170,7 @@ def claim(study: optuna.Study) -> optuna.Trial | None:
 
     while waiting(study):
         trial = study.ask()
-        if "cell" in trial.user_attrs:
+        if _ours(trial.user_attrs):
             for name, value in trial.user_attrs["parameters"].items():
                 if isinstance(value, int):
                     trial.suggest_int(name, 0, INT_MAX)
@@ -177,6 +179,18 @@ def claim(study: optuna.Study) -> optuna.Trial | None:
             return trial
         study.tell(trial, state=TrialState.FAIL)  # the last cell went to another worker
     return None
+
+
+def _ours(attributes: dict[str, Any]) -> bool:
+    """Whether a trial is one of `plan`'s. Another's, or a damaged one, must not name a folder."""
+    cell, values = attributes.get("cell"), attributes.get("parameters")
+    return (
+        isinstance(cell, str)
+        and CELL.fullmatch(cell) is not None
+        and isinstance(values, dict)
+        and all(type(value) in (int, float) for value in values.values())
+        and isinstance(attributes.get("attempt"), int)
+    )
 
 
 @patient

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from direct.common.errors import UserError
-from direct.common.files import canonical_json, digest, set_aside, write_text
+from direct.common.files import canonical_json, digest, parse_json, set_aside, write_text
 from direct.common.seed import stable_seed
 from direct.common.text import plain
 from direct.config import Config, Run
@@ -277,7 +277,7 @@ def read(folder: Path) -> Gallery | None:
     """The folder's gallery; a damaged one is named, set aside and absent."""
     path = folder / "gallery.json"
     try:
-        record = json.loads(path.read_bytes())
+        record = parse_json(path.read_bytes())
         checksum = record.pop("checksum")
         if digest(record, 64) != checksum:
             raise ValueError("checksum")

@@ -3,6 +3,7 @@
 import gzip
 import io
 import json
+import os
 import tarfile
 
 import pytest
@@ -215,3 +216,54 @@ def test_fsck_names_what_is_wrong_and_changes_nothing(packed, tmp_path):
     assert sorted(str(p) for p in tmp_path.rglob("*")) == before
     with pytest.raises(UserError, match="damaged"):
         archive.export(root, "tiny", tmp_path / "new.tar.gz")
+
+
+def test_a_result_of_wrong_content_with_a_right_checksum_is_refused(packed, tmp_path):
+    """Whoever makes an archive can compute any checksum."""
+    _, path = packed
+    found = members(path)
+    name = next(n for n in found if n != archive.MANIFEST)
+    result = json.loads(found[name])
+    result["scores"] = {"PC": ["high"]}
+    result["checksum"] = digest({k: v for k, v in result.items() if k != "checksum"}, 64)
+    found[name] = json.dumps(result).encode()
+    manifest = json.loads(found[archive.MANIFEST])
+    manifest["results"][name.partition("/")[0]] = archive._sha(found[name])
+    found[archive.MANIFEST] = json.dumps(manifest).encode()
+    rewrite(path, found)
+    with pytest.raises(UserError, match="was edited or is of another version"):
+        archive.take(tmp_path / "there", "tiny", path)
+    assert not (tmp_path / "there").exists()
+
+
+@pytest.mark.parametrize("kind", [tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.GNUTYPE_LONGNAME])
+def test_an_extended_header_that_says_it_is_huge_is_not_read(packed, tmp_path, kind):
+    import tracemalloc
+
+    _, path = packed
+    header = tarfile.TarInfo("x")
+    header.type, header.size = kind, 3 << 30
+    with gzip.open(path, "wb") as out:
+        out.write(header.tobuf(tarfile.GNU_FORMAT))
+        for _ in range(200):
+            out.write(bytes(1 << 20))
+    tracemalloc.start()
+    with pytest.raises(UserError, match="is not a whole archive"):
+        archive.take(tmp_path / "there", "tiny", path)
+    assert tracemalloc.get_traced_memory()[1] < 100 << 20
+    tracemalloc.stop()
+
+
+def test_a_pipe_is_not_waited_for(tmp_path):
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    for what in (path, tmp_path):
+        with pytest.raises(UserError, match="is no regular file"):
+            archive.take(tmp_path / "there", "tiny", what)
+
+
+def test_deep_nesting_is_damage_like_any_other(packed, tmp_path):
+    _, path = packed
+    rewrite(path, {archive.MANIFEST: b"[" * 200_000})
+    with pytest.raises(UserError, match="has no whole manifest"):
+        archive.take(tmp_path / "there", "tiny", path)

@@ -65,6 +65,36 @@ def test_what_a_person_did_ends_in_a_line_and_a_status(monkeypatch, capsys, erro
     assert end.value.code == status and capsys.readouterr().err.startswith(said)
 
 
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (lambda here: (here / "file").touch() or (here / "file/below").mkdir(), "file stands"),
+        (lambda here: here.read_text(), "a folder stands where a file is needed"),
+        (lambda here: (here / ("x" * 300)).touch(), "give a shorter name"),
+        (lambda here: (here / "absent").read_text(), "check the path"),
+        (lambda here: (here / "a").symlink_to("a") or (here / "a").read_text(), "leads back"),
+        (lambda here: (here / "b").mkdir() or (here / "b").mkdir(), "something else stands there"),
+    ],
+)
+def test_what_the_system_refuses_names_the_path_and_the_fix(
+    monkeypatch, capsys, tmp_path, make, said
+):
+    monkeypatch.delenv("WORLD_SIZE", raising=False)
+    with pytest.raises(SystemExit) as end:
+        command(lambda: make(tmp_path))
+    told = capsys.readouterr().err
+    assert end.value.code == 2 and told.startswith(f"error: {tmp_path}") and said in told
+    assert told.count("\n") == 1
+
+
+def test_an_error_without_a_path_keeps_its_traceback():
+    def main():
+        raise ConnectionResetError("reset")
+
+    with pytest.raises(ConnectionResetError):
+        command(main)
+
+
 def test_a_mistake_of_ours_keeps_its_traceback():
     with pytest.raises(ZeroDivisionError):
         command(lambda: 1 // 0)

@@ -160,3 +160,17 @@ def test_arrays_come_back_and_damaged_ones_are_set_aside(tmp_path, capsys):
 def test_a_lock_is_waited_for_no_longer_than_said(tmp_path):
     with files.lock(tmp_path / "lock"), pytest.raises(Timeout), files.lock(tmp_path / "lock", 0.05):
         pass
+
+
+@pytest.mark.parametrize("data", ["[" * 100_000, '{"a": ' * 50_000, "{", "", b"\xff\xfe"])
+def test_what_is_no_json_is_a_value_error_however_deep(data):
+    with pytest.raises(ValueError):
+        files.parse_json(data)
+
+
+@pytest.mark.parametrize("line", ["5", "null", "[1]", "not json", "[" * 100_000])
+def test_a_journals_line_that_is_no_object_is_named(tmp_path, line):
+    path = tmp_path / "metrics.jsonl"
+    path.write_text('{"step": 1}\n' + line + "\n")
+    with pytest.raises(UserError, match=r"metrics\.jsonl, line 2: not a JSON object"):
+        files.read_journal(path)

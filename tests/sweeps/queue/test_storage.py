@@ -38,6 +38,31 @@ def test_an_unreadable_journal_is_set_aside(tmp_path):
     assert not path.exists() and path.with_name("study.journal.damaged").exists()
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        "{}",
+        "null",
+        "5",
+        "[]",
+        '"text"',
+        '{"op_code": 99, "worker_id": "w"}',
+        '{"op_code": 4}',
+        "[" * 100_000,
+    ],
+)
+def test_a_line_that_is_json_and_no_record_sets_the_journal_aside(tmp_path, line):
+    study = storage.open_study(tmp_path, "s")
+    queue.plan(study, TABLE, CELLS, tmp_path)
+    path = storage.journal(tmp_path)
+    with open(path, "a") as out:
+        out.write(line + "\n")
+    assert "set aside and rebuilt" in storage.repair(path)
+    again = storage.open_study(tmp_path, "s")
+    queue.plan(again, TABLE, CELLS, tmp_path)
+    assert len(drain(again, tmp_path)) == len(CELLS)
+
+
 @pytest.mark.slow
 def test_a_stale_journal_lock_is_removed_and_said(tmp_path, monkeypatch):
     monkeypatch.setattr(storage, "LOCK_GRACE_SECONDS", 3600)  # waiting for it would hang the test

@@ -140,6 +140,23 @@ def test_claim_never_samples_a_cell(tmp_path):
     assert [t.state.name for t in study.trials] == ["RUNNING", "FAIL"]
 
 
+@pytest.mark.parametrize(
+    "attributes",
+    [
+        {"cell": "../../x", "parameters": {}, "attempt": 0},
+        {"cell": 5, "parameters": {}, "attempt": 0},
+        {"cell": "0" * 12, "parameters": {"seed": "0"}, "attempt": 0},
+        {"cell": "0" * 12, "parameters": None, "attempt": 0},
+        {"cell": "0" * 12, "parameters": {}},
+    ],
+)
+def test_a_trial_of_somebody_elses_is_not_worked_on(tmp_path, attributes):
+    study = storage.open_study(tmp_path, "s")
+    study.enqueue_trial({}, attributes)
+    assert queue.claim(study) is None
+    assert [trial.state for trial in study.trials] == [TrialState.FAIL]
+
+
 def test_two_planners_at_once_are_refused(tmp_path):
     with (
         queue.planner(tmp_path),
