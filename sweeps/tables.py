@@ -128,7 +128,7 @@ def build(
     pools = {
         metric: _pool(own, [by.get(metric) for by in scores.values()])
         for metric, own in baseline.items()
-        if not _along_training(ablation)
+        if not _share_trainings(ablation)
     }
     values = {
         label: {
@@ -228,11 +228,13 @@ def paired(a: Scores, b: Scores) -> Array | None:
     )
 
 
-def _along_training(ablation: Ablation) -> bool:
-    """Whether rows are points of one training run: a seed moves them together, or not at all alike,
-    and their residual says nothing about the difference of two runs at one point. No pool then.
+def _share_trainings(ablation: Ablation) -> bool:
+    """Whether rows are points of one training run, or one model sampled in several ways: a seed
+    moves them together, or not at all alike, and their residual says nothing about the difference
+    of two runs at one point. No pool then.
     """
-    return any(row.curve for row in ablation.rows)
+    sampled = (ablation.axis or "").startswith("sample.")
+    return sampled or any(row.curve for row in ablation.rows)
 
 
 def _pool(baseline: Scores, rows: list[Scores | None]) -> Pool | None:

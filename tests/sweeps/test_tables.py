@@ -191,3 +191,14 @@ def test_old_results_are_counted_and_their_modules_named():
     results[planned[1].id]["code"] = {"direct.flow": "new"}
     old = tables.build(S3, planned, results, stages).old
     assert (old.count, old.total, old.modules) == (2, 4, ("direct.flow", "direct.noise"))
+
+
+def test_rows_that_are_one_model_sampled_in_several_ways_pool_nothing():
+    """At another guidance the same model is moved otherwise by its seed."""
+    for name, pooled in (("guidance", False), ("map", False), ("sampling_unguided", True)):
+        table = build(ABLATIONS[name])
+        assert bool(table.pools) == pooled, name
+        trained = [x.values["PC"] for x in table.lines if x.trained and x.values["PC"].difference]
+        value = trained[-1]
+        own = stats.estimate(value.differences)
+        assert (value.difference == own) == (not pooled)
