@@ -20,34 +20,43 @@ PANELS = ("PC", "SA", "AVG")
 
 
 def lines(table: Table) -> str:
-    """A panel a metric: a line and its band a method, a star where the method chose."""
+    """A column a metric: scores, and paired differences to SFT at the same guidance.
+
+    A line and its band a method, a star where the method chose.
+    """
     return as_svg(table.ablation.name, partial(_lines, table))
 
 
 def _lines(table: Table, figure: Any) -> None:
-    figure.set_size_inches(11, 4)
-    axes = figure.subplots(1, len(PANELS))
-    figure.subplots_adjust(left=0.05, right=0.995, bottom=0.25, top=0.92, wspace=0.2)
+    figure.set_size_inches(11, 7)
+    axes = figure.subplots(2, len(PANELS))
+    figure.subplots_adjust(left=0.05, right=0.995, bottom=0.15, top=0.95, wspace=0.2, hspace=0.35)
     found = {line.row.label: line for line in table.lines}
     colors = dict(zip([m for m in METHODS if m != BASE], COLORS, strict=True)) | {BASE: GREY}
-    for ax, metric in zip(axes, PANELS, strict=True):
+    for (above, below), metric in zip(axes.T, PANELS, strict=True):
         for method, color in colors.items():
-            _line(ax, found, metric, method, color)
-        ax.set_xscale("log")
-        ax.set_xticks(GUIDANCE, [f"{g:g}" for g in GUIDANCE])
-        ax.minorticks_off()
-        ax.set_xlabel("guidance")
-        ax.set_title(f"{METRICS[metric].title}: {table.judge}", fontsize=9)
-        ax.grid(axis="y", linewidth=0.3)
-    handles, labels = axes[0].get_legend_handles_labels()
+            _line(above, found, metric, method, color, "mean")
+            _line(below, found, metric, method, color, "difference")
+        below.axhline(0, color=colors["SFT"], linewidth=1.2)
+        above.set_title(f"{METRICS[metric].title}: {table.judge}", fontsize=9)
+        below.set_title(f"{METRICS[metric].title}: minus SFT at the same guidance", fontsize=9)
+        for ax in (above, below):
+            ax.set_xscale("log")
+            ax.set_xticks(GUIDANCE, [f"{g:g}" for g in GUIDANCE])
+            ax.minorticks_off()
+            ax.set_xlabel("guidance")
+            ax.grid(axis="y", linewidth=0.3)
+    handles, labels = axes[0, 0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="lower center", ncols=3, frameon=False, fontsize=8)
 
 
-def _line(ax: Any, found: dict[str, Line], metric: str, method: str, color: str) -> None:
+def _line(ax: Any, found: dict[str, Line], metric: str, method: str, color: str, what: str) -> None:
+    """`what`: the estimate of a value that is drawn."""
     points = [
-        (guidance, line.values[metric].mean)
+        (guidance, estimate)
         for guidance in GUIDANCE
-        if metric in (line := found[at(guidance, method)]).values
+        if (value := found[at(guidance, method)].values.get(metric))
+        and (estimate := getattr(value, what))
     ]
     if not points:
         return
@@ -75,7 +84,7 @@ def heatmap(table: Table) -> str:
 def _heatmaps(table: Table, figure: Any) -> None:
     figure.set_size_inches(9.5, 4)
     axes = figure.subplots(1, 2)
-    figure.subplots_adjust(left=0.13, right=0.99, bottom=0.2, top=0.9, wspace=0.28)
+    figure.subplots_adjust(left=0.13, right=0.99, bottom=0.2, top=0.9, wspace=0.45)
     found = {line.row.label: line for line in table.lines}
     same = {
         (guidance, factor): _minus(table, found, at(guidance, multiple(factor)), partner)
