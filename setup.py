@@ -2,10 +2,12 @@
 
 It uses torch's stable ABI alone and no Python headers, so one file serves later torch and Python
 versions and loads on a machine without a GPU. Whatever is missing, the installation goes on:
-without a C++ compiler the loss runs in plain torch, which one line says.
+without a C++ compiler the loss runs in plain torch, which one line says. Why there are no CUDA
+kernels is written into the library: `python -m direct.velocity_loss` shows it.
 
     CXX=clang++                    another compiler
-    DIRECT_CUDA_ARCHS="90;100"     only these, and PTX of the last (default 80;90;100;120); "": none
+    DIRECT_CUDA_ARCHS="90;100"     only these, and PTX of the last (default 80;90;100;120), "": none
+                                   What this nvcc does not know is left out
     DIRECT_NO_EXTENSION=1          no extension at all
 """
 
@@ -17,6 +19,7 @@ import shutil
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import NamedTuple
 
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
@@ -43,23 +46,21 @@ class Build(build_ext):
 
     def build_extension(self, extension):
         output = Path(self.get_ext_fullpath(extension.name))
-        archs = os.environ.get("DIRECT_CUDA_ARCHS", "80;90;100;120").replace(",", ";").split(";")
-        archs = [arch for arch in map(str.strip, archs) if arch]
         try:
-            if archs and (cuda := nvcc()):
-                try:
-                    return self._build(output, cuda, archs)
-                except subprocess.CalledProcessError as problem:
-                    print(f"direct: no CUDA kernels ({problem})", flush=True)
-            self._build(output)
-        except (Missing, subprocess.CalledProcessError) as problem:
+            try:
+                cuda = find_cuda()
+                return self._build(output, str(cuda), cuda)
+            except (NoCuda, Failed) as problem:
+                print(f"direct: no CUDA kernels: {problem}", flush=True)
+                self._build(output, f"none, {problem}")
+        except (Missing, Failed) as problem:
             print(
                 f"direct: no compiled kernels ({problem}); the loss will run in plain torch",
                 flush=True,
             )
             Path("direct", output.name).unlink(missing_ok=True)  # an older one would stay in use
 
-    def _build(self, output: Path, cuda=None, archs=()):
+    def _build(self, output: Path, cuda_note: str, cuda=None):
         if os.environ.get("DIRECT_NO_EXTENSION") == "1":
             raise Missing("DIRECT_NO_EXTENSION=1")
         compiler = (
@@ -78,12 +79,12 @@ class Build(build_ext):
         work = Path(self.build_temp)
         work.mkdir(parents=True, exist_ok=True)
         output.parent.mkdir(parents=True, exist_ok=True)
-        jobs = cpu_jobs(compiler.split(), work, torch_folder, bool(cuda))
+        jobs = cpu_jobs(compiler.split(), work, torch_folder, bool(cuda), cuda_note)
         linker = compiler.split()
         if cuda:
-            code = [f"-gencode=arch=compute_{arch},code=sm_{arch}" for arch in archs]
-            code += [f"-gencode=arch=compute_{archs[-1]},code=compute_{archs[-1]}"]
-            cuda_compiler = [cuda, f"-ccbin={compiler.split()[0]}"]
+            code = [f"-gencode=arch=compute_{arch},code=sm_{arch}" for arch in cuda.archs]
+            code += [f"-gencode=arch=compute_{cuda.archs[-1]},code=compute_{cuda.archs[-1]}"]
+            cuda_compiler = [cuda.nvcc, f"-ccbin={compiler.split()[0]}"]
             jobs = cuda_jobs(cuda_compiler, code, work) + jobs
             linker = [*cuda_compiler, "-cudart=static", *code]
         with ThreadPoolExecutor(os.cpu_count()) as pool:
@@ -92,7 +93,49 @@ class Build(build_ext):
 
 
 class Missing(Exception):
-    pass
+    """Nothing can be compiled."""
+
+
+class NoCuda(Exception):
+    """Only the CPU's kernels can be compiled."""
+
+
+class Failed(Exception):
+    """A compiler's command failed: its name and its first complaint."""
+
+
+class Cuda(NamedTuple):
+    nvcc: str
+    release: str
+    archs: list[str]
+    unknown: list[str]  # wanted, but this nvcc does not know them
+
+    def __str__(self):
+        left_out = f"; this nvcc does not know {', '.join(self.unknown)}" if self.unknown else ""
+        return f"{self.release} for {', '.join(f'sm_{arch}' for arch in self.archs)}{left_out}"
+
+
+def find_cuda():
+    wanted = os.environ.get("DIRECT_CUDA_ARCHS", "80;90;100;120").replace(",", ";").split(";")
+    wanted = [arch for arch in map(str.strip, wanted) if arch]
+    if not wanted:
+        raise NoCuda("DIRECT_CUDA_ARCHS was empty")
+    if not (compiler := nvcc()):
+        raise NoCuda("nvcc was not on the path")
+    release = re.search(r"release ([\d.]+)", ask(compiler, "--version"))
+    known = set(re.findall(r"compute_(\d+)", ask(compiler, "--list-gpu-arch")))
+    archs = [arch for arch in wanted if arch.rstrip("af") in known]
+    unknown = [arch for arch in wanted if arch not in archs]
+    if not archs:
+        raise NoCuda(f"{compiler} knows none of {', '.join(unknown)}")
+    return Cuda(compiler, release[1] if release else "?", archs, unknown)
+
+
+def ask(*command):
+    try:
+        return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    except (OSError, subprocess.CalledProcessError) as problem:
+        raise NoCuda(f"{' '.join(command)} failed ({problem})") from None
 
 
 def sources_digest():
@@ -102,7 +145,7 @@ def sources_digest():
     return hashlib.sha256(code.encode()).hexdigest()[:8]
 
 
-def cpu_jobs(compiler, work, torch_folder, with_cuda):
+def cpu_jobs(compiler, work, torch_folder, with_cuda, cuda_note):
     """(command, object file) of each translation unit; the kernels once per instruction set."""
     jobs = []
     for name, flags in INSTRUCTION_SETS.items():
@@ -113,7 +156,9 @@ def cpu_jobs(compiler, work, torch_folder, with_cuda):
     options = [*CXX_FLAGS, TARGET, "-isystem", torch_folder / "include"]
     options += [f"-DDIRECT_HAS_{name.upper()}" for name in INSTRUCTION_SETS]
     options += ["-DDIRECT_WITH_CUDA"] if with_cuda else []
-    options += [f'-DDIRECT_SOURCES="{sources_digest()}"']
+    # What a C string can hold as it is: no quotes, no backslashes, one line.
+    note = " ".join(re.sub(r"[^ -!#-\[\]-~]+", " ", cuda_note).split())
+    options += [f'-DDIRECT_SOURCES="{sources_digest()}"', f'-DDIRECT_CUDA="{note}"']
     return [([*compiler, *options, "-c", CSRC / "binding.cpp", "-o", result], result), *jobs]
 
 
@@ -136,12 +181,23 @@ def nvcc():
 
 
 def run(command):
-    print(" ".join(map(str, command)), flush=True)
-    subprocess.run([str(part) for part in command], check=True)
+    command = [str(part) for part in command]
+    print(" ".join(command), flush=True)
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    print(done.stdout, end="", flush=True)
+    if done.returncode:
+        raise Failed(f"{Path(command[0]).name} failed: {complaint(done.stdout)}")
 
 
-setup(
-    ext_modules=[Extension("direct._C", sources=[], py_limited_api=True, optional=True)],
-    cmdclass={"build_ext": Build},
-    options={"bdist_wheel": {"py_limited_api": "cp311"}},
-)
+def complaint(output):
+    """The first line of a compiler's output that tells of an error, or else the last line."""
+    lines = [line.strip() for line in output.splitlines() if line.strip()] or ["it said nothing"]
+    return next((line for line in lines if re.search("error|fatal", line, re.I)), lines[-1])[:300]
+
+
+if __name__ == "__main__":
+    setup(
+        ext_modules=[Extension("direct._C", sources=[], py_limited_api=True, optional=True)],
+        cmdclass={"build_ext": Build},
+        options={"bdist_wheel": {"py_limited_api": "cp311"}},
+    )

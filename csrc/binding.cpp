@@ -25,6 +25,8 @@ extern "C" AOTITorchError aoti_torch_get_current_cuda_stream(int32_t device_inde
 
 // A hash of this folder's code, which results note: direct/common/fingerprint.py finds it in the file.
 extern "C" __attribute__((used)) const char direct_sources[] = "direct-sources:" DIRECT_SOURCES;
+// What setup.py noted about CUDA: its version and architectures, or why there is none (direct/extension.py).
+extern "C" __attribute__((used)) const char direct_cuda[] = "direct-cuda:" DIRECT_CUDA;
 
 namespace {
 
@@ -118,12 +120,16 @@ void run_on_cpu(const Problem& p, bool bf16, const Results& out) {
 }
 
 #ifdef DIRECT_WITH_CUDA
-void* cuda_stream(const Tensor& tensor) {
+// For the time of a launch: the tensor's device is the current one, and this is torch's stream on it.
+struct Queue {
+  explicit Queue(const Tensor& tensor) : device(tensor.get_device_index()), guard(device) {
+    STD_TORCH_CHECK(aoti_torch_get_current_cuda_stream, "direct: this build of torch has no CUDA");
+    TORCH_ERROR_CODE_CHECK(aoti_torch_get_current_cuda_stream(device, &stream));
+  }
+  int32_t device;
+  torch::stable::accelerator::DeviceGuard guard;  // the caller's device comes back with it
   void* stream = nullptr;
-  STD_TORCH_CHECK(aoti_torch_get_current_cuda_stream, "direct: this build of torch has no CUDA");
-  TORCH_ERROR_CODE_CHECK(aoti_torch_get_current_cuda_stream(tensor.get_device_index(), &stream));
-  return stream;
-}
+};
 
 void check_launch(const char* error) { STD_TORCH_CHECK(!error, "direct: CUDA: ", error); }
 #endif
@@ -190,8 +196,9 @@ std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor> velocity_loss(
 #ifdef DIRECT_WITH_CUDA
     Tensor workspace = floats(v, {direct::workspace_floats(p)});
     Tensor tickets = torch::stable::new_zeros(v, {p.batch + 1}, ScalarType::Int);
+    const Queue queue(v);
     check_launch(direct::launch_loss(p, bf16, out, data(workspace), static_cast<unsigned*>(tickets.mutable_data_ptr()),
-                                     v.get_device_index(), cuda_stream(v)));
+                                     queue.device, queue.stream));
 #endif
   }
   return {loss, distances, alignment, nonfinite, gradient};
@@ -213,8 +220,8 @@ Tensor normal(const Tensor& key, int64_t elements, int64_t term) {
     });
   } else {
 #ifdef DIRECT_WITH_CUDA
-    check_launch(direct::launch_normal(rows, batch, elements, uint32_t(term), out, key.get_device_index(),
-                                       cuda_stream(key)));
+    const Queue queue(key);
+    check_launch(direct::launch_normal(rows, batch, elements, uint32_t(term), out, queue.device, queue.stream));
 #endif
   }
   return result;
@@ -243,8 +250,9 @@ Tensor interpolate(const Tensor& latents, const Tensor& key, const Tensor& t) {
     });
   } else {
 #ifdef DIRECT_WITH_CUDA
+    const Queue queue(x);
     check_launch(direct::launch_interpolate(rows, at, bf16, batch, elements, x.const_data_ptr(),
-                                            result.mutable_data_ptr(), x.get_device_index(), cuda_stream(x)));
+                                            result.mutable_data_ptr(), queue.device, queue.stream));
 #endif
   }
   return result;
@@ -280,9 +288,9 @@ STABLE_TORCH_LIBRARY_IMPL(direct, CompositeExplicitAutograd, m) {
 namespace {
 // In place, on the device: nothing is read or written where the factor is 1.
 void scale(Tensor gradient, const Tensor& factor) {
+  const Queue queue(gradient);
   check_launch(direct::launch_scale(gradient.mutable_data_ptr(), static_cast<const float*>(factor.const_data_ptr()),
-                                    gradient.numel(), is_bf16(gradient), gradient.get_device_index(),
-                                    cuda_stream(gradient)));
+                                    gradient.numel(), is_bf16(gradient), queue.device, queue.stream));
 }
 }  // namespace
 

@@ -1,5 +1,5 @@
 // The CUDA kernels' interface: plain pointers and a stream, no torch. Launchers return nullptr, or what
-// the runtime says went wrong.
+// the runtime says went wrong. They leave `device` as the current one: the caller restores its own.
 #pragma once
 
 #include "velocity_loss.h"

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 
@@ -32,6 +33,13 @@ MISSING = _load()
 HAS_CUDA = MISSING is None and torch._C._dispatch_has_kernel_for_dispatch_key(
     "direct::velocity_loss", "CUDA"
 )
+
+
+def cuda_note() -> str:
+    """What setup.py noted in the library: CUDA's version and architectures, or "none, " and why."""
+    found = re.search(rb"direct-cuda:([ -~]+)", PATH.read_bytes()) if PATH.exists() else None
+    return found[1].decode() if found else "none, and no note of why"
+
 
 if MISSING is None:
 

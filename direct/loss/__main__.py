@@ -30,13 +30,14 @@ def print_backends() -> None:
         reason = backends.missing(name)
         if reason is None and name in ("cuda", "triton") and not torch.cuda.is_available():
             reason = "torch sees no CUDA device"
+        if reason is None and name == "cuda":
+            reason = backends.refusal(torch.device("cuda", torch.cuda.current_device()))
         detail = ""
         if name == "cpp" and reason is None:
             detail = f" ({torch.ops.direct.instruction_set('')})"
         print(f"  {name:7} {'usable' + detail if reason is None else 'not usable: ' + reason}")
     if extension.MISSING is None:
-        cuda = "with CUDA" if extension.HAS_CUDA else "built without nvcc"
-        print(f"  compiled kernels: {extension.PATH.name}, {cuda}")
+        print(f"  compiled kernels: {extension.PATH.name}, CUDA: {extension.cuda_note()}")
 
 
 # Inputs beside v and x, with all four terms and the gradient.
@@ -62,10 +63,10 @@ def print_bytes() -> None:
 
 def print_machine_code(arch: str) -> None:
     from .. import extension
-    from . import machine_code
+    from . import backends, machine_code
 
     if not extension.HAS_CUDA:
-        raise UserError(f"no CUDA kernels to show: {extension.MISSING or 'built without nvcc'}")
+        raise UserError(f"no CUDA kernels to show: {backends.missing('cuda')}")
     found = machine_code.kernels(extension.PATH, arch)
     if not found:
         raise UserError(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import sys
+from functools import cache
 from importlib.util import find_spec
 
 import torch
@@ -17,10 +19,12 @@ BACKENDS = ("cuda", "cpp", "triton", "eager")  # in the order of "auto"
 def choose(backend: str, v: Tensor) -> str:
     """The backend that evaluates `v`: the named one if it can, or the first that can."""
     if backend == "auto":
-        for name in BACKENDS:
-            interpreted = name == "triton" and not v.is_cuda  # by name alone: it is slow
-            if not interpreted and _obstacle(name, v) is None:
-                return name
+        # Triton's interpreter by name alone: it is slow.
+        names = [name for name in BACKENDS if name != "triton" or v.is_cuda]
+        chosen = next(name for name in names if _obstacle(name, v) is None)
+        if v.is_cuda and chosen != "cuda" and not torch.compiler.is_compiling():
+            _say_once(f"direct: the loss runs by {chosen!r} on {v.device}: {_obstacle('cuda', v)}")
+        return chosen
     if backend not in BACKENDS:
         raise UserError(f"backend is {backend!r}; {nearest(str(backend), ('auto', *BACKENDS))}")
     obstacle = _obstacle(backend, v)
@@ -39,7 +43,10 @@ def _obstacle(backend: str, v: Tensor) -> str | None:
     wanted = "cpu" if backend == "cpp" or interpreted else "cuda"
     if v.device.type != wanted:
         return f"v is on {v.device}"
-    return missing(backend)
+    lacking = missing(backend)
+    if lacking is None and backend == "cuda" and not torch.compiler.is_compiling():
+        return refusal(v.device)
+    return lacking
 
 
 def missing(backend: str) -> str | None:
@@ -51,5 +58,25 @@ def missing(backend: str) -> str | None:
     if extension.MISSING is not None:
         return extension.MISSING
     if backend == "cuda" and not extension.HAS_CUDA:
-        return "the extension was built without nvcc; install again with nvcc on the path"
+        note = extension.cuda_note().removeprefix("none, ")
+        return f"the extension was built without CUDA ({note}); install again where nvcc works"
     return None
+
+
+@cache
+def refusal(device: torch.device) -> str | None:
+    """Why the compiled kernels do not run on a CUDA device, by trying one; None where they do.
+
+    A card without code in the library and a driver older than the library's CUDA both fail here.
+    """
+    try:
+        torch.ops.direct.normal(torch.zeros(1, 2, dtype=torch.int64, device=device), 4, 0)
+    except RuntimeError as error:
+        said = str(error).strip().splitlines()[0]
+        return f"a trial of the compiled kernels failed ({said}); built for {extension.cuda_note()}"
+    return None
+
+
+@cache
+def _say_once(line: str) -> None:
+    print(line, file=sys.stderr)

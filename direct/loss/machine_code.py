@@ -9,13 +9,22 @@ from collections import Counter
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
+from typing import NamedTuple
 
 from ..common.errors import UserError
 
 # Of the mangled name: input type, what is drawn, with a gradient or not, with aligned rows or not.
 _LOSS = re.compile(r"loss_kernelI([tf])Li(\d)ELb(\d)ELb(\d)E")
 _DRAWN = ("nothing", "negatives", "everything")
-_INSTRUCTION = re.compile(r"^\s+/\*[0-9a-f]{4,}\*/\s+(?:@!?U?P\d\s+)?([A-Z0-9_.]+)", re.MULTILINE)
+_INSTRUCTION = re.compile(
+    r"^\s+/\*([0-9a-f]{4,})\*/\s+(?:@!?U?P\d\s+)?([A-Z0-9_.]+)([^;]*)", re.MULTILINE
+)
+
+
+class Instruction(NamedTuple):
+    address: int
+    name: str  # with its modifiers, without its predicate
+    operands: str
 
 
 @dataclass(frozen=True)
@@ -23,7 +32,11 @@ class Kernel:
     name: str
     registers: int
     stack: int  # bytes; spilled registers live there
-    instructions: Counter[str]
+    listing: tuple[Instruction, ...]
+
+    @property
+    def instructions(self) -> Counter[str]:
+        return Counter(instruction.name for instruction in self.listing)
 
     def accesses(self) -> dict[str, int]:
         """Instructions on global (LDG, STG) and local (LDL, STL: spills) memory, by width."""
@@ -55,11 +68,14 @@ def kernels(binary: Path, arch: str = "sm_90") -> list[Kernel]:
 
     usage = re.findall(r"Function (\S+):\s+REG:(\d+) STACK:(\d+)", dump("-res-usage"))
     code = {
-        part.split(None, 1)[0]: Counter(_INSTRUCTION.findall(part))
+        part.split(None, 1)[0]: tuple(
+            Instruction(int(address, 16), name, operands.strip())
+            for address, name, operands in _INSTRUCTION.findall(part)
+        )
         for part in dump("-sass").split("Function : ")[1:]
     }
     return [
-        Kernel(_readable(name), int(registers), int(stack), code.get(name, Counter()))
+        Kernel(_readable(name), int(registers), int(stack), code.get(name, ()))
         for name, registers, stack in usage
     ]
 

@@ -29,6 +29,13 @@ def test_a_library_that_is_absent_or_damaged_is_one_sentence(monkeypatch, tmp_pa
     assert said.startswith("_C.abi3.so cannot be loaded (") and "under this torch" in said
 
 
+def test_the_note_about_cuda_is_read_from_the_file(monkeypatch, tmp_path):
+    monkeypatch.setattr(extension, "PATH", tmp_path / "_C.abi3.so")
+    assert extension.cuda_note() == "none, and no note of why"
+    extension.PATH.write_bytes(b"\0\1direct-cuda:none, nvcc failed: out of memory\0\2")
+    assert extension.cuda_note() == "none, nvcc failed: out of memory"
+
+
 @pytest.mark.skipif(extension.MISSING is not None, reason="no compiled kernels")
 def test_operators_know_their_shapes_without_data():
     key = torch.empty(3, 2, dtype=torch.int64, device="meta")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -251,6 +252,47 @@ def test_what_a_machine_lacks_is_said_with_its_cure(monkeypatch):
     monkeypatch.setattr(backends.extension, "MISSING", None)
     monkeypatch.setattr(backends.extension, "HAS_CUDA", False)
     assert backends.missing("cpp") is backends.missing("eager") is None
-    assert "install again with nvcc" in backends.missing("cuda")
+    note = "none, nvcc failed: nvcc fatal: no"
+    monkeypatch.setattr(backends.extension, "cuda_note", lambda: note)
+    assert backends.missing("cuda") == (
+        "the extension was built without CUDA (nvcc failed: nvcc fatal: no); "
+        "install again where nvcc works"
+    )
     monkeypatch.setattr(backends, "find_spec", lambda name: None)
     assert backends.missing("triton") == "triton is not installed; pip install triton"
+
+
+def test_auto_tries_a_gpu_once_and_says_why_it_falls_back(monkeypatch, capsys):
+    """A card or a driver that the library's code does not run on, which no table of names knows."""
+    tried = []
+
+    def normal(key, elements, term):
+        raise RuntimeError("direct: CUDA: no kernel image is available\nmore lines")
+
+    def zeros(*shape, dtype, device):
+        tried.append(device)
+
+    gpu = torch.device("cuda", 7)
+    v = SimpleNamespace(dtype=torch.float32, device=gpu, is_cuda=True)
+    monkeypatch.setattr(backends.extension, "MISSING", None)
+    monkeypatch.setattr(backends.extension, "HAS_CUDA", True)
+    monkeypatch.setattr(backends.extension, "cuda_note", lambda: "13.0 for sm_90")
+    monkeypatch.setattr(backends, "find_spec", lambda name: None)
+    operators = SimpleNamespace(direct=SimpleNamespace(normal=normal))
+    compiler = SimpleNamespace(is_compiling=lambda: False)
+    stand_in = SimpleNamespace(ops=operators, zeros=zeros, compiler=compiler, int64=torch.int64)
+    monkeypatch.setattr(backends, "torch", SimpleNamespace(**vars(stand_in), float64=torch.float64))
+    try:
+        assert [backends.choose("auto", v) for _ in range(3)] == ["eager"] * 3
+        assert tried == [gpu]
+        assert capsys.readouterr().err == (
+            "direct: the loss runs by 'eager' on cuda:7: a trial of the compiled kernels failed "
+            "(direct: CUDA: no kernel image is available); built for 13.0 for sm_90\n"
+        )
+        with pytest.raises(UserError, match="backend is 'cuda', but a trial of the compiled"):
+            backends.choose("cuda", v)
+        backends.refusal.cache_clear()
+        monkeypatch.setattr(operators.direct, "normal", lambda *arguments: None)
+        assert backends.choose("auto", v) == "cuda" and not capsys.readouterr().err
+    finally:
+        backends.refusal.cache_clear()

@@ -21,6 +21,17 @@ def test_backends_and_bytes(capsys, monkeypatch):
     assert lines["all terms, eps drawn too"] == ["12", "24"]
 
 
+@pytest.mark.skipif(extension.MISSING is not None, reason="no compiled kernels")
+def test_the_note_about_cuda_is_shown(capsys, monkeypatch):
+    monkeypatch.setattr(extension, "MISSING", None)
+    monkeypatch.setattr(extension, "HAS_CUDA", False)
+    monkeypatch.setattr(extension, "cuda_note", lambda: "none, nvcc was not on the path")
+    report.print_backends()
+    printed = capsys.readouterr().out
+    assert "cuda    not usable: the extension was built without CUDA (nvcc was not on" in printed
+    assert "_C.abi3.so, CUDA: none, nvcc was not on the path" in printed
+
+
 def test_reasons_are_given(capsys, monkeypatch):
     monkeypatch.setattr(extension, "MISSING", "_C.abi3.so was not built")
     monkeypatch.setattr(extension, "HAS_CUDA", False)

@@ -1,0 +1,206 @@
+"""python -m benchmarks.machine_code: what the CUDA kernels became, as a profiler reads it.
+
+Writes benchmarks/results/machine_code.md: registers, blocks an SM, 16-byte loads, how far ahead of
+their first use they are issued, bytes in flight, and what `throughput` predicts from that. No GPU
+is needed; cuobjdump is.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+
+from direct import extension
+from direct.common.errors import UserError, command
+from direct.common.files import write_text
+from direct.loss import backends, machine_code
+from direct.loss.machine_code import Instruction, Kernel
+
+from . import throughput
+
+RESULT = Path(__file__).with_name("results") / "machine_code.md"
+ARCHS = ("sm_90", "sm_100")
+THREADS, CHUNK, INPUTS = 320, 7680, 8  # csrc/cuda_kernels.cu's
+READ = {"nothing": 8, "negatives": 6, "everything": 5}  # inputs that are read with all four terms
+BATCHES = (1, 4, 8)  # of the paper's sample, which is 273 chunks
+SAMPLE_CHUNKS = 273
+
+
+@dataclass(frozen=True)
+class Reading:
+    """One variant of the loss's kernel."""
+
+    name: str
+    registers: int
+    spilled: int  # bytes of stack
+    blocks: int  # resident on an SM
+    loop: int  # instructions for 16 bytes of each input
+    loads: int  # of 16 bytes, in the loop
+    ahead: tuple[int, ...]  # instructions from each load to its first use
+    in_flight: int  # bytes on an SM at most
+    program: throughput.Program
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.machine_code", description=__doc__)
+    parser.add_argument("--out", type=Path, default=RESULT, help="(benchmarks/results/...)")
+    arguments = parser.parse_args()
+    if not extension.HAS_CUDA:
+        raise UserError(f"no CUDA kernels to read: {backends.missing('cuda')}")
+    found = {arch: readings(arch) for arch in ARCHS}
+    write_text(arguments.out, report(found))
+    print(arguments.out.read_text())
+
+
+def readings(arch: str) -> list[Reading]:
+    kernels = machine_code.kernels(extension.PATH, arch)
+    if not kernels:
+        note = extension.cuda_note()
+        raise UserError(f"the library has no code for {arch}: it was built with CUDA {note}")
+    aligned = [k for k in kernels if k.name.startswith("loss") and k.name.endswith(", aligned")]
+    return [read(kernel) for kernel in sorted(aligned, key=_order)]
+
+
+def _order(kernel: Kernel) -> tuple[str, int, str]:
+    kind, drawn, gradient, _ = kernel.name.removeprefix("loss: ").split(", ")
+    return kind, -READ[drawn.removeprefix("draws ")], gradient
+
+
+def read(kernel: Kernel) -> Reading:
+    body = loop(kernel)
+    loads = [i for i, one in enumerate(body) if is_load(one)]
+    uses = {i: first_use(body, i) for i in loads}
+    share = READ[kernel.name.split("draws ")[1].split(",")[0]] / INPUTS
+    blocks = blocks_per_sm(kernel.registers)
+    outstanding = max(
+        (sum(a < i <= a + d for a, d in uses.items()) for i in range(len(body))), default=0
+    )
+    return Reading(
+        kernel.name.removeprefix("loss: ").removesuffix(", aligned"),
+        kernel.registers,
+        kernel.stack,
+        blocks,
+        len(body),
+        len(loads),
+        tuple(uses.values()),
+        round(blocks * THREADS * 16 * outstanding * share),
+        program(body, uses, share),
+    )
+
+
+def loop(kernel: Kernel) -> tuple[Instruction, ...]:
+    """The shortest loop with all of the kernel's streamed loads: what runs for every vector."""
+    streamed = [one.address for one in kernel.listing if is_load(one)]
+    found = []
+    for one in kernel.listing:
+        target = re.search(r"0x([0-9a-f]+)", one.operands) if one.name.startswith("BRA") else None
+        begin = int(target[1], 16) if target else one.address
+        if begin < one.address and all(begin <= at <= one.address for at in streamed):
+            found.append(tuple(o for o in kernel.listing if begin <= o.address <= one.address))
+    if not found or not streamed:
+        raise UserError(f"no loop with 16-byte loads in {kernel.name}")
+    return min(found, key=len)
+
+
+def is_load(one: Instruction) -> bool:
+    return one.name.startswith("LDG") and ".EF" in one.name and one.name.endswith(".128")
+
+
+def first_use(body: tuple[Instruction, ...], at: int) -> int:
+    """Instructions from a load to the first that reads its registers, around the loop's end."""
+    first = int(re.match(r"R(\d+)", body[at].operands)[1])  # type: ignore[index]
+    wanted = {f"R{first + i}" for i in range(4)}
+    for distance in range(1, len(body)):
+        one = body[(at + distance) % len(body)]
+        _, _, rest = one.operands.partition(",")
+        read_ = one.operands if one.name.startswith("STG") else rest
+        if wanted & set(re.findall(r"\bR\d+", read_)):
+            return distance
+    return len(body)
+
+
+def blocks_per_sm(registers: int) -> int:
+    """Registers are handed out in steps of 256 a warp; a file has 65536, an SM 2048 threads."""
+    warp = -(-registers * 32 // 256) * 256
+    return min(65536 // (warp * THREADS // 32), 2048 // THREADS)
+
+
+def program(
+    body: tuple[Instruction, ...], uses: dict[int, int], share: float
+) -> throughput.Program:
+    """The loop as `throughput` wants it: runs of issue cycles between loads, waits and stores."""
+    waits: dict[int, list[int]] = {}
+    for load, distance in uses.items():
+        waits.setdefault((load + distance) % len(body), []).append(load)
+    steps: list[throughput.Step] = []
+    names: list[str] = []
+
+    def end_run() -> None:
+        if names:
+            steps.append(("issue", throughput.issue_cycles(names), 0))
+            names.clear()
+
+    for i, one in enumerate(body):
+        if i in waits or is_load(one) or ".EF.128" in one.name:
+            end_run()
+        steps += [("wait", 0, load) for load in waits.get(i, ())]
+        names.append(one.name)
+        if is_load(one):
+            steps.append(("load", 512 * share, i))
+        elif one.name.startswith("STG"):
+            steps.append(("store", 512, i))
+    end_run()
+    return tuple(steps)
+
+
+def report(found: dict[str, list[Reading]]) -> str:
+    lines = [
+        "# Machine code of the CUDA kernels",
+        "",
+        "`python -m benchmarks.machine_code` on a library built with CUDA "
+        f"{extension.cuda_note().split(' ')[0]}. Nothing here was measured on a GPU.",
+        "",
+        "One pass of the loop takes 16 bytes of each input. *Ahead* is the number of instructions",
+        "from a load to its first use: nearest, median, farthest. *In flight* is what the loads of",
+        "one SM's resident blocks can have under way at most, of the inputs that a variant reads.",
+    ]
+    for arch, rows in found.items():
+        lines += ["", f"## {arch}", "", *_table(rows)]
+    lines += ["", *throughput.ASSUMPTIONS.splitlines(), "", *_predictions(found["sm_90"])]
+    return "\n".join(lines) + "\n"
+
+
+def _table(rows: list[Reading]) -> list[str]:
+    lines = [
+        "| variant | registers | spilled bytes | blocks an SM | instructions a pass "
+        "| loads of 16 bytes | ahead | KB in flight |",
+        "|---|---:|---:|---:|---:|---:|---:|---:|",
+    ]
+    for row in rows:
+        ahead = f"{min(row.ahead)}, {median(row.ahead):g}, {max(row.ahead)}"
+        cells = (row.name, row.registers, row.spilled, row.blocks, row.loop, row.loads, ahead)
+        lines.append(f"| {' | '.join(map(str, cells))} | {row.in_flight / 1024:.0f} |")
+    return lines
+
+
+def _predictions(rows: list[Reading]) -> list[str]:
+    lines = [
+        f"| variant | {' | '.join(f'B = {batch}' for batch in BATCHES)} |",
+        "|---|" + "---:|" * len(BATCHES),
+    ]
+    for row in rows:
+        vector = 8 if row.name.startswith("bf16") else 4
+        passes = CHUNK // (THREADS * vector)
+        shares = [
+            throughput.share_of_copy(row.program, passes, row.blocks, SAMPLE_CHUNKS * batch)
+            for batch in BATCHES
+        ]
+        lines.append(f"| {row.name} | {' | '.join(f'{share:.0%}' for share in shares)} |")
+    return lines
+
+
+if __name__ == "__main__":
+    command(main)

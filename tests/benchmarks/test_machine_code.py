@@ -1,0 +1,75 @@
+"""What is read from a listing, and what the model makes of programs whose speed is known."""
+
+from __future__ import annotations
+
+import pytest
+
+from benchmarks import machine_code, throughput
+from direct.common.errors import UserError
+from direct.loss.machine_code import Instruction, Kernel
+
+TEXT = (
+    ("MOV", "R1, c[0x0][0x28]"),
+    ("LDG.E.EF.128", "R4, desc[UR8][R2.64]"),  # the loop begins here, at 0x10
+    ("LDG.E.EF.128", "R8, desc[UR8][R2.64+0x10]"),
+    ("IMAD.WIDE.U32", "R20, R21, R22, RZ"),
+    ("FADD", "R4, R30, R31"),  # writes the first load's register: no use
+    ("FADD", "R30, R7, R31"),  # reads its last one
+    ("STG.E.EF.128", "desc[UR8][R2.64], R8"),
+    ("BRA", "0x10"),
+    ("EXIT", ""),
+)
+KERNEL = Kernel(
+    "loss: bf16, draws nothing, gradient, aligned",
+    64,
+    0,
+    tuple(Instruction(16 * i, name, operands) for i, (name, operands) in enumerate(TEXT)),
+)
+
+
+def test_loads_and_their_first_uses():
+    reading = machine_code.read(KERNEL)
+    assert (reading.loop, reading.loads, reading.ahead) == (7, 2, (4, 4))
+    assert reading.blocks == 3 and reading.in_flight == 3 * 320 * 16 * 2
+    kinds = [kind for kind, _, _ in reading.program]
+    assert " ".join(kinds) == "load issue load issue wait issue wait store issue"
+
+
+def test_a_use_in_the_next_pass_counts_around_the_loop():
+    body = machine_code.loop(KERNEL)
+    turned = (*body[5:], *body[:5])  # the store of R8 comes before its load
+    at = [one.operands[:2] for one in turned].index("R8")
+    assert machine_code.first_use(turned, at) == 4
+
+
+def test_a_kernel_without_a_loop_is_refused():
+    with pytest.raises(UserError, match="no loop with 16-byte loads in loss: x"):
+        machine_code.loop(Kernel("loss: x", 1, 0, KERNEL.listing[-1:]))
+
+
+@pytest.mark.parametrize(
+    "registers, blocks", [(64, 3), (65, 2), (96, 2), (102, 1), (104, 1), (32, 6)]
+)
+def test_blocks_that_fit(registers, blocks):
+    assert machine_code.blocks_per_sm(registers) == blocks
+
+
+def test_issue_is_bound_by_slots_or_by_a_unit():
+    assert throughput.issue_cycles(["FFMA"] * 10) == 10
+    assert throughput.issue_cycles(["LOP3.LUT"] * 6 + ["FFMA"] * 2) == 12
+    assert throughput.issue_cycles(["LOP3.LUT", "IMAD.WIDE.U32", "FFMA", "FFMA"]) == 4
+    assert throughput.issue_cycles(["MUFU.RSQ"]) == 8
+
+
+def test_the_model_knows_its_limits():
+    loads = tuple(("load", 512.0, i) for i in range(8))
+    waits = tuple(("wait", 0.0, i) for i in range(8))
+    assert 0.8 < throughput.share_of_copy((*loads, *waits), 3, 3, 273 * 4) <= 1
+    # One load at a time: an SM's ten warps get 512 bytes each in 620 cycles, of 12.95 a cycle.
+    one = (*loads[:1], *waits[:1])
+    slow = 10 * 512 / 620 / 12.95
+    assert throughput.share_of_copy(one, 60, 1, 132) == pytest.approx(slow, rel=0.1)
+    # Two or three of ten warps on a scheduler, and each pass issues for 1000 cycles.
+    busy = (*loads, *waits, ("issue", 1000.0, 0))
+    bound = 10 * 4096 / 3000 / 12.95
+    assert throughput.share_of_copy(busy, 30, 1, 132) == pytest.approx(bound, rel=0.2)

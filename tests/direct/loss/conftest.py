@@ -1,0 +1,26 @@
+"""DIRECT_EMULATE_CUDA=1 asks the CUDA kernels, on the CPU, what these tests ask of "cpp".
+
+tests/csrc/emulation runs them. What goes around `native.operator` stays with the CPU's kernels:
+torch.compile, and the registered operators by name.
+"""
+
+from __future__ import annotations
+
+import os
+
+import cuda_emulation
+import pytest
+
+from direct.loss import native
+
+if os.environ.get("DIRECT_EMULATE_CUDA") == "1":
+
+    @pytest.fixture(scope="session")
+    def emulated_cuda(tmp_path_factory: pytest.TempPathFactory) -> cuda_emulation.Emulation:
+        return cuda_emulation.build(tmp_path_factory.mktemp("cuda"))
+
+    @pytest.fixture(autouse=True)
+    def instead_of_the_cpu(
+        emulated_cuda: cuda_emulation.Emulation, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(native, "operator", emulated_cuda.loss)
