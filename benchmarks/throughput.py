@@ -27,8 +27,8 @@ The share is the time at which a plain copy would move the same bytes, over the 
 - {SMS} SMs at {CLOCK / 1e9} GHz, of which {SIMULATED} are simulated with their share of the memory;
 - a memory that serves {BANDWIDTH / 1e12} TB/s, what a copy reaches, in the order of requests,
   and answers {LATENCY} cycles after that; stores take their bytes and nobody waits for them;
-- {SCHEDULERS} schedulers an SM, each with a quarter of the warps; who is ready first issues until it
-  waits;
+- {SCHEDULERS} schedulers an SM, each with a quarter of the warps; who is ready first issues until
+  it waits;
 - one instruction a cycle and scheduler; integer instructions take two cycles of their unit, special
   functions eight; arithmetic never waits for arithmetic, which flatters the drawing variants;
 - all four terms; which loads are left out cannot be told from a listing, so each counts in part;
