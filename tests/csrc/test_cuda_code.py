@@ -2,6 +2,7 @@
 
 import pytest
 
+from benchmarks.machine_code import read
 from direct import extension
 from direct.loss import machine_code
 
@@ -43,6 +44,15 @@ def test_registers_leave_room_for_two_blocks(kernels):
     for name, kernel in kernels.items():
         if name.startswith("loss") and name.endswith(", aligned"):
             assert kernel.registers <= (64 if "draws nothing" in name else 102), name
+
+
+def test_loads_under_way_do_not_get_fewer(kernels):
+    """What hides the memory's latency; benchmarks/results/machine_code.md has the figures."""
+    for name, kernel in kernels.items():
+        if name.startswith("loss") and name.endswith(", aligned"):
+            reading = read(kernel)
+            assert reading.loads == 8 and reading.spilled == 0, name
+            assert reading.in_flight >= 48 * 1024 and min(reading.ahead) >= 16, name
 
 
 def test_noise_is_cheap_enough_to_hide(kernels):

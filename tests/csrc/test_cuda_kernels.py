@@ -112,6 +112,13 @@ def test_any_size_offset_and_stride(cuda, dtype, draws):
 
 
 @each_type
+@pytest.mark.parametrize("elements", [512, 77])
+def test_one_tensor_for_all_samples(cuda, dtype, elements):
+    p = placed(inputs((3, elements), dtype, "negatives", 2), 2)
+    check_both(cuda, p._replace(x=guarded(p.x[:1], True).expand(3, -1)), 2)
+
+
+@each_type
 def test_terms_weights_and_masks(cuda, dtype):
     """What is absent, given in part, replaced by its mean, weighted, above the threshold."""
     shape, weights = (3, 5, 24), torch.arange(12.0).reshape(3, 4) / 8
