@@ -101,7 +101,7 @@ def remember(experiment: Experiment, root: Path) -> None:
     """
     name, changed = experiment.name, experiment.table.changed
     for path in sorted((root / FOLDER / name).glob("*.json")) if experiment.own else ():
-        before = tuple(read_json(path)["table"].get("changed", ()))
+        before = tuple(read_json(path).get("table", {}).get("changed", ()))
         if set(before) != set(changed):
             raise UserError(
                 f"{name} is an experiment with {', '.join(before) or 'no setting changed'}, and "
