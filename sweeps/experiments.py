@@ -77,12 +77,14 @@ def automatic_name(parts: Sequence[str]) -> str:
 
 def words(name: str, value: Any) -> str:
     """`train.learning_rate=0.0002`: one spelling of a value; of a path its last part alone."""
-    text = f"{value:.10g}" if isinstance(value, float) else str(value)
-    if isinstance(value, (tuple, list)):
-        text = ",".join(map(str, value))
+    return f"{name}={','.join(map(_word, value)) if isinstance(value, tuple) else _word(value)}"
+
+
+def _word(value: Any) -> str:
     if isinstance(value, bool):
-        text = text.lower()
-    return f"{name}={text.rstrip('/').rsplit('/', 1)[-1] if text.startswith('/') else text}"
+        return str(value).lower()
+    text = f"{value:.10g}" if isinstance(value, float) else str(value)
+    return Path(text).name if text.startswith("/") else text
 
 
 # The record ---------------------------------------------------------------------------------------
@@ -93,11 +95,10 @@ def place_of(root: Path, name: str, table: str) -> Path:
     return root / FOLDER / name / f"{table}.json"
 
 
-def remember(experiment: Experiment, root: Path) -> None:
-    """Notes the experiment below `root`, in place of what was asked for by this name before.
+def check_name_is_free(experiment: Experiment, root: Path) -> None:
+    """A name stands for one set of changed settings: with others it is a `UserError`.
 
-    A name stands for one set of changed settings: with others it is a `UserError`, since the
-    reports of the two would take each other's place.
+    The reports of the two would take each other's place.
     """
     name, changed = experiment.name, experiment.table.changed
     for path in sorted((root / FOLDER / name).glob("*.json")) if experiment.own else ():
@@ -108,7 +109,12 @@ def remember(experiment: Experiment, root: Path) -> None:
                 f"this one has {', '.join(changed) or 'none'}; give another --name, or remove "
                 f"{path.parent}"
             )
-    path, value = place_of(root, name, experiment.table.name), _noted(experiment)
+
+
+def remember(experiment: Experiment, root: Path) -> None:
+    """Notes the experiment below `root`, in place of what was asked for by this name before."""
+    path = place_of(root, experiment.name, experiment.table.name)
+    value = _noted(experiment)
     if not path.exists() or read_json(path) != json.loads(json.dumps(value)):
         write_json(path, value)
 

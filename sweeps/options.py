@@ -35,6 +35,7 @@ VERBS = (
     "import",
     "fsck",
 )
+RUNNING = ("all", "gallery", "search")  # the verbs that run cells
 SIZE = "evaluate.prompts"  # a table's size, as seeds are: no variant of it
 
 
@@ -107,10 +108,9 @@ def _compatible(options: argparse.Namespace) -> argparse.Namespace:
             "no sweep is named; give one, as lambda_hard, a file of your own, or --grid "
             "(python -m sweeps lists all)"
         )
-    runs = options.grid or own_tables.is_file(options.sweep) or options.sweep not in VERBS
     if options.name is not None:
-        if not runs and options.sweep != "all":
-            raise UserError(f"{options.sweep} takes no --name; it is of a sweep that runs")
+        if options.sweep in VERBS and options.sweep not in RUNNING:
+            raise UserError(f"{options.sweep} takes no --name; give it to a sweep that runs")
         checked_name(options.name, "--name", names())
     if options.join and options.retry_failed:
         raise UserError(

@@ -32,9 +32,9 @@ from direct.explain import explained
 
 from .cell import read_result
 from .checks import check
-from .experiments import Experiment, recorded, remember
+from .experiments import Experiment, automatic_name, check_name_is_free, recorded, remember
 from .options import base_of, options_of, planned_cells, rows_of, sweep_of
-from .planning import every_of, experiments_of, known, shipped_of
+from .planning import changes, every_of, experiments_of, known, shipped_of
 from .queue.estimate import Estimator
 from .queue.status import entry, listing, state_line, summary, told
 from .queue.sweep import Sweep
@@ -64,9 +64,7 @@ def main(arguments: Sequence[str] | None = None, stages: Stages = REAL) -> int:
     if options.sweep == "list":
         return _list(options, base)
     if options.sweep == "search":
-        from .report import search_report
-
-        return search_report.main(base, options, stages)
+        return _search(options, base, stages)
     if options.sweep == "gallery":
         return _gallery(options, base, stages)
     if options.sweep == "all":
@@ -80,7 +78,8 @@ def main(arguments: Sequence[str] | None = None, stages: Stages = REAL) -> int:
 def _status(options: argparse.Namespace, base: Config) -> int:
     root = folder(base.profile, Path(options.out))
     found, faults = known(options, base, root)
-    lines = [state_line(experiment, root) for experiment in found]
+    width = max(len(experiment.name) for experiment in found)
+    lines = [state_line(experiment, root, width) for experiment in found]
     print("\n".join([*lines, *faults]))
     return 0
 
@@ -170,8 +169,10 @@ def _begun(
 
     `None` after a dry run, which shows them and writes nothing.
     """
+    out = Path(options.out)
     for experiment in asked:
         check(experiment)
+        check_name_is_free(experiment, folder(experiment.base.profile, out))
 
     def sweep(experiment: Experiment) -> Sweep:
         cells = list(experiment.cells)
@@ -211,6 +212,15 @@ def _launch(sweep: Sweep, name: str, options: argparse.Namespace) -> int:
 
     settle_old(sweep)
     return slurm.slurm(sweep, options, name)
+
+
+def _search(options: argparse.Namespace, base: Config, stages: Stages) -> int:
+    from .report import search_report
+
+    target, changed = Path(options.out) / "reports" / base.profile, changes(base, options)
+    if changed or options.name:
+        target /= options.name or automatic_name(["search", *changed])
+    return search_report.main(base, options, stages, target)
 
 
 def _gallery(options: argparse.Namespace, base: Config, stages: Stages) -> int:

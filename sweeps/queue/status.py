@@ -43,10 +43,10 @@ def told(failed: dict[str, str]) -> int:
     return 1 if failed else 0
 
 
-def state_line(experiment: Experiment, root: Path) -> str:
-    """One line: the experiment, its table, how far it is, and what was set."""
+def state_line(experiment: Experiment, root: Path, width: int = 12) -> str:
+    """One line: the experiment (`width` columns), its table, how far it is, and what was set."""
     name, table = experiment.name, experiment.table
-    line = f"{name:<12} {table.place:<16} {_how_far(experiment, root)}"
+    line = f"{name:<{width}} {table.place:<16} {_how_far(experiment, root)}"
     return plain(f"{line}; {', '.join(table.changed)}" if table.changed else line)
 
 
