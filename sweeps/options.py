@@ -14,7 +14,6 @@ from direct.data import source
 from direct.profiles import profile
 from direct.settings import override, with_values
 
-from . import own_tables
 from .ablations import ABLATIONS
 from .experiments import checked_name
 from .queue.storage import VARIABLE, checked_url

@@ -1,8 +1,7 @@
-"""Tables of one's own: from a Python file anywhere, or from the axes of a grid.
+"""Tables of one's own: read from a Python file anywhere, filled in and checked.
 
     python -m sweeps.run my_experiment.py         # every Ablation that the file declares
     python -m sweeps.run my_experiment.py:first   # one of them
-    python -m sweeps.run --grid train.learning_rate=1e-4,3e-4 --grid sample.guidance=1,3
 
 What such a table leaves out is filled in, and all that is wrong in it is one sentence, before any
 work. Values are given the types of their settings, so that a row which is also one of the paper's
@@ -16,8 +15,7 @@ import re
 import sys
 import traceback
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
-from itertools import product
+from dataclasses import fields, replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -28,7 +26,7 @@ from direct.profiles import PROFILES
 from direct.settings import override, settings
 
 from .ablations import ABLATIONS
-from .experiments import checked_name, words
+from .experiments import checked_name
 from .schema import EVERY_ROW, METRICS, Ablation, Row
 
 CLASSES = {"Ablation": Ablation, "Row": Row}
@@ -61,7 +59,7 @@ def read(text: str) -> tuple[str, list[Ablation]]:
         )
     names = [table.name for table in tables]
     for attribute, values in (("name", names), ("file", [table.file for table in tables])):
-        if twice := _repeated(values):
+        if twice := repeated(values):
             raise UserError(f"{path}: two tables have the {attribute} {twice!r}; rename one")
     if wanted and wanted not in names:
         raise UserError(f"{path} declares no table {wanted}; {nearest(wanted, names)}")
@@ -158,7 +156,8 @@ def _known(name: Any, known: Iterable[str], where: str, what: str) -> None:
         raise UserError(f"{where}: {name!r} is no {what}; {nearest(str(name), known)}")
 
 
-def _repeated(values: Sequence[Any]) -> Any:
+def repeated(values: Sequence[Any]) -> Any:
+    """The first value that stands there twice; `None` where none does."""
     return next((value for i, value in enumerate(values) if value in values[:i]), None)
 
 
@@ -172,7 +171,7 @@ def _rows(table: Ablation, where: str) -> tuple[Row, ...]:
     for label in labels:
         if not isinstance(label, str) or not label:
             raise UserError(f"{where}: a row's label is {label!r}; write a text")
-    if twice := _repeated(labels):
+    if twice := repeated(labels):
         raise UserError(f"{where}: two rows have the label {twice!r}; rename one")
     for row in table.rows:
         for name in (row.against, *row.best_of):
@@ -260,87 +259,6 @@ def _contrasts(table: Ablation, where: str) -> tuple[tuple[str, str], ...]:
         _known(pair[1], table.metrics, f"{where}: contrasts", "metric of this table")
         if pair[0] == table.partner(pair[0]):
             raise UserError(f"{where}: contrast {pair!r} is of a row with itself; leave it out")
-    if twice := _repeated([tuple(pair) for pair in table.contrasts]):
+    if twice := repeated([tuple(pair) for pair in table.contrasts]):
         raise UserError(f"{where}: contrast {twice!r} is declared twice; leave one out")
     return tuple((label, metric) for label, metric in table.contrasts)
-
-
-# A grid -------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Axis:
-    """One setting of a grid, and the values that it takes."""
-
-    setting: str
-    values: tuple[Any, ...]  # of the setting's type
-    labels: tuple[str, ...]  # as they were written
-
-
-def grid(texts: Sequence[str], base: Config) -> Ablation:
-    """The table of `--grid` options: a row for each value, or for each combination of several.
-
-    The baseline is the configuration's own value, or the first where the grid lacks that.
-    """
-    axes = [_axis(text, base) for text in texts]
-    if twice := _repeated([axis.setting for axis in axes]):
-        raise UserError(f"--grid {twice} is given twice; give all of its values at once")
-    rows = [
-        Row(", ".join(labels), dict(zip((axis.setting for axis in axes), values, strict=True)))
-        for labels, values in zip(
-            product(*(axis.labels for axis in axes)),
-            product(*(axis.values for axis in axes)),
-            strict=True,
-        )
-    ]
-    own = settings(base)
-    places = [
-        axis.values.index(own[axis.setting]) if own[axis.setting] in axis.values else 0
-        for axis in axes
-    ]
-    names = ", ".join(axis.setting for axis in axes)
-    return Ablation(
-        "grid",
-        "Grid",
-        "; ".join(f"{axis.setting}: {', '.join(axis.labels)}" for axis in axes),
-        names,
-        tuple(rows),
-        ", ".join(axis.labels[i] for axis, i in zip(axes, places, strict=True)),
-        axis=names if len(axes) == 1 and _logarithmic(axes[0].values) else None,
-    )
-
-
-def grid_name(table: Ablation) -> list[str]:
-    """What a grid is called by, as texts: its settings, and the values of each."""
-    values = {name: [row.values[name] for row in table.rows] for name in table.rows[0].values}
-    return [words(name, tuple(dict.fromkeys(found))) for name, found in values.items()]
-
-
-def _axis(text: str, base: Config) -> Axis:
-    setting, separator, listed = (part.strip() for part in text.partition("="))
-    labels = tuple(part.strip() for part in listed.split(","))
-    if not separator or not all(labels):
-        raise UserError(f"--grid {text} lists no values; write it as loss.lambda_hard=0,0.02,0.1")
-    if option := {"seed": "--seeds", "profile": "--profile"}.get(setting):
-        raise UserError(f"--grid {text}: {setting} is no axis; give {option}")
-    if len(labels) < 2:
-        raise UserError(f"--grid {text} has one value; give two or more, or use --set")
-    values = [_value(setting, label, base, text) for label in labels]
-    if (twice := _repeated(values)) is not None:
-        raise UserError(f"--grid {text} has the value {twice} twice; leave one out")
-    return Axis(setting, tuple(values), labels)
-
-
-def _value(setting: str, label: str, base: Config, text: str) -> Any:
-    try:
-        return settings(override(base, f"{setting}={label}"))[setting]
-    except UserError as error:
-        said = str(error).removeprefix(f"--set {setting}={label}: ")
-        raise UserError(f"--grid {text}: {said}") from None
-
-
-def _logarithmic(values: Sequence[Any]) -> bool:
-    numbers = all(
-        isinstance(value, (int, float)) and not isinstance(value, bool) for value in values
-    )
-    return numbers and min(values) >= 0 and sum(value > 0 for value in values) > 1

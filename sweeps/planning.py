@@ -16,7 +16,7 @@ from direct.config import Config
 from direct.profiles import profile
 from direct.settings import settings
 
-from . import own_tables
+from . import grid, own_tables
 from .ablations import ABLATIONS
 from .experiments import Experiment, automatic_name, checked_name, recorded, words
 from .options import SIZE, base_of, names, names_set, planned_cells, rows_of, sized
@@ -72,8 +72,8 @@ def _as_it_is(table: Ablation, base: Config, options: argparse.Namespace) -> Exp
 def experiments_of(options: argparse.Namespace, base: Config) -> list[Experiment]:
     """What the command line asks for: a sweep, a file's tables, or a grid; checked and planned."""
     if options.grid:
-        table = own_tables.grid(options.grid, base)
-        stem = options.name or automatic_name(own_tables.grid_name(table))
+        table = grid.table_of(options.grid, base)
+        stem = options.name or automatic_name(grid.name_of(table))
         return [own_of(table, stem, "--grid", base, options)]
     if own_tables.is_file(options.sweep):
         stem, tables = own_tables.read(options.sweep)
