@@ -129,7 +129,7 @@ def test_functions_are_given_the_configuration_and_common_settings_are_every_row
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"name": 3}, 'write a text, as name="own"'),
+        ({"name": 3}, 'not a text; write name="own"'),
         ({"name": "a b"}, "cannot name a folder"),
         ({"name": "lambda_hard"}, "is the name of a sweep"),
         ({"metrics": ("PC", "PCap")}, "'PCap' is no metric; did you mean PCcap"),
@@ -157,7 +157,7 @@ def test_functions_are_given_the_configuration_and_common_settings_are_every_row
         ({"rows": (Row("x", {"seed": 1}),)}, "seeds are not a row's"),
         ({"rows": (Row("x", {"profile": "tiny"}),)}, "run the table with --profile"),
         ({"rows": (Row("x", {"train.steps": lambda c: c.no}),)}, "train.steps: AttributeError"),
-        ({"rows": (Row("x", ("loss.lambda_hard", 1)),)}, "is no settings"),
+        ({"rows": (Row("x", ("loss.lambda_hard", 1)),)}, "is not settings"),
         ({"seeds": (0, 0)}, "write (0, 1, 2)"),
         ({"seeds": 3}, "write (0, 1, 2)"),
         ({"prompts": 64}, "is not by profile"),
