@@ -78,11 +78,16 @@ def test_a_score_has_its_experiment_its_row_and_every_setting_that_varies(tmp_pa
         *("experiment", "table", "row"),
         *("loss.lambda_hard", "micro.axes"),
     ]
-    found = frame.set_index(["experiment", "row"]).sort_index()
-    assert found.loc[("a", "some"), "value"].tolist() == [0.5], "a shared cell is in both"
-    assert found.loc[("b", "some"), "value"].tolist() == [0.5]
-    assert found.loc[("b", "one axis"), "micro.axes"].tolist() == ["forces"]
-    assert found.loc[("", ""), "cell"].tolist() == [alone.id]
+    shown = sorted(zip(frame.experiment, frame.row, frame.value, strict=True))
+    assert shown == [
+        ("", "", BASE.loss.lambda_hard),
+        ("a", "none", 0.0),
+        ("a", "some", 0.5),
+        ("b", "one axis", BASE.loss.lambda_hard),
+        ("b", "some", 0.5),  # a cell that two experiments share is in both
+    ]
+    assert frame[frame.experiment == ""].cell.tolist() == [alone.id]
+    assert frame[frame.row == "one axis"]["micro.axes"].tolist() == ["forces"]
     one = results.load("tiny", tmp_path, "a")
     assert len(one) == 2 and set(one.experiment) == {"a"} and set(one.row) == {"none", "some"}
     with pytest.raises(UserError, match="aa is not an experiment"):
