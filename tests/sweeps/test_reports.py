@@ -8,7 +8,8 @@ import pytest
 
 from direct.common.errors import UserError
 from direct.config import Run
-from sweeps import run
+from sweeps import planning, run
+from sweeps.ablations import ABLATIONS
 from sweeps.cell import read_result, run_cell, write_config
 
 SMALL = ["--seeds", "0", "--prompts", "4"]
@@ -81,6 +82,34 @@ def test_variants_grids_and_files_have_folders_of_their_own(go, tmp_path):
     again = files(tmp_path)
     assert {name: again[name] for name in found} == found
     assert set(again) - set(found) == {"claims.md", "index.html"}
+
+
+@pytest.mark.slow
+def test_all_with_other_settings_has_one_folder_with_claims_and_page(go, tmp_path, monkeypatch):
+    monkeypatch.setattr(planning, "ABLATIONS", {"lambda_hard": ABLATIONS["lambda_hard"]})
+    said = go("all", *SMALL, "--set", "train.learning_rate=2e-4")
+    found = files(tmp_path)
+    assert {name.split("/")[0] for name in found} == {"all_train.learning_rate_0.0002"}
+    names = {name.split("/")[1] for name in found}
+    assert {"table_s3.md", "claims.md", "index.html"} <= names, said
+    assert "all_train.learning_rate_0.0002: " in go("list")
+
+
+@pytest.mark.slow
+def test_a_files_tables_share_a_folder_and_a_cell_runs_once(go, tmp_path):
+    path = tmp_path / "mine.py"
+    path.write_text(
+        "from sweeps import Ablation, Row\n"
+        "rows = (Row('x'), Row('y', {'loss.lambda_hard': 0.1}))\n"
+        "a, b = (Ablation(name, rows=rows) for name in 'ab')\n"
+    )
+    assert "counted once: 2 of 2 cells to do" in go(str(path), *SMALL, "--dry-run")
+    go(str(path), *SMALL)
+    found = files(tmp_path)
+    assert {"mine/a.md", "mine/b.md"} <= set(found)
+    (tmp_path / "reports/tiny/mine/b.md").unlink()
+    said = go("report", "mine:b")
+    assert "mine/b.md" in said and "mine/a.md" not in said
 
 
 def test_a_dry_run_writes_nothing_and_refuses_what_a_run_would(go, tmp_path):
