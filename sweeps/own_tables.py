@@ -14,7 +14,7 @@ import importlib.util
 import re
 import sys
 import traceback
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 from types import ModuleType
@@ -29,6 +29,7 @@ from .ablations import ABLATIONS
 from .experiments import checked_name
 from .schema import EVERY_ROW, METRICS, Ablation, Row
 
+File = tuple[str, list[Ablation]]  # its name without .py, and its tables
 CLASSES = {"Ablation": Ablation, "Row": Row}
 PLOTS = ("rows", "measured")  # the other kinds draw the rows of one table of ours
 FIRST = ("SA", "PC")  # what is tested unless contrasts are declared
@@ -42,8 +43,8 @@ def is_file(text: str) -> bool:
     return text.partition(":")[0].endswith(".py")
 
 
-def read(text: str) -> tuple[str, list[Ablation]]:
-    """The file's name without .py, and the tables it declares: all, or FILE:NAME's. Not checked."""
+def read(text: str) -> File:
+    """The file that `text` names, and the tables it declares: all, or FILE:NAME's. Not checked."""
     name, _, wanted = text.partition(":")
     path = Path(name)
     if not path.is_file():
@@ -150,8 +151,7 @@ def checked(table: Ablation, base: Config, where: str) -> Ablation:
     return replace(filled, contrasts=_contrasts(filled, where))
 
 
-def _known(name: Any, known: Iterable[str], where: str, what: str) -> None:
-    known = list(known)
+def _known(name: Any, known: Collection[str], where: str, what: str) -> None:
     if name not in known:
         raise UserError(f"{where}: {name!r} is no {what}; {nearest(str(name), known)}")
 

@@ -69,14 +69,19 @@ def _as_it_is(table: Ablation, base: Config, options: argparse.Namespace) -> Exp
     )
 
 
-def experiments_of(options: argparse.Namespace, base: Config) -> list[Experiment]:
-    """What the command line asks for: a sweep, a file's tables, or a grid; checked and planned."""
+def experiments_of(
+    options: argparse.Namespace, base: Config, own: own_tables.File | None = None
+) -> list[Experiment]:
+    """What the command line asks for: a sweep, a file's tables, or a grid; checked and planned.
+
+    own: the file, where it has been read before the configuration.
+    """
     if options.grid:
         table = grid.table_of(options.grid, base)
         stem = options.name or automatic_name(grid.name_of(table))
         return [own_of(table, stem, "--grid", base, options)]
     if own_tables.is_file(options.sweep):
-        stem, tables = own_tables.read(options.sweep)
+        stem, tables = own or own_tables.read(options.sweep)
         file = options.sweep.partition(":")[0]
         if options.name is None:
             checked_name(stem, f"{file}: give --name, since the file's name", names())

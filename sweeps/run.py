@@ -30,6 +30,7 @@ from direct.common.errors import UserError, command
 from direct.config import Config
 from direct.explain import explained
 
+from . import own_tables
 from .cell import read_result
 from .checks import check
 from .experiments import Experiment, automatic_name, check_name_is_free, recorded, remember
@@ -50,6 +51,8 @@ FILES = ("export", "import", "fsck")
 
 def main(arguments: Sequence[str] | None = None, stages: Stages = REAL) -> int:
     options = options_of(arguments, __doc__)
+    # Before the configuration: a file may be what gives a setting or a profile its meaning.
+    own = own_tables.read(options.sweep) if own_tables.is_file(options.sweep) else None
     base = base_of(options)
     if options.sweep in FILES:
         return _files(options, base)
@@ -69,7 +72,7 @@ def main(arguments: Sequence[str] | None = None, stages: Stages = REAL) -> int:
         return _gallery(options, base, stages)
     if options.sweep == "all":
         return _all(options, base, stages)
-    return _run(experiments_of(options, base), options, stages)
+    return _run(experiments_of(options, base, own), options, stages)
 
 
 # What is there ------------------------------------------------------------------------------------
