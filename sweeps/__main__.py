@@ -13,6 +13,7 @@ from .report.gallery import ABLATION as GALLERY
 VERBS = {
     "all": "every sweep that is not done, then the report",
     "search": "App. C's greedy search, and Optuna's TPE, on validation prompts",
+    "list": "what was run: settings, state, where its table is",
     "status": "how far every sweep is",
     "report": "renders tables, claims.md and index.html again",
     "settings": "every setting: name, type, value, meaning",
@@ -31,6 +32,7 @@ def main() -> int:
     tables = [*ABLATIONS.values(), GALLERY]
     print(__doc__, "Options: python -m sweeps.run --help", "", "Sweeps", sep="\n")
     print("\n".join(f"  {x.name:<14} {x.place}: {x.title}" for x in tables))
+    print("\nTables of your own: FILE.py, or --grid SETTING=VALUE,VALUE (docs/extend.md)")
     print("\nVerbs\n" + "\n".join(f"  {name:<14} {what}" for name, what in VERBS.items()))
     print("\nOther commands, with python -m")
     print("\n".join(f"  {name:<14} {what}" for name, what in OTHERS.items()))

@@ -15,13 +15,27 @@ from direct.profiles import profile
 from direct.settings import override, with_values
 
 from .ablations import ABLATIONS
+from .experiments import checked_name
 from .queue.storage import VARIABLE, checked_url
 from .queue.sweep import Sweep, Workers
 from .results import folder
 from .schema import Ablation, Cell, cells
 from .stages import REAL, Stages
 
-VERBS = ("all", "gallery", "search", "status", "report", "settings", "export", "import", "fsck")
+VERBS = (
+    "all",
+    "gallery",
+    "search",
+    "status",
+    "list",
+    "report",
+    "settings",
+    "export",
+    "import",
+    "fsck",
+)
+RUNNING = ("all", "gallery", "search")  # the verbs that run cells
+SIZE = "evaluate.prompts"  # a table's size, as seeds are: no variant of it
 
 
 def options_of(
@@ -35,8 +49,25 @@ def options_of(
         epilog="sweeps: " + "; ".join(f"{a.name} ({a.place})" for a in ABLATIONS.values()),
     )
     add = parser.add_argument
-    add("sweep", help=f"a sweep's name, or {', '.join(VERBS)}")
-    add("file", nargs="?", help="the archive of export and import; the section of settings")
+    add(
+        "sweep",
+        nargs="?",
+        default="",
+        help=f"a sweep's name, a file of your own (FILE.py, FILE.py:TABLE), or {', '.join(VERBS)}",
+    )
+    add(
+        "file",
+        nargs="?",
+        help="the archive of export and import; the section of settings; report: the experiment",
+    )
+    add(
+        "--grid",
+        action="append",
+        default=[],
+        metavar="A.B=C,D",
+        help="a table of these values, without a file; given twice: of all combinations",
+    )
+    add("--name", help="reports go to reports/<profile>/NAME/ (default, with --set: made from it)")
     add("--profile", default="tiny", help="tiny (default) or wan2.1-t2v-1.3b")
     add("--dry-run", action="store_true", help="list the cells, their state and estimated cost")
     add("--seeds", help="training seeds, as 0,1,2 (default: the sweep's own)")
@@ -67,6 +98,19 @@ def options_of(
 
 
 def _compatible(options: argparse.Namespace) -> argparse.Namespace:
+    if options.grid and options.sweep:
+        raise UserError(
+            f"--grid makes a table of its own, and got {options.sweep} beside it; leave one out"
+        )
+    if not options.grid and not options.sweep:
+        raise UserError(
+            "no sweep is named; give one, as lambda_hard, a file of your own, or --grid "
+            "(python -m sweeps lists all)"
+        )
+    if options.name is not None:
+        if options.sweep in VERBS and options.sweep not in RUNNING:
+            raise UserError(f"{options.sweep} takes no --name; give it to a sweep that runs")
+        checked_name(options.name, "--name", names())
     if options.join and options.retry_failed:
         raise UserError(
             "--join and --retry-failed are mutually exclusive: only the planner can requeue "
@@ -106,10 +150,21 @@ def rows_of(table: Ablation, options: argparse.Namespace) -> Ablation:
 
 def planned_cells(table: Ablation, base: Config, options: argparse.Namespace) -> list[Cell]:
     """The cells that these options ask for: of the table's own size, unless they give another."""
-    asked = [setting for setting in options.set if setting.startswith("evaluate.prompts=")]
-    if base.profile in table.prompts and not asked and options.prompts is None:
-        base = with_values(base, {"evaluate.prompts": table.prompts[base.profile]})
+    base = sized(table, base, options)
     return cells(rows_of(table, options), base, seeds_of(options) or table.seeds)
+
+
+def sized(table: Ablation, base: Config, options: argparse.Namespace) -> Config:
+    """`base` with the table's own number of prompts, unless the options give one."""
+    asked = options.prompts is not None or SIZE in names_set(options)
+    if asked or base.profile not in table.prompts:
+        return base
+    return with_values(base, {SIZE: table.prompts[base.profile]})
+
+
+def names_set(options: argparse.Namespace) -> list[str]:
+    """The settings that --set names, each once."""
+    return list(dict.fromkeys(text.partition("=")[0].strip() for text in options.set))
 
 
 def seeds_of(options: argparse.Namespace) -> tuple[int, ...] | None:

@@ -1,14 +1,20 @@
-"""The results' interface: one long-form frame, read from `result.json` files alone."""
+"""The results' interface: one long-form frame, read from the run folders alone."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from direct.identity import restored
+from direct.settings import settings
+
+from . import experiments
 from .cell import read_result
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from .experiments import Experiment
 
 
 def folder(profile: str, out: Path | str = ".") -> Path:
@@ -16,17 +22,62 @@ def folder(profile: str, out: Path | str = ".") -> Path:
     return Path(out) / "runs" / profile
 
 
-def load(profile: str, out: Path | str = ".") -> pd.DataFrame:
-    """Every score: columns cell, seed, prompt, metric, value; one row per number.
+def load(profile: str, out: Path | str = ".", experiment: str = "") -> pd.DataFrame:
+    """Every score: a row per number, and per row of an experiment that shows it.
 
-    `cell` is the hash of the configuration (its settings: `runs/<profile>/<cell>/config.json`).
-    Damaged results are named, set aside and absent; a diverged cell has no scores.
+    Columns: cell, seed, prompt, metric, value; experiment, table, row; and every setting that
+    varies between the cells of an experiment here, as `train.learning_rate`. So
+
+        frame[frame.metric == "PC"].groupby(["experiment", "row"]).value.mean()
+
+    are tables' numbers. `cell` is the hash of the configuration (its settings:
+    `runs/<profile>/<cell>/config.json`). Where two experiments share a cell its scores are there
+    twice; give `experiment`, as "lr2e-4", to read one alone. Cells of none have "" for its columns.
+    Damaged results are named, set aside and absent; a diverged cell has no scores. A name that is
+    no experiment's is a `UserError`.
     """
-    return frame(read_all(folder(profile, out)))
+    root = folder(profile, out)
+    found, faults = experiments.recorded(root)
+    for fault in faults:
+        print(fault)
+    if experiment:
+        found = experiments.named(experiment, found)
+    results = read_all(root)
+    if experiment:
+        ids = {cell.id for x in found for cell in x.cells}
+        results = {name: result for name, result in results.items() if name in ids}
+    return frame(results).merge(_shown(found, results), on="cell", how="left")
+
+
+def _shown(found: list[Experiment], results: dict[str, dict[str, Any]]) -> pd.DataFrame:
+    """Which cell stands in which row, and its settings: a row per cell and place."""
+    import pandas as pd
+
+    names = _varied(found)
+    places: dict[str, list[tuple[str, str, str]]] = {name: [] for name in results}
+    for x in found:
+        for cell in x.cells:
+            if cell.id in places:
+                places[cell.id].append((x.name, x.table.name, cell.row))
+    rows = []
+    for name, own in places.items():
+        flat = settings(restored(results[name]["config"]))
+        values = [",".join(v) if isinstance(v := flat[key], tuple) else v for key in names]
+        rows += [(name, *place, *values) for place in own or [("", "", "")]]
+    return pd.DataFrame(rows, columns=["cell", "experiment", "table", "row", *names])
+
+
+def _varied(found: list[Experiment]) -> list[str]:
+    """The settings that take two values or more within an experiment, but for the seed."""
+    varied = set()
+    for x in found:
+        first, *others = [settings(cell.config) for cell in x.cells] or [{}]
+        varied |= {name for other in others for name in first if other[name] != first[name]}
+    return sorted(varied - {"seed"})
 
 
 def frame(results: dict[str, dict[str, Any]]) -> pd.DataFrame:
-    """`load`'s frame of these results."""
+    """The scores alone, each once: columns cell, seed, prompt, metric, value."""
     import pandas as pd
 
     columns = ["cell", "seed", "prompt", "metric", "value"]

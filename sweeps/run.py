@@ -1,14 +1,19 @@
-"""Runs an ablation of the paper and writes its table; finished cells are skipped.
+"""Runs an ablation and writes its table; finished cells are skipped.
 
 python -m sweeps.run lambda_hard              # Table S3 on the tiny profile
 python -m sweeps.run lambda_hard --dry-run    # its cells, their state and cost
+python -m sweeps.run lambda_hard --set train.learning_rate=2e-4 --name lr2e-4  # a variant of it
+python -m sweeps.run my_experiment.py         # the tables of a file of your own: docs/extend.md
+python -m sweeps.run --grid train.learning_rate=1e-4,3e-4,1e-3  # a table without a file
 python -m sweeps.run guidance                 # score against guidance, and what contrast adds
 python -m sweeps.run search                   # App. C's greedy search, and TPE, on validation
-python -m sweeps.run status                   # every sweep
+python -m sweeps.run list                     # what was run: settings, state, where its table is
+python -m sweeps.run status                   # every sweep, in a line
 python -m sweeps.run all                      # every sweep that is not done, then the report
 python -m sweeps.run gallery                  # Figures 1, 5 and S2: clips, by a fixed rule
 python -m sweeps.run settings loss            # a section's settings, or all: name, type, meaning
 python -m sweeps.run report                   # renders tables, claims.md and index.html again
+python -m sweeps.run report lr2e-4            # one experiment's table
 python -m sweeps.run export FILE              # all results as one archive; import takes it
 python -m sweeps.run fsck                     # checks every result and cached array
 python -m sweeps.run all --storage postgresql://me@host/sweeps --launcher slurm  # docs/queue.md
@@ -17,77 +22,88 @@ python -m sweeps.run all --storage postgresql://me@host/sweeps --launcher slurm 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from direct.common.errors import UserError, command, nearest
+from direct.common.errors import UserError, command
 from direct.config import Config
 from direct.explain import explained
 
-from .ablations import ABLATIONS
+from . import own_tables
 from .cell import read_result
-from .options import base_of, names, options_of, planned_cells, rows_of, sweep_of
+from .checks import check
+from .experiments import Experiment, automatic_name, check_name_is_free, recorded, remember
+from .options import base_of, options_of, planned_cells, rows_of, sweep_of
+from .planning import changes, every_of, experiments_of, known, shipped_of
 from .queue.estimate import Estimator
-from .queue.status import failures, listing, state_line, summary, told
+from .queue.status import entry, listing, state_line, summary, told
 from .queue.sweep import Sweep
 from .report import gallery
+from .reports import page, report, write
 from .results import folder
-from .schema import Ablation, Cell, union
+from .schema import union
 from .stages import REAL, Stages
 from .work import settle_old, work
+
+FILES = ("export", "import", "fsck")
 
 
 def main(arguments: Sequence[str] | None = None, stages: Stages = REAL) -> int:
     options = options_of(arguments, __doc__)
+    # Before the configuration: a file may be what gives a setting or a profile its meaning.
+    own = own_tables.read(options.sweep) if own_tables.is_file(options.sweep) else None
     base = base_of(options)
-    out = Path(options.out)
-    root = folder(base.profile, out)
-    if options.sweep in ("export", "import", "fsck"):
-        return _files(options, base, root, out)
+    if options.sweep in FILES:
+        return _files(options, base)
     if options.sweep == "settings":
         print(explained(base, options.file))
         return 0
+    if options.sweep == "report":
+        return report(base, options, stages)
     _no_file(options)
     if options.sweep == "status":
-        for table in ABLATIONS.values():
-            print(state_line(table, planned_cells(table, base, options), root))
-        return 0
-    if options.sweep == "report":
-        return _report_all(base, options, stages)
-    if options.sweep == "all":
-        return _all(base, options, stages)
+        return _status(options, base)
+    if options.sweep == "list":
+        return _list(options, base)
     if options.sweep == "search":
-        from .report import search_report
-
-        return search_report.main(base, options, stages)
-    if options.sweep not in (*ABLATIONS, "gallery"):
-        raise UserError(f"{options.sweep} is not a sweep; {nearest(options.sweep, names())}")
-    table = rows_of(ABLATIONS.get(options.sweep, gallery.ABLATION), options)
-    sweep = sweep_of(table, planned_cells(table, base, options), base, options, stages)
-    if options.dry_run:
-        print(listing(sweep))
-        return 0
-    if options.launcher:
-        return _launch(sweep, options)
-    failed = work(sweep)
-    if not _elsewhere(sweep, failed):
-        _report(sweep, out / "reports" / base.profile, base, options)
-    return told(failed)
+        return _search(options, base, stages)
+    if options.sweep == "gallery":
+        return _gallery(options, base, stages)
+    if options.sweep == "all":
+        return _all(options, base, stages)
+    return _run(experiments_of(options, base, own), options, stages)
 
 
-def _launch(sweep: Sweep, options: argparse.Namespace) -> int:
-    from .queue import slurm
-
-    settle_old(sweep)
-    return slurm.slurm(sweep, options)
+# What is there ------------------------------------------------------------------------------------
 
 
-def _files(options: argparse.Namespace, base: Config, root: Path, out: Path) -> int:
+def _status(options: argparse.Namespace, base: Config) -> int:
+    root = folder(base.profile, Path(options.out))
+    found, faults = known(options, base, root)
+    width = max(len(experiment.name) for experiment in found)
+    lines = [state_line(experiment, root, width) for experiment in found]
+    print("\n".join([*lines, *faults]))
+    return 0
+
+
+def _list(options: argparse.Namespace, base: Config) -> int:
+    out = Path(options.out)
+    root = folder(base.profile, out)
+    found, faults = recorded(root)
+    print("\n\n".join([*(entry(experiment, root, out) for experiment in found), *faults]))
+    if not found and not faults:
+        print(f"no experiment has been run below {root}; run one, as: lambda_hard")
+    return 0
+
+
+def _files(options: argparse.Namespace, base: Config) -> int:
     """export, import and fsck."""
     from . import archive
     from .queue import study
 
+    out = Path(options.out)
+    root = folder(base.profile, out)
     if options.sweep == "fsck":
         _no_file(options)
         checked, wrong = archive.fsck(root, out / "cache" / base.profile)
@@ -109,86 +125,128 @@ def _no_file(options: argparse.Namespace) -> None:
         raise UserError(f"{options.sweep} takes no file, and got {options.file}")
 
 
-def _all(base: Config, options: argparse.Namespace, stages: Stages) -> int:
-    """Every sweep, as one queue; then every table. A cell that several tables show runs once."""
+# Running ------------------------------------------------------------------------------------------
 
-    def sweep(table: Ablation, cells: list[Cell]) -> Sweep:
-        return sweep_of(table, cells, base, options, stages)
 
-    tables = [
-        rows_of(table, options) for table in ABLATIONS.values() if options.extra or not table.extra
-    ]
-    planned = {table.name: planned_cells(table, base, options) for table in tables}
-    once = list({cell.id: cell for cells in planned.values() for cell in cells}.values())
-    if options.dry_run:
-        print("\n\n".join(listing(sweep(table, planned[table.name])) for table in tables))
-        every = sweep(union(tables), once)
-        estimator = Estimator(every.root, {cell.id: cell.config for cell in once})
-        told_once = summary(once, estimator, every.workers)
-        print("\nin all, cells that tables share counted once: " + told_once)
+def _run(asked: list[Experiment], options: argparse.Namespace, stages: Stages) -> int:
+    """The experiments of one command, as one queue; then their tables."""
+    sweep = _begun(asked, asked[0].name, options, stages)
+    if sweep is None:
         return 0
-    everything = union(tables)
     if options.launcher:
-        return _launch(sweep(everything, once), options)
-    together = [cell for cell in once if cell.config.measure.kind != "cost"]
-    alone = [cell for cell in once if cell.config.measure.kind == "cost"]  # timed by the clock
-    failed = work(sweep(everything, together))
-    failed |= work(sweep(everything, alone))
-    if _elsewhere(sweep(everything, once), failed):
-        return told(failed)
-    out, shown = Path(options.out), planned_cells(gallery.ABLATION, base, options)
-    try:
-        _report(sweep(gallery.ABLATION, shown), out / "reports" / base.profile, base, options)
-    except UserError as error:  # a model of Table 1 diverged: the report goes without clips
-        print(error)
-    _report_all(base, options, stages, set(planned))
+        return _launch(sweep, asked[0].name, options)
+    failed = _worked(sweep)
+    if not _elsewhere(sweep, failed):
+        for experiment in asked:
+            write(experiment, options, stages)
     return told(failed)
 
 
-def _report_all(
-    base: Config, options: argparse.Namespace, stages: Stages, also: Collection[str] = ()
-) -> int:
-    """The tables that are complete or in `also`; the claims; the page of all.
-
-    Tables share cells, and shared cells alone make no table. A table that was written before and is
-    not complete here stays as it is: it came with this repository, or its results are elsewhere.
-    """
-    from .report import search_report
-    from .report.write import report
-    from .results import read_all
-    from .tables import build
-
-    out = Path(options.out)
-    root = folder(base.profile, out)
-    results, target = read_all(root), out / "reports" / base.profile
-    planned = {name: planned_cells(table, base, options) for name, table in ABLATIONS.items()}
-    built = {
-        name: build(rows_of(ABLATIONS[name], options), cells, results, stages)
-        for name, cells in planned.items()
-    }
-    shown = [
-        name
-        for name, cells in planned.items()
-        if name in also or {cell.id for cell in cells} <= {*results, *failures(cells, root)}
-    ]
-    kept = [
-        name
-        for name, table in built.items()
-        if name not in shown and (target / f"{table.ablation.file}.md").exists()
-    ]
-    if not shown:
-        print(f"no sweep below {root} is complete; run one first, as: lambda_hard")
+def _all(options: argparse.Namespace, base: Config, stages: Stages) -> int:
+    """Every sweep; then every table, the clips, the claims and the page."""
+    asked, faults = every_of(options, base)
+    for fault in faults:
+        print(f"left out: {fault}")
+    if not asked:
+        raise UserError("no sweep can be planned with these settings; change what --set gives")
+    sweep = _begun(asked, "all", options, stages)
+    if sweep is None:
         return 0
-    whole = bool(also) or not kept
-    for path in report(built, shown, target, search_report.again(base, options, out), whole):
+    if options.launcher:
+        return _launch(sweep, "all", options)
+    failed = _worked(sweep)
+    if _elsewhere(sweep, failed):
+        return told(failed)
+    try:
+        _clips(asked[0].target(Path(options.out)), options, base, stages)
+    except UserError as error:  # a model of Table 1 diverged: the report goes without clips
+        print(error)
+    page(asked, base, options, stages, {experiment.table.name for experiment in asked})
+    return told(failed)
+
+
+def _begun(
+    asked: list[Experiment], name: str, options: argparse.Namespace, stages: Stages
+) -> Sweep | None:
+    """The experiments, checked and noted, as one queue: a cell that several show runs once.
+
+    `None` after a dry run, which shows them and writes nothing.
+    """
+    out = Path(options.out)
+    for experiment in asked:
+        check(experiment)
+        check_name_is_free(experiment, folder(experiment.base.profile, out))
+
+    def sweep(experiment: Experiment) -> Sweep:
+        cells = list(experiment.cells)
+        return sweep_of(experiment.table, cells, experiment.base, options, stages)
+
+    together = sweep(asked[0])
+    if len(asked) > 1:
+        once = {cell.id: cell for experiment in asked for cell in experiment.cells}
+        table = replace(union([experiment.table for experiment in asked]), name=name)
+        together = replace(together, table=table, cells=list(once.values()))
+    if options.dry_run:
+        print("\n\n".join(listing(sweep(experiment)) for experiment in asked))
+        if len(asked) > 1:
+            estimator = Estimator(together.root, {x.id: x.config for x in together.cells})
+            told_once = summary(together.cells, estimator, together.workers)
+            print("\nin all, cells that tables share counted once: " + told_once)
+        return None
+    if not options.join:  # who planned it has noted it
+        for experiment in asked:
+            remember(experiment, together.root)
+    return together
+
+
+def _worked(sweep: Sweep) -> dict[str, str]:
+    """Works on the cells, those that time themselves alone. `{cell id: reason}` of failures."""
+    alone = [cell for cell in sweep.cells if cell.config.measure.kind == "cost"]
+    together = [cell for cell in sweep.cells if cell.config.measure.kind != "cost"]
+    failed: dict[str, str] = {}
+    for cells in (together, alone):
+        if cells:
+            failed |= work(replace(sweep, cells=cells))
+    return failed
+
+
+def _launch(sweep: Sweep, name: str, options: argparse.Namespace) -> int:
+    from .queue import slurm
+
+    settle_old(sweep)
+    return slurm.slurm(sweep, options, name)
+
+
+def _search(options: argparse.Namespace, base: Config, stages: Stages) -> int:
+    from .report import search_report
+
+    target, changed = Path(options.out) / "reports" / base.profile, changes(base, options)
+    if changed or options.name:
+        target /= options.name or automatic_name(["search", *changed])
+    return search_report.main(base, options, stages, target)
+
+
+def _gallery(options: argparse.Namespace, base: Config, stages: Stages) -> int:
+    shown = shipped_of(gallery.ABLATION, "gallery", base, options)
+    check(shown)
+    sweep = sweep_of(shown.table, list(shown.cells), base, options, stages)
+    if options.dry_run:
+        print(listing(sweep))
+        return 0
+    if options.launcher:
+        return _launch(sweep, shown.name, options)
+    failed = work(sweep)
+    if not _elsewhere(sweep, failed):
+        _clips(shown.target(Path(options.out)), options, base, stages)
+    return told(failed)
+
+
+def _clips(target: Path, options: argparse.Namespace, base: Config, stages: Stages) -> None:
+    planned = planned_cells(gallery.ABLATION, base, options)
+    sweep = sweep_of(rows_of(gallery.ABLATION, options), planned, base, options, stages)
+    found = gallery.gather(sweep.cells, sweep.root, sweep.cache, gallery.read(target))
+    for path in gallery.write(found, target):
         print(path)
-    if kept:
-        rest = "" if whole else ", and so do claims.md and index.html, which are about all tables"
-        print(
-            f"incomplete here: {', '.join(kept)}; their files in {target} are unchanged{rest} "
-            f"(--out writes a report of its own)"
-        )
-    return 0
 
 
 def _elsewhere(sweep: Sweep, failed: dict[str, str]) -> int:
@@ -198,26 +256,6 @@ def _elsewhere(sweep: Sweep, failed: dict[str, str]) -> int:
     if held:
         print(f"{held} of {len(sweep.cells)} cells are still running in other workers")
     return held
-
-
-def _report(sweep: Sweep, target: Path, base: Config, options: argparse.Namespace) -> None:
-    from .control import control
-    from .report.write import write_table
-    from .results import read_all
-    from .tables import build
-
-    if sweep.table.name == gallery.ABLATION.name:
-        known = gallery.read(target)
-        found = gallery.gather(sweep.cells, sweep.root, sweep.cache, known)
-        paths = gallery.write(found, target)
-    else:
-        results, positive = read_all(sweep.root), ABLATIONS["control"]
-        planned = planned_cells(positive, base, options)
-        warning = control(build(positive, planned, results, sweep.stages)).warning
-        table = build(sweep.table, sweep.cells, results, sweep.stages)
-        paths = write_table(replace(table, warning=warning), target)
-    for path in paths:
-        print(path)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -75,8 +76,14 @@ CHOICE_METRIC, CHOICE_PROMPTS = "AVG", 64  # what choices are made by; on how ma
 
 @dataclass(frozen=True)
 class Row:
+    """One row of a table: a label, and the settings in which it differs from the others.
+
+    A user gives `label` and `values`; the other fields are for special rows.
+    """
+
     label: str  # as printed; the key into the paper's table
-    values: dict[str, Any]  # settings by dotted name; a function is given the sweep's configuration
+    # Settings by dotted name, {"loss.lambda_hard": 0.1}; a function is given the configuration
+    values: dict[str, Any] = field(default_factory=dict)
     reference: bool = False  # ours, not in the paper's table
     against: str = ""  # the row that its differences are taken from; "": the table's baseline
     part: Fraction = Fraction(1)  # of the training steps: a point along the longer run
@@ -91,24 +98,35 @@ class Row:
         return ALL_ROWS if self.reading else self.label
 
 
+EVERY_ROW = (("", ""),)  # contrasts: each row against its partner, on SA and PC
+
+
 @dataclass(frozen=True)
 class Ablation:
-    name: str
-    table: str  # the paper's number, the key into `paper.TABLES`; else what the table is called
-    title: str
-    header: str  # of the label column
-    rows: tuple[Row, ...]
-    baseline: str  # the label that differences are taken against
-    contrasts: tuple[tuple[str, str], ...]  # (label, metric), against the label's partner
+    """A table: its rows, the baseline, and the contrasts that are tested.
+
+    A user gives `name` and `rows`. In a file of one's own (`own_tables`) what is left out is filled
+    in: the baseline is the first row, and each other row is tested against it on SA and PC. Rows
+    are compared prompt by prompt, so all of them are judged on the same prompts.
+    """
+
+    name: str  # letters, digits, ".", "_" and "-"; by which it is run
+    table: str = ""  # the paper's number (the key into `paper.TABLES`), or what it is called; name
+    title: str = ""  # the caption's first sentence; the name
+    header: str = ""  # of the label column; the axis, or "Row"
+    rows: tuple[Row, ...] = ()
+    baseline: str = ""  # the label that differences are taken against; the first row's
+    contrasts: tuple[tuple[str, str], ...] = EVERY_ROW  # (label, metric), against its partner
     common: dict[str, Any] = field(default_factory=dict)  # under every row's own settings
-    metrics: tuple[str, ...] = ("SA", "PC", "AVG", "PCcap")
+    metrics: tuple[str, ...] = ("SA", "PC", "AVG", "PCcap")  # columns, of `METRICS`
     axis: str | None = None  # the setting on the plot's logarithmic axis; None: labels
-    seeds: tuple[int, ...] = (0, 1, 2)
+    seeds: tuple[int, ...] = (0, 1, 2)  # training seeds, unless --seeds gives others
     prompts: dict[str, int] = field(default_factory=dict)  # by profile; else the profile's own
     extra: bool = False  # ours: run by name, and by `all` with --extra
     margin: float | None = None  # printed units: rows closer than this to the baseline are alike
     unit: str = "prompts"  # what a number is the mean over; a measuring table: of training
     plot: str = "rows"  # its kind (report.write)
+    changed: tuple[str, ...] = ()  # of a variant: `setting=value` by --set, as its caption says
 
     @property
     def measured(self) -> bool:
@@ -118,7 +136,7 @@ class Ablation:
     @property
     def place(self) -> str:
         """`Table S3`, `Figure 6`, or what a table of ours is called."""
-        return f"Table {self.table}" if self.table in paper.TABLES else self.table
+        return f"Table {self.table}" if self.table in paper.TABLES else self.table or self.name
 
     @property
     def ours(self) -> bool:
@@ -127,7 +145,8 @@ class Ablation:
 
     @property
     def file(self) -> str:
-        return self.place.lower().replace(" ", "_")
+        """What its files are called, without their endings."""
+        return re.sub(r"[^\w.-]+", "_", self.place.lower())
 
     @property
     def published(self) -> dict[str, dict[str, float]]:

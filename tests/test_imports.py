@@ -41,13 +41,17 @@ LAYERS = (  # a file imports its own layer and those above it in this list
     ("sweeps.paper_ablations",),
     ("sweeps.mechanism_ablations",),
     ("sweeps.ablations",),
+    ("sweeps.experiments",),
+    ("sweeps.own_tables", "sweeps.grid"),
     ("sweeps.stages", "sweeps.cell", "sweeps.results", "sweeps.archive"),
     ("sweeps.mechanism_claims", "sweeps.readings", "sweeps.tables"),
     ("sweeps.claims",),
     ("sweeps.control",),
     ("sweeps.queue",),
-    ("sweeps.options", "sweeps.work"),
+    ("sweeps.checks", "sweeps.options", "sweeps.work"),
+    ("sweeps.planning",),
     ("sweeps.report",),
+    ("sweeps.reports",),
     ("sweeps.run", "sweeps.power", "sweeps.__main__"),
 )
 KNOW_THE_WORLD = (

@@ -24,8 +24,8 @@ from .sweep import Sweep, Workers
 from .workers import SAVE_SECONDS
 
 
-def slurm(sweep: Sweep, options: argparse.Namespace) -> int:
-    """Plans the sweep, and writes `<root>/<sweep>.sbatch`: an array of workers for its cells."""
+def slurm(sweep: Sweep, options: argparse.Namespace, name: str) -> int:
+    """Plans the sweep, and writes `<root>/<name>.sbatch`: an array of workers for its cells."""
     root, workers, planned = sweep.root, sweep.workers, sweep.cells
     if workers.storage and storage.has_password(workers.storage):
         raise UserError(
@@ -40,11 +40,11 @@ def slurm(sweep: Sweep, options: argparse.Namespace) -> int:
         print("every other cell has a result" if failed else "every cell has a result", end="; ")
         print("render them with: report")
         return told(failed)
-    path = Path(os.path.abspath(root)) / f"{options.sweep}.sbatch"
+    path = Path(os.path.abspath(root)) / f"{name}.sbatch"
     if re.search(r"[\s'\"\\]", str(path)):
         raise UserError(f"--out: sbatch cannot take blanks or quotes in {str(path)!r}; use another")
     tasks = len(left) if options.workers is None else min(len(left), workers.count)
-    write_text(path, script(options, workers, tasks, root))
+    write_text(path, script(options, workers, tasks, root, name))
     print(
         f"{len(left)} cells wait; start {tasks} worker{'s' if tasks > 1 else ''} with: "
         f"sbatch --time=24:00:00 {shlex.quote(str(path))}"
@@ -52,13 +52,13 @@ def slurm(sweep: Sweep, options: argparse.Namespace) -> int:
     return told(failed)
 
 
-def script(options: argparse.Namespace, workers: Workers, tasks: int, root: Path) -> str:
+def script(options: argparse.Namespace, workers: Workers, tasks: int, root: Path, name: str) -> str:
     """The sbatch file. Time limit, account and partition are given to sbatch by its caller."""
     command = [
         sys.executable,
         "-m",
         "sweeps.run",
-        options.sweep,
+        *([options.sweep] if options.sweep else []),
         "--join",
         "--workers",
         "1",
@@ -67,19 +67,20 @@ def script(options: argparse.Namespace, workers: Workers, tasks: int, root: Path
         "--out",
         os.path.abspath(options.out),
     ]
-    for name in ("seeds", "prompts", "gpus_per_cell"):
-        if (value := getattr(options, name)) is not None:
-            command += [f"--{name.replace('_', '-')}", value]
-    command += [part for setting in options.set for part in ("--set", setting)]
+    for option in ("name", "seeds", "prompts", "gpus_per_cell"):
+        if (value := getattr(options, option)) is not None:
+            command += [f"--{option.replace('_', '-')}", value]
+    for option in ("set", "grid"):
+        command += [part for value in getattr(options, option) for part in (f"--{option}", value)]
     command += [
-        f"--{name.replace('_', '-')}"
-        for name in ("paper_rows", "extra", "accept_old")
-        if getattr(options, name)
+        f"--{option.replace('_', '-')}"
+        for option in ("paper_rows", "extra", "accept_old")
+        if getattr(options, option)
     ]
     gpus = f"#SBATCH --gpus-per-node={workers.gpus}\n" if workers.gpus else ""
     url = f"export {storage.VARIABLE}={shlex.quote(workers.storage)}\n" if workers.storage else ""
     return SCRIPT.format(
-        name=options.sweep,
+        name=name,
         last=tasks - 1,
         save=SAVE_SECONDS,
         gpus=gpus,

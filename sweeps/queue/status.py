@@ -1,4 +1,4 @@
-"""What is there and what is to do, in words: `status` and `--dry-run`."""
+"""What is there and what is to do, in words: `status`, `list` and `--dry-run`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from direct.common.text import plain
 from direct.config import Config
 
 from ..cell import read_json, read_result
-from ..schema import Ablation, Cell
+from ..experiments import Experiment
+from ..schema import Cell
 from . import leases
 from .estimate import HARD_NEGATIVE_SECONDS, Estimator, default_rates, words
 from .sweep import Sweep, Workers
@@ -42,10 +43,34 @@ def told(failed: dict[str, str]) -> int:
     return 1 if failed else 0
 
 
-def state_line(table: Ablation, planned: list[Cell], root: Path) -> str:
-    states = [state(cell, root).split(":")[0] for cell in planned]
+def state_line(experiment: Experiment, root: Path, width: int = 12) -> str:
+    """One line: the experiment (`width` columns), its table, how far it is, and what was set."""
+    name, table = experiment.name, experiment.table
+    line = f"{name:<{width}} {table.place:<16} {_how_far(experiment, root)}"
+    return plain(f"{line}; {', '.join(table.changed)}" if table.changed else line)
+
+
+def entry(experiment: Experiment, root: Path, out: Path) -> str:
+    """A paragraph: the experiment, its size and settings, how far it is, where its table lies."""
+    table, seeds = experiment.table, ", ".join(map(str, experiment.seeds))
+    path = experiment.target(out) / f"{table.file}.md"
+    size = f"{len(table.rows)} rows, seeds {seeds}"
+    if not table.measured:
+        size += f", {experiment.base.evaluate.prompts} prompts"
+    lines = [
+        f"{experiment.name}: {table.title} ({table.place})",
+        f"  size      {size}",
+        f"  settings  {', '.join(table.changed) or f'those of profile {experiment.base.profile}'}",
+        f"  state     {_how_far(experiment, root)}",
+        f"  table     {path if path.exists() else f'not written yet; report {experiment.name}'}",
+    ]
+    return "\n".join(map(plain, lines))
+
+
+def _how_far(experiment: Experiment, root: Path) -> str:
+    states = [state(cell, root).split(":")[0] for cell in experiment.cells]
     counts = ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states))
-    return f"{table.name:<12} {table.place:<16} {len(planned)} cells: {counts}"
+    return f"{len(states)} cells: {counts}"
 
 
 def listing(sweep: Sweep) -> str:

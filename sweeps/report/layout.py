@@ -153,6 +153,7 @@ def caption(table: Table) -> str:
     again = f"{ablation.place} of the paper, run again: " * (not ablation.ours)
     parts = [
         f"{again}{ablation.title}.",
+        *[f"Changed from the profile: {', '.join(ablation.changed)}."] * bool(ablation.changed),
         measured.source(table)
         if ablation.measured
         else f"Our scores ({table.judge}) and the published ones ({paper.SCALE}) come from "

@@ -66,8 +66,8 @@ def write(
     return paths
 
 
-def main(base: Config, options: argparse.Namespace, stages: Stages) -> int:
-    """Runs what is missing, a round at a time, and writes the page."""
+def main(base: Config, options: argparse.Namespace, stages: Stages, target: Path) -> int:
+    """Runs what is missing, a round at a time, and writes the page into the folder `target`."""
     out, seeds = Path(options.out), seeds_of(options) or search.SEEDS
     root = folder(base.profile, out)
     failed: dict[str, str] = {}
@@ -84,7 +84,7 @@ def main(base: Config, options: argparse.Namespace, stages: Stages) -> int:
     if options.dry_run:
         print(f"{search.ROUNDS} rounds as large as this one; later ones follow from its scores")
         return 0
-    for path in write(found, base, seeds, read_all(root), out / "reports" / base.profile):
+    for path in write(found, base, seeds, read_all(root), target):
         print(path)
     return told(failed)
 

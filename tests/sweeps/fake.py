@@ -81,12 +81,21 @@ def judge(run):
     return records
 
 
+def measured(run):
+    """A gain is measured at noise levels, which stand in the place of prompts."""
+    records = judge(run)
+    for i, record in enumerate(records):
+        if run.config.measure.kind == "gain":
+            record["prompt"] = f"t {i / 10:g}"
+    return records
+
+
 STAGES = Stages(
     prepare,
     train,
     generate,
     judge,
-    measure=lambda run: train(run) or judge(run),
+    measure=lambda run: train(run) or measured(run),
     inputs=lambda config: {"weights": os.environ.get("FAKE_WEIGHTS", "w0")},
     code=lambda config: {"direct.fake": os.environ.get("FAKE_CODE", "c0")},
     device=lambda: "none",

@@ -12,10 +12,12 @@ from sweeps.ablations import ABLATIONS
 from sweeps.options import (
     base_of,
     names,
+    names_set,
     options_of,
     planned_cells,
     rows_of,
     seeds_of,
+    sized,
     sweep_of,
     workers_of,
 )
@@ -140,3 +142,30 @@ def test_a_sweep_is_kept_below_out_by_profile(tmp_path):
 
 def test_every_sweep_and_verb_has_one_name():
     assert len(names()) == len(set(names())) and {"lambda_hard", "fsck"} <= set(names())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ([], "no sweep is named"),
+        (["lambda_hard", "--grid", "train.steps=1,2"], "leave one out"),
+        (["status", "--name", "x"], "status takes no --name"),
+        (["lambda_hard", "--name", "all"], "is the name of a sweep or a command"),
+        (["lambda_hard", "--name", "a/b"], "cannot name a folder"),
+    ],
+)
+def test_a_command_names_one_thing_to_run(arguments, said):
+    with pytest.raises(UserError, match=said):
+        options_of(arguments)
+
+
+def test_a_settings_name_counts_once_however_often_it_is_set():
+    given = options_of(["all", "--set", "b.c=1", "--set", "a=2", "--set", " b.c = 3"])
+    assert names_set(given) == ["b.c", "a"]
+
+
+def test_prompts_are_a_tables_size_unless_they_are_asked_for():
+    table = ABLATIONS["sampling"]
+    assert sized(table, BASE, options_of(["x"])).evaluate.prompts == table.prompts["tiny"]
+    for asked in (["--prompts", "4"], ["--set", "evaluate.prompts=4"]):
+        assert sized(table, BASE, options_of(["x", *asked])) is BASE

@@ -98,7 +98,7 @@ def test_the_script_asks_for_what_a_worker_owns(tmp_path):
         "--out",
         str(tmp_path / "a b; rm -rf c"),
     )
-    text = slurm.script(found, workers, 3, tmp_path)
+    text = slurm.script(found, workers, 3, tmp_path, "lambda_hard")
     subprocess.run(["bash", "-n"], input=text, text=True, check=True)
     for line in (
         "#SBATCH --array=0-2",
@@ -114,11 +114,26 @@ def test_the_script_asks_for_what_a_worker_owns(tmp_path):
     assert "--launcher" not in command
 
 
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        (["--grid", "macro.clusters=8,16"], "sweeps.run --join"),
+        (["own.py", "--name", "mine"], "sweeps.run own.py --join"),
+    ],
+)
+def test_a_worker_is_asked_for_the_same_experiment(tmp_path, asked, said):
+    found = options_of([*asked, "--launcher", "slurm"])
+    text = slurm.script(found, workers_of(found, BASE), 1, tmp_path, "mine")
+    command = next(line for line in text.splitlines() if "sweeps.run" in line)
+    assert said in command and "#SBATCH --job-name=mine" in text
+    assert all(part in command for part in asked)
+
+
 def test_a_password_is_not_written_into_a_script(tmp_path):
     found, workers = options("--storage", "postgresql://me:secret@db/sweeps")
     with pytest.raises(UserError, match=r"~/\.pgpass") as error:
         sweep = Sweep(ABLATIONS["lambda_hard"], [], tmp_path, tmp_path, workers)
-        slurm.slurm(sweep, found)
+        slurm.slurm(sweep, found, "lambda_hard")
     assert "secret" not in str(error.value) and not list(tmp_path.rglob("*.sbatch"))
 
 

@@ -1,5 +1,7 @@
 """What is there and what is to do, in words."""
 
+from dataclasses import replace
+
 import pytest
 from programs import SMALL
 from queued import CELLS, STAGES
@@ -11,6 +13,7 @@ from direct.settings import override
 from sweeps import run
 from sweeps.ablations import ABLATIONS
 from sweeps.cell import run_cell
+from sweeps.experiments import Experiment
 from sweeps.queue import leases, status
 from sweeps.queue.sweep import Sweep, Workers
 from sweeps.schema import cells
@@ -59,9 +62,33 @@ def test_the_states_of_a_cell_from_what_its_folder_holds(tmp_path):
 
 def test_a_line_counts_states_and_a_failures_reason_stays_out_of_it(tmp_path):
     write_json(tmp_path / CELLS[1].id / "failure.json", {"reason": "no: clip"})
-    line = status.state_line(TABLE, CELLS, tmp_path)
+    line = status.state_line(experiment(), tmp_path)
     assert line.endswith(f"{len(CELLS)} cells: {len(CELLS) - 1} open, 1 failed")
     assert line.startswith("lambda_hard") and "Table S3" in line
+    variant = experiment(changed=("train.steps=7",))
+    assert status.state_line(variant, tmp_path).endswith("1 failed; train.steps=7")
+
+
+def experiment(changed=(), own=False):
+    table = replace(TABLE, changed=changed)
+    return Experiment("lambda_hard", table, tuple(CELLS), CELLS[0].config, own)
+
+
+def test_an_entry_has_size_settings_state_and_the_tables_place(tmp_path):
+    own = experiment(("train.steps=7",), own=True)
+    path = tmp_path / "reports/tiny/lambda_hard/table_s3.md"
+    lines = status.entry(own, tmp_path / "runs/tiny", tmp_path).splitlines()
+    assert lines[0].startswith("lambda_hard: ") and lines[0].endswith("(Table S3)")
+    assert lines[1:] == [
+        "  size      4 rows, seeds 0, 1, 2 prompts",
+        "  settings  train.steps=7",
+        "  state     8 cells: 8 open",
+        "  table     not written yet; report lambda_hard",
+    ]
+    path.parent.mkdir(parents=True)
+    path.touch()
+    assert str(path) in status.entry(own, tmp_path / "runs/tiny", tmp_path)
+    assert "those of profile tiny" in status.entry(experiment(), tmp_path, tmp_path)
 
 
 def test_failures_are_told_with_the_way_out_and_a_status(capsys):

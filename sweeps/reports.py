@@ -1,0 +1,113 @@
+"""Which tables are written, and where: of a run, and by `report` of all that was run."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Collection, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from direct.common.errors import UserError
+from direct.config import Config
+
+from .ablations import ABLATIONS
+from .experiments import Experiment, named
+from .options import planned_cells
+from .planning import changes, known
+from .queue.status import failures
+from .results import folder
+from .stages import Stages
+
+
+def report(base: Config, options: argparse.Namespace, stages: Stages) -> int:
+    """Writes the tables of `report NAME`; without a name, of every experiment that is complete."""
+    if changed := changes(base, options):
+        raise UserError(
+            f"report takes no --set {changed[0]}: what was set is noted with the experiment; name "
+            "it, as: report NAME (list shows the names)"
+        )
+    out = Path(options.out)
+    found, faults = known(options, base, folder(base.profile, out))
+    if options.file is not None:
+        for experiment in named(options.file, found):
+            write(experiment, options, stages)
+        return 0
+    for fault in faults:
+        print(fault)
+    shipped = [experiment for experiment in found if not experiment.own]
+    own = [experiment for experiment in found if experiment.own and _complete(experiment, out)]
+    if not page(shipped, base, options, stages) and not own:
+        print(
+            f"no sweep below {folder(base.profile, out)} is complete; run one first, as: "
+            "lambda_hard"
+        )
+    for experiment in own:
+        write(experiment, options, stages)
+    return 0
+
+
+def _complete(experiment: Experiment, out: Path) -> bool:
+    """Whether nothing of it is left to do."""
+    from .cell import read_result
+
+    root = folder(experiment.base.profile, out)
+    failed = failures(list(experiment.cells), root)
+    return all(x.id in failed or read_result(root / x.id) for x in experiment.cells)
+
+
+def write(experiment: Experiment, options: argparse.Namespace, stages: Stages) -> None:
+    """The files of one experiment's table."""
+    from .control import control
+    from .report.write import write_table
+    from .results import read_all
+    from .tables import build
+
+    out, base = Path(options.out), experiment.base
+    results, positive = read_all(folder(base.profile, out)), ABLATIONS["control"]
+    planned = planned_cells(positive, base, options)
+    warning = control(build(positive, planned, results, stages)).warning
+    table = build(experiment.table, list(experiment.cells), results, stages)
+    for path in write_table(replace(table, warning=warning), experiment.target(out)):
+        print(path)
+
+
+def page(
+    asked: Sequence[Experiment],
+    base: Config,
+    options: argparse.Namespace,
+    stages: Stages,
+    also: Collection[str] = (),
+) -> bool:
+    """The tables that are complete or in `also`; the claims; the page of all, in one folder.
+
+    Tables share cells, and shared cells alone make no table. A table that was written before and is
+    not complete here stays as it is: it came with this repository, or its results are elsewhere.
+    False where there is none to show.
+    """
+    from .report import search_report
+    from .report.write import report as write_report
+    from .results import read_all
+    from .tables import build
+
+    out = Path(options.out)
+    results, target = read_all(folder(base.profile, out)), asked[0].target(out)
+    built = {x.table.name: build(x.table, list(x.cells), results, stages) for x in asked if x.cells}
+    shown = [x.table.name for x in asked if x.cells and (x.table.name in also or _complete(x, out))]
+    kept = [
+        name
+        for name, table in built.items()
+        if name not in shown and (target / f"{table.ablation.file}.md").exists()
+    ]
+    if not shown:
+        return False
+    whole = bool(also) or not kept
+    more = [] if asked[0].own else search_report.again(base, options, out)
+    for path in write_report(built, shown, target, more, whole):
+        print(path)
+    if kept:
+        rest = "" if whole else ", and so do claims.md and index.html, which are about all tables"
+        print(
+            f"incomplete here: {', '.join(kept)}; their files in {target} are unchanged{rest} "
+            f"(--out writes a report of its own)"
+        )
+    return True

@@ -1,0 +1,96 @@
+"""What a run would refuse, before any work: sizes, pipeline, judge, metrics, prompts."""
+
+import json
+
+import pytest
+
+from direct.common.errors import UserError
+from direct.profiles import profile
+from direct.settings import override
+from sweeps import Ablation, Row
+from sweeps.ablations import ABLATIONS
+from sweeps.checks import check
+from sweeps.experiments import Experiment
+from sweeps.schema import cells
+
+TWO = (Row("one"), Row("two", {"loss.lambda_hard": 0.1}))
+
+
+def experiment(*changes, rows=TWO, base="tiny", own=True, **more):
+    config = override(profile(base), *changes)
+    table = Ablation("own", rows=rows, baseline="one", **{"contrasts": (), **more})
+    return Experiment("own", table, tuple(cells(table, config, (0,))), config, own)
+
+
+@pytest.mark.parametrize("name", ["lambda_hard", "guidance", "alignment", "cost", "dynamics"])
+def test_the_tables_of_this_package_are_not_refused(name):
+    table, base = ABLATIONS[name], profile("tiny")
+    check(Experiment(name, table, tuple(cells(table, base, (0,))), base, own=False))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ("model.frames=18", "model.frames=18 must be a multiple of 4, plus one"),
+        ("model.height=33", "model.height=33 must be a multiple of"),
+        ("model.width=33", "model.width=33 must be a multiple of"),
+        ("model.pipeline=no/such/folder", "is not 'tiny', a folder or a hub id"),
+        ("model.pipeline=owner/name", "does not say which commit"),
+        ("evaluate.judge=videophy", "evaluate.judge=videophy judges clips of its own"),
+    ],
+)
+def test_sizes_pipelines_and_judges_are_known_without_work(change, said):
+    with pytest.raises(UserError) as error:
+        check(experiment(change))
+    assert said in str(error.value) and "\n" not in str(error.value)
+
+
+@pytest.mark.slow
+def test_a_folder_that_is_no_pipeline_says_what_it_lacks(tmp_path):
+    with pytest.raises(UserError, match=r"has no model_index\.json"):
+        check(experiment(f"model.pipeline={tmp_path}"))
+    (tmp_path / "model_index.json").touch()
+    with pytest.raises(UserError, match=r"has no transformer/config\.json"):
+        check(experiment(f"model.pipeline={tmp_path}"))
+    for part, kind in (("transformer", "FluxTransformer"), ("vae", "AutoencoderKL")):
+        (tmp_path / part).mkdir()
+        (tmp_path / part / "config.json").write_text(json.dumps({"_class_name": kind}))
+    with pytest.raises(UserError, match="FluxTransformer, which is not trained here"):
+        check(experiment(f"model.pipeline={tmp_path}"))
+
+
+def test_a_benchmark_has_so_many_prompts():
+    paper = "wan2.1-t2v-1.3b"
+    check(experiment("evaluate.prompts=344", base=paper))
+    with pytest.raises(UserError, match=r"evaluate\.prompts=345, but videophy has 344"):
+        check(experiment("evaluate.prompts=345", base=paper))
+    with pytest.raises(UserError, match="videophy has no validation prompts"):
+        check(experiment("evaluate.split=validation", base=paper))
+
+
+def test_a_contrast_is_on_what_the_judge_gives():
+    paper = {"base": "wan2.1-t2v-1.3b", "metrics": ("PC", "Total")}
+    check(experiment(contrasts=(("two", "PC"),), **paper))
+    with pytest.raises(UserError, match=r"gives no Total, .* it gives SA, PC, AVG"):
+        check(experiment(contrasts=(("two", "Total"),), **paper))
+    check(experiment(metrics=("Total",), contrasts=(("two", "Total"),)))
+
+
+def test_rows_are_judged_on_the_same_prompts():
+    rows = (Row("one"), Row("two", {"evaluate.prompts": 7}))
+    with pytest.raises(UserError, match=r"row 'two' has evaluate.prompts=7 and row 'one' has 192"):
+        check(experiment(rows=rows))
+
+
+def test_rows_that_are_one_cell_are_no_table():
+    rows = (Row("one"), Row("two", {"train.checkpoint_every": 7}))
+    with pytest.raises(UserError, match=r"train\.checkpoint_every cannot change a result here"):
+        check(experiment(rows=rows))
+    check(experiment(rows=rows[:1]))
+
+
+def test_a_table_without_a_row_for_the_profile_is_named():
+    rows = (Row("one", profile="ltx-video"),)
+    with pytest.raises(UserError, match="no row of own runs on profile tiny"):
+        check(experiment(rows=rows))
