@@ -169,6 +169,19 @@ class Measure:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Plugins:
+    """What files of the user's own add, filled in by `direct.plugins`; empty without such files.
+
+    Their settings are changed by their own names, as my_term.weight=0.1.
+    """
+
+    # The file or entry point of each, as my_term=/home/me/terms.py
+    where: tuple[str, ...] = field(default=(), metadata={NO_EFFECT: True})
+    content: tuple[str, ...] = ()  # their fingerprints, as "term my_term=0123456789ab"
+    settings: tuple[str, ...] = ()  # as my_term.weight=0.1
+
+
+@dataclass(frozen=True, kw_only=True)
 class Config:
     """All settings of a run."""
 
@@ -187,6 +200,7 @@ class Config:
     hard_sample: Sampling = field(default_factory=Sampling)  # how hard negatives are rendered
     evaluate: Evaluate = field(default_factory=Evaluate)
     measure: Measure = field(default_factory=Measure)
+    plugins: Plugins = field(default_factory=Plugins, metadata={NEUTRAL: Plugins()})
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from direct import plugins
 from direct.common.errors import Diverged, UserError
 from direct.common.files import digest, set_aside, write_json
 from direct.config import Config, Run
@@ -167,10 +168,13 @@ def write_config(run: Path, config: Config) -> None:
 
 
 def read_config(run: Path) -> Config:
-    """The configuration of a run folder; refused if its hash is not the folder's name."""
+    """The configuration of a run folder; refused if its hash is not the folder's name.
+
+    Loads the plug-ins that it uses; one that is not here is a `UserError`.
+    """
     config: Config | None = None
     with suppress(TypeError, KeyError, AttributeError):
-        config = restored(read_json(run / "config.json"))
+        config = plugins.need(restored(read_json(run / "config.json")))
     if config is None or identity(config) != run.name:
         raise UserError(
             f"{run / 'config.json'} is not the configuration that its folder names; "

@@ -19,6 +19,7 @@ METHOD = (
     "identity",
     "loss",
     "noise",
+    "plugins",
     "profiles",
     "sampling",
     "settings",

@@ -42,7 +42,7 @@ def evaluation(config: Config) -> list[Sample]:
     """The prompts that are generated and judged, in their fixed order."""
     if config.data.source == "cache":
         return _benchmark(config)
-    if config.evaluate.judge != "world":
+    if config.evaluate.judge in benchmarks.PROMPTS:
         raise UserError(
             f"evaluate.judge={config.evaluate.judge} judges clips of its own benchmark's prompts; "
             "those of the procedural world are judged by evaluate.judge=world"

@@ -92,7 +92,7 @@ def _encode(arguments: argparse.Namespace) -> None:
     ]
     encode.texts(run, wanted)
     encode.clip_latents(run, samples)
-    if config.loss.lambda_rand and config.macro.sampling == "partition":
+    if config.loss.lambda_rand and config.macro.sampling not in ("uniform", "batch"):
         shared.partition(run, samples)
 
 

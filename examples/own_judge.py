@@ -1,0 +1,41 @@
+"""A judge of one's own: how near a clip's middle picture is to its caption, by a CLIP model.
+
+python -m sweeps.run examples/own_judge.py
+"""
+
+import numpy as np
+import torch
+from transformers import CLIPConfig, CLIPModel
+
+from direct import plugins
+from sweeps.schema import Ablation, Row
+
+SIZE, WORDS = 32, 16
+
+
+@plugins.judge(image_text=plugins.Score("image-text cosine", scale=100, decimals=1))
+def clip_score():
+    """The cosine of picture and caption; of a small random CLIP here, so that it runs offline."""
+    part = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2}
+    part |= {"num_attention_heads": 2, "eos_token_id": 1}
+    vision = part | {"image_size": SIZE, "patch_size": 8}
+    torch.manual_seed(0)
+    model = CLIPModel(CLIPConfig(text_config=part | {"vocab_size": 256}, vision_config=vision))
+
+    @torch.no_grad()
+    def score(video, sample):
+        pixels = torch.from_numpy(video[len(video) // 2]).permute(2, 0, 1)[None] / 127.5 - 1
+        letters = np.frombuffer(sample.prompt.encode()[:WORDS].ljust(WORDS, b"\1"), np.uint8)
+        ids = torch.from_numpy(letters.astype(np.int64))[None]
+        picture = torch.nn.functional.interpolate(pixels, (SIZE, SIZE))
+        return {"image_text": float(model.eval()(ids, picture).logits_per_image) / 14.3}
+
+    return score
+
+
+ROWS = (Row("0.2", {}), Row("0.0", {"loss.lambda_anc": 0.0}))
+JUDGED = Ablation(
+    *("anchor", "anchor", "The anchor, by a judge of ours", "λ_anc", ROWS, "0.2", ()),
+    common={"evaluate.judge": "clip_score"},
+    metrics=("image_text",),
+)
