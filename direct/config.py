@@ -154,7 +154,9 @@ class Evaluate:
     split: Literal["validation", "evaluation"] = "evaluation"
     # What clips are generated from; they are judged by the short captions
     captions: Literal["short", "upsampled"] = "short"
-    content: str = ""  # hash of the up-sampled captions; set by the program
+    # A file of prompts in place of the benchmark's: .txt, a line each; or .csv or .jsonl, `caption`
+    prompts_file: str = added("", **{NO_EFFECT: True})
+    content: str = ""  # hash of the prompts' file and the up-sampled captions; set by the program
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,8 +3,8 @@
 python -m sweeps.run examples/own_judge.py
 """
 
-import numpy as np
 import torch
+import torch.nn.functional as F
 from transformers import CLIPConfig, CLIPModel
 
 from direct import plugins
@@ -20,15 +20,16 @@ def clip_score():
     part |= {"num_attention_heads": 2, "eos_token_id": 1}
     vision = part | {"image_size": SIZE, "patch_size": 8}
     torch.manual_seed(0)
-    model = CLIPModel(CLIPConfig(text_config=part | {"vocab_size": 256}, vision_config=vision))
+    model = CLIPModel(
+        CLIPConfig(text_config=part | {"vocab_size": 256}, vision_config=vision)
+    ).eval()
 
     @torch.no_grad()
     def score(video, sample):
         pixels = torch.from_numpy(video[len(video) // 2]).permute(2, 0, 1)[None] / 127.5 - 1
-        letters = np.frombuffer(sample.prompt.encode()[:WORDS].ljust(WORDS, b"\1"), np.uint8)
-        ids = torch.from_numpy(letters.astype(np.int64))[None]
-        picture = torch.nn.functional.interpolate(pixels, (SIZE, SIZE))
-        return {"image_text": float(model.eval()(ids, picture).logits_per_image) / 14.3}
+        letters = sample.prompt.encode()[:WORDS].ljust(WORDS, b"\1")
+        found = model(torch.tensor([list(letters)]), F.interpolate(pixels, (SIZE, SIZE)))
+        return {"image_text": float(F.cosine_similarity(found.image_embeds, found.text_embeds))}
 
     return score
 

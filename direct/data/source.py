@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from ..common.errors import UserError
 from ..common.files import digest
 from ..common.fingerprint import fingerprint
 from ..config import Config, Run
-from . import benchmarks, captions, curated
+from . import benchmarks, captions, curated, folder
 from .sample import Sample
 
 
@@ -33,6 +34,9 @@ def pinned(run: Run) -> Config:
     if config.evaluate.captions != "short":
         found = captions.content(config)
         config = replace(config, evaluate=replace(config.evaluate, content=found))
+    if config.evaluate.prompts_file:
+        found = digest([captions.content(config), _given(config)])
+        config = replace(config, evaluate=replace(config.evaluate, content=found))
     if config.data.source != "cache":
         return config
     return curated.pinned(replace(run, config=config))
@@ -40,6 +44,8 @@ def pinned(run: Run) -> Config:
 
 def evaluation(config: Config) -> list[Sample]:
     """The prompts that are generated and judged, in their fixed order."""
+    if config.evaluate.prompts_file:
+        return _own_prompts(config)
     if config.data.source == "cache":
         return _benchmark(config)
     if config.evaluate.judge in benchmarks.PROMPTS:
@@ -81,6 +87,47 @@ def _benchmark(config: Config) -> list[Sample]:
         Sample(prompt.id, prompt.caption, "", _no_clip, _no_clip, prompt.about)
         for prompt in prompts[: settings.prompts]
     ]
+
+
+def _own_prompts(config: Config) -> list[Sample]:
+    """The first prompts of evaluate.prompts_file. What else a row holds is the judge's to know."""
+    settings = config.evaluate
+    if settings.judge == "world":
+        raise UserError(
+            "evaluate.judge=world knows what the world's own prompts ask for, and no others; set "
+            "another judge, or leave evaluate.prompts_file out"
+        )
+    rows = _given(config)
+    if settings.content not in ("", digest([captions.content(config), rows])):
+        raise UserError(
+            f"{settings.prompts_file} or the up-sampled captions have changed since this cell was "
+            "named; put them back, or plan the sweep again"
+        )
+    if len(rows) < settings.prompts:
+        raise UserError(
+            f"evaluate.prompts={settings.prompts}, but {settings.prompts_file} has {len(rows)}"
+        )
+    return [
+        Sample(f"prompt-{n:03d}", row["caption"], "", _no_clip, _no_clip, row)
+        for n, row in enumerate(rows[: settings.prompts])
+    ]
+
+
+def _given(config: Config) -> list[dict[str, Any]]:
+    """The rows of evaluate.prompts_file, each with its caption."""
+    path = Path(config.evaluate.prompts_file)
+    if path.suffix == ".txt":
+        try:
+            lines = path.read_text(encoding="utf-8").splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            raise UserError(f"evaluate.prompts_file={path} cannot be read ({error})") from None
+        rows: list[dict[str, Any]] = [{"caption": line.strip()} for line in lines if line.strip()]
+    else:
+        rows = folder.read_table(path)
+    for number, row in enumerate(rows, 1):
+        if not isinstance(row.get("caption"), str) or not row["caption"].strip():
+            raise UserError(f"{path}: prompt {number} has no caption; add the column caption")
+    return rows
 
 
 def _no_clip(*arguments: Any) -> Any:

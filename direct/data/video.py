@@ -52,6 +52,15 @@ def write_video(path: Path, frames: np.ndarray, fps: int = 16) -> None:
     write_bytes(path, buffer.getvalue())
 
 
+def rate(path: Path) -> float:
+    """Frames per second, as the file says; 0 where it does not."""
+    try:
+        with av().open(str(path)) as container:
+            return float(container.streams.video[0].average_rate or 0)
+    except (av().FFmpegError, OSError, ValueError, IndexError):
+        return 0.0
+
+
 def probe(path: Path) -> dict[str, int]:
     """{"frames", "height", "width"} as coded, by decoding every frame; raises `Unreadable`."""
     frames = height = width = 0

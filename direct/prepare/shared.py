@@ -66,8 +66,7 @@ def open_shared(run: Run) -> Shared:
     pools = None
     if config.loss.lambda_rand and config.macro.sampling == "partition":
         labels = np.array(partition(run, samples)["labels"])
-        laws = np.array([item.law for item in samples])
-        pools = macro.exclusion(labels, laws if config.macro.exclude_same_law else None)
+        pools = macro.exclusion(labels, laws(config, samples))
     kept: list[list[str]] = [[] for _ in samples]
     if config.loss.lambda_hard:
         found = kept_prompts(run, samples)
@@ -77,6 +76,12 @@ def open_shared(run: Run) -> Shared:
     encode.release()  # what made it is not needed to train
     render.release()
     return Shared(samples, latents, text, pools, kept, hard, _plugged(run, samples))
+
+
+def laws(config: Config, samples: Sequence[Sample]) -> np.ndarray | None:
+    """What a negative must differ in besides its cluster; None for nothing, or without laws."""
+    found = np.array([item.law for item in samples])
+    return found if config.macro.exclude_same_law and found.astype(bool).any() else None
 
 
 def _plugged(run: Run, samples: Sequence[Sample]) -> Draw | None:
