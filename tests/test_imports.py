@@ -36,7 +36,7 @@ LAYERS = (  # a file imports its own layer and those above it in this list
     ("direct.evaluate",),
     ("direct.measure",),
     ("direct.base",),
-    ("direct.peers", "direct.plan", "direct.velocity_loss", "direct.__main__"),
+    ("direct.generate", "direct.peers", "direct.plan", "direct.velocity_loss", "direct.__main__"),
     ("sweeps.paper", "sweeps.paper_claims", "sweeps.stats", "sweeps.coverage"),
     ("sweeps.schema", "sweeps.search"),
     ("sweeps.paper_ablations",),
