@@ -16,13 +16,11 @@ SIZE, WORDS = 32, 16
 @plugins.judge(image_text=plugins.Score("image-text cosine", scale=100, decimals=1))
 def clip_score():
     """The cosine of picture and caption; of a small random CLIP here, so that it runs offline."""
-    part = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2}
-    part |= {"num_attention_heads": 2, "eos_token_id": 1}
+    part = {"hidden_size": 32, "intermediate_size": 64, "num_attention_heads": 2}
     vision = part | {"image_size": SIZE, "patch_size": 8}
     torch.manual_seed(0)
-    model = CLIPModel(
-        CLIPConfig(text_config=part | {"vocab_size": 256}, vision_config=vision)
-    ).eval()
+    config = CLIPConfig(text_config=part | {"eos_token_id": 1}, vision_config=vision)
+    model = CLIPModel(config).eval()
 
     @torch.no_grad()
     def score(video, sample):

@@ -9,10 +9,13 @@ from typing import Any
 
 import numpy as np
 
+from .. import plugins
 from ..common.errors import UserError
 from ..common.files import digest
 from ..common.fingerprint import fingerprint
 from ..config import Config, Run
+from ..plugins import carried
+from ..plugins.registry import Entry
 from . import benchmarks, captions, curated, folder
 from .sample import Sample
 
@@ -21,6 +24,8 @@ def training(run: Run) -> list[Sample]:
     """The post-training clips, in their fixed order: curated ones, or the world's."""
     if run.config.data.source == "cache":
         return curated.clips(run)
+    if plugin := _plugin(run.config):
+        return _checked(plugin, run.config)
     data = run.config.data
     return _samples("post_training", data.clips, data.seed)
 
@@ -46,6 +51,13 @@ def evaluation(config: Config) -> list[Sample]:
     """The prompts that are generated and judged, in their fixed order."""
     if config.evaluate.prompts_file:
         return _own_prompts(config)
+    if plugin := _plugin(config):
+        if not (prompts := plugin.options["evaluation"]):
+            raise UserError(
+                f"data.source={plugin.name} has no prompts to be judged; set "
+                "evaluate.prompts_file=FILE.txt"
+            )
+        return list(prompts(config.evaluate))
     if config.data.source == "cache":
         return _benchmark(config)
     if config.evaluate.judge in benchmarks.PROMPTS:
@@ -65,6 +77,8 @@ def identity(config: Config) -> str:
     """Names how the clips' pixels are made: latents cached from them are found by it."""
     if config.data.source == "cache":
         return digest(["cache", curated.PIXELS])
+    if plugin := _plugin(config):
+        return digest(["plug-in", plugin.name, plugin.content, config.data.seed])
     return digest([config.data.source, config.data.seed, fingerprint("direct.world")])
 
 
@@ -87,6 +101,29 @@ def _benchmark(config: Config) -> list[Sample]:
         Sample(prompt.id, prompt.caption, "", _no_clip, _no_clip, prompt.about)
         for prompt in prompts[: settings.prompts]
     ]
+
+
+def _plugin(config: Config) -> Entry | None:
+    """The plug-in whose clips these are."""
+    if config.data.source in ("world", "cache"):
+        return None
+    found = carried.active(plugins.need(config), "source")
+    if not found:
+        raise UserError(f"data.source={config.data.source} is not loaded; load its file first")
+    return found[0][0]
+
+
+def _checked(plugin: Entry, config: Config) -> list[Sample]:
+    """The plug-in's clips: as many as data.clips says, each with an id of its own."""
+    own = carried.values(config.plugins, plugin.name)
+    samples: list[Sample] = list(plugin.function(config.data, **own))
+    if len(samples) != config.data.clips or len({item.id for item in samples}) < len(samples):
+        raise UserError(
+            f"data.source={plugin.name} gave {len(samples)} clips with "
+            f"{len({item.id for item in samples})} ids; data.clips={config.data.clips} asks for as "
+            "many, each with its own"
+        )
+    return samples
 
 
 def _own_prompts(config: Config) -> list[Sample]:

@@ -19,7 +19,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from .files import installed, load, need
+from .files import installed, load, loaded, need
 from .registry import Score, entries, register
 
 __all__ = [
@@ -28,6 +28,7 @@ __all__ = [
     "installed",
     "judge",
     "load",
+    "loaded",
     "metrics",
     "need",
     "profile",

@@ -57,6 +57,11 @@ def load(path: Path | str) -> ModuleType:
     return module
 
 
+def loaded() -> list[Path]:
+    """The files that were imported, for processes that this one starts."""
+    return list(_modules)
+
+
 @cache
 def installed() -> None:
     """Loads the files of $DIRECT_PLUGINS and the entry points of installed packages, once."""

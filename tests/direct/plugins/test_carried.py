@@ -8,7 +8,7 @@ from dataclasses import asdict
 import pytest
 
 from direct.common.errors import UserError
-from direct.config import Plugins
+from direct.config import Plugins, Run
 from direct.explain import explained
 from direct.identity import canonical, identity, named, restored
 from direct.plugins import carried
@@ -135,3 +135,48 @@ def test_a_row_s_values_are_checked_as_well(plugged, values, said):
     plugged(TEXT)
     with pytest.raises(UserError, match=said):
         with_values(profile("tiny"), values)
+
+
+OWN = """
+import numpy as np
+from dataclasses import replace
+from direct.data.sample import Sample
+from direct.profiles import tiny
+
+
+def still():
+    return np.zeros((17, 32, 32, 3), np.uint8)
+
+
+def prompts(evaluate):
+    return [Sample(f"p{n}", "a ball", "", still) for n in range(evaluate.prompts)]
+
+
+@plugins.source(evaluation=prompts)
+def blank(data, *, more: int = 0):
+    return [Sample(f"c{n}", f"a ball {n}", "", still) for n in range(data.clips + more)]
+
+
+@plugins.profile
+def mine():
+    base = tiny()
+    return replace(base, profile="mine", data=replace(base.data, source="blank", clips=40))
+"""
+
+
+def test_a_file_brings_its_clips_and_its_profile(plugged, tmp_path):
+    from direct.data import source
+
+    plugged(OWN)
+    config = canonical(profile("mine"))
+    assert [name for _, name, _ in carried.contents(config.plugins)] == ["blank", "mine"]
+    assert (config.profile, config.data.source, config.data.clips) == ("mine", "blank", 40)
+    run = Run(config, tmp_path)
+    assert [item.id for item in source.training(run)] == [f"c{n}" for n in range(40)]
+    assert len(source.evaluation(config)) == config.evaluate.prompts
+    assert source.identity(config) != source.identity(profile("tiny"))
+    more = override(profile("mine"), "blank.more=1")
+    with pytest.raises(UserError, match=r"gave 41 clips with 41 ids; data.clips=40"):
+        source.training(Run(more, tmp_path))
+    with pytest.raises(UserError, match="--profile mien is not a profile; did you mean mine"):
+        profile("mien")
