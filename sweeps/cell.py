@@ -167,14 +167,16 @@ def write_config(run: Path, config: Config) -> None:
     write_json(run / "config.json", dataclasses.asdict(config))
 
 
-def read_config(run: Path) -> Config:
+def read_config(run: Path, load: bool = True) -> Config:
     """The configuration of a run folder; refused if its hash is not the folder's name.
 
-    Loads the plug-ins that it uses; one that is not here is a `UserError`.
+    load: imports the plug-ins that it uses; one that is not here is a `UserError`.
     """
     config: Config | None = None
     with suppress(TypeError, KeyError, AttributeError):
-        config = plugins.need(restored(read_json(run / "config.json")))
+        config = restored(read_json(run / "config.json"))
+        if load:
+            plugins.need(config)
     if config is None or identity(config) != run.name:
         raise UserError(
             f"{run / 'config.json'} is not the configuration that its folder names; "

@@ -87,6 +87,7 @@ def test_a_worker_without_it_says_so_and_executes_nothing(folder, tmp_path, chan
     with pytest.raises(UserError, match=said) as error:
         read_config(folder)
     assert "\n" not in str(error.value) and not registry.entries()
+    assert read_config(folder, load=False).plugins.content, "its name is whole: fsck has no fault"
 
 
 def test_an_entry_point_is_found_by_its_name(tmp_path, plugged, monkeypatch):
