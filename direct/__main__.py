@@ -11,6 +11,7 @@ COMMANDS = {
     "train": "one training, in one process or under torchrun",
     "prepare": "from WISA-80K to what training reads: curate, encode, perturb, render, verify",
     "evaluate": "judges a folder of clips by VideoPhy or WorldModelBench",
+    "generate": "a clip of a finished run, for any prompt",
     "plan": "what each step costs: GPU-hours, memory, disk",
     "peers": "clips by Table 2's other models",
     "world": "the tiny profile's physics world: pictures of it, and its judge's validation",

@@ -154,7 +154,9 @@ class Evaluate:
     split: Literal["validation", "evaluation"] = "evaluation"
     # What clips are generated from; they are judged by the short captions
     captions: Literal["short", "upsampled"] = "short"
-    content: str = ""  # hash of the up-sampled captions; set by the program
+    # A file of prompts in place of the benchmark's: .txt, a line each; or .csv or .jsonl, `caption`
+    prompts_file: str = added("", **{NO_EFFECT: True})
+    content: str = ""  # hash of the prompts' file and the up-sampled captions; set by the program
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -166,6 +168,19 @@ class Measure:
     kind: Literal["scores", "alignment", "cost", "gain"] = "scores"
     steps: int = 1000  # of "alignment": training steps whose gradients are compared (App. H)
     iterations: int = 60  # of "cost": timed iterations of each method
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plugins:
+    """What files of the user's own add, filled in by `direct.plugins`; empty without such files.
+
+    Their settings are changed by their own names, as my_term.weight=0.1.
+    """
+
+    # The file or entry point of each, as my_term=/home/me/terms.py
+    where: tuple[str, ...] = field(default=(), metadata={NO_EFFECT: True})
+    content: tuple[str, ...] = ()  # their fingerprints, as "term my_term=0123456789ab"
+    settings: tuple[str, ...] = ()  # as my_term.weight=0.1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -187,6 +202,7 @@ class Config:
     hard_sample: Sampling = field(default_factory=Sampling)  # how hard negatives are rendered
     evaluate: Evaluate = field(default_factory=Evaluate)
     measure: Measure = field(default_factory=Measure)
+    plugins: Plugins = field(default_factory=Plugins, metadata={NEUTRAL: Plugins()})
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ast
 import dataclasses
+import inspect
 import io
 import textwrap
 import tokenize
@@ -17,7 +18,9 @@ from typing import Any, Literal
 
 from . import config as declared
 from .common.errors import UserError, nearest
-from .config import Config
+from .config import Config, Plugins
+from .plugins import carried
+from .plugins.registry import entry
 
 WIDTH = 100  # columns
 
@@ -33,11 +36,13 @@ class Setting:
 
 
 def settings_of(config: Config) -> dict[str, list[Setting]]:
-    """The settings by section; those of the configuration itself are under ""."""
+    """The settings by section, each plug-in's too; those of the whole are under ""."""
     found: dict[str, list[Setting]] = {"": []}
     for field in dataclasses.fields(config):
         value = getattr(config, field.name)
-        if dataclasses.is_dataclass(value):
+        if isinstance(value, Plugins):
+            found |= {name: _plugged(value, name) for name in sorted(carried.sections(value))}
+        elif dataclasses.is_dataclass(value):
             names = [inner.name for inner in dataclasses.fields(value)]
             found[field.name] = [_setting(value, name, f"{field.name}.") for name in names]
         elif field.name != "profile":
@@ -53,16 +58,37 @@ def explained(config: Config, section: str | None = None) -> str:
     chosen = [section] if section is not None else list(sections)
     parts = [f"Settings of the profile {config.profile}; change one with --set name=value."]
     for name in chosen:
-        about = (type(getattr(config, name)) if name else Config).__doc__ or ""
-        head = about.strip().split("\n")[0] if name else "All of a run."
-        parts.append(f"{name or 'run'}: {head}")
+        parts.append(f"{name or 'run'}: {_heading(config, name)}")
         parts += [_lines(setting) for setting in sections[name]]
     return "\n".join(parts)
+
+
+def _heading(config: Config, section: str) -> str:
+    if not section:
+        return "All of a run."
+    if plugin := entry(section):
+        return f"{plugin.meaning} (plug-in: {plugin.kind})"
+    about = type(getattr(config, section)).__doc__ or ""
+    return about.strip().split("\n")[0]
+
+
+def _plugged(plugins: Plugins, name: str) -> list[Setting]:
+    """A plug-in's settings; a line "name: meaning" of its documentation explains one."""
+    plugin = entry(name)
+    text = (plugin and inspect.getdoc(plugin.function)) or ""
+    told = dict(line.strip().split(": ", 1) for line in text.splitlines() if ": " in line)
+    told.setdefault("weight", "of the term in the loss; 0 turns it off")
+    return [
+        Setting(f"{name}.{key}", _kind(type(value)), _shown(value), told.get(key, ""))
+        for key, value in carried.values(plugins, name).items()
+    ]
 
 
 def _lines(setting: Setting) -> str:
     """Name, type and value on one line; the meaning below it, indented."""
     head = f"  {setting.name} = {setting.value}  ({setting.kind})"
+    if not setting.meaning:
+        return head
     return (
         head
         + "\n"
@@ -72,10 +98,15 @@ def _lines(setting: Setting) -> str:
 
 def _setting(node: Any, name: str, prefix: str = "") -> Setting:
     value = getattr(node, name)
-    shown = ",".join(value) if isinstance(value, tuple) else str(value)
     kind = _kind(typing.get_type_hints(type(node))[name])
-    shown = f'"{shown}"' if kind == "text" else shown.lower() if kind == "true or false" else shown
+    shown = _shown(value, kind)
     return Setting(prefix + name, kind, shown, _comments().get((type(node).__name__, name), ""))
+
+
+def _shown(value: Any, kind: str = "") -> str:
+    shown = ",".join(value) if isinstance(value, tuple) else str(value)
+    text = kind == "text" or (not kind and isinstance(value, str))
+    return f'"{shown}"' if text else shown.lower() if isinstance(value, bool) else shown
 
 
 def _kind(hint: Any) -> str:

@@ -5,6 +5,7 @@ A name is the hash of all settings that can change a result, and of nothing else
 - A setting that cannot matter beside the others (the number of clusters where no negative is drawn)
   stands at its profile's default: `canonical`.
 - A setting that never changes a result is declared with `config.NO_EFFECT`, and stands there too.
+- A plug-in that plays no part (a term of weight 0) is left out: `plugins.carried.used`.
 - A setting that came later is declared with `config.added(neutral)`. At its neutral value, at which
   everything is as it was before, it is left out, so that older names stay.
 """
@@ -21,7 +22,8 @@ from typing import Any, Literal
 
 from .common.files import canonical_json, digest
 from .config import NEUTRAL, NO_EFFECT, Config, Sampling
-from .profiles import PROFILES
+from .plugins import carried
+from .profiles import known
 
 Scope = Literal["result", "training", "data"]
 
@@ -98,8 +100,10 @@ def canonical(config: Config, of: Scope = "result") -> Config:
         hard_sample=_sampled(config.hard_sample, default.hard_sample),
     )
     if of == "training":
-        return replace(config, sample=default.sample, evaluate=default.evaluate)
-    return _drawn(config, default) if of == "data" else config
+        config = replace(config, sample=default.sample, evaluate=default.evaluate)
+    if of == "data":
+        config = _drawn(config, default)
+    return replace(config, plugins=carried.used(config, terms=of != "data"))
 
 
 def _sampled(settings: Sampling, default: Sampling) -> Sampling:
@@ -112,7 +116,7 @@ def _sampled(settings: Sampling, default: Sampling) -> Sampling:
 
 def _default(config: Config) -> Config:
     """The profile's own configuration; the classes' defaults for a profile that is unknown here."""
-    make = PROFILES.get(config.profile)
+    make = known().get(config.profile)
     return make() if make else Config(profile=config.profile)
 
 
@@ -130,7 +134,7 @@ def _contrasted(config: Config, default: Config) -> Config:
     loss, macro = config.loss, config.macro
     if loss.lambda_rand == 0:
         config = replace(config, macro=default.macro)
-    elif macro.sampling != "partition":
+    elif macro.sampling in ("uniform", "batch"):  # a plug-in's may ask for the clusters
         own = replace(default.macro, sampling=macro.sampling, seed=macro.seed)
         config = replace(config, macro=own)
     if loss.lambda_hard == 0:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
+from . import plugins
 from .common.errors import UserError, nearest
 from .config import Config, Data, Evaluate, Measure, Model, Sampling, Train
+from .plugins import carried
+from .plugins.registry import entries
 from .settings import validate
 
 # Pipelines on the hub, each at a commit: what a name means must not move.
@@ -113,8 +117,15 @@ PROFILES = {
 }
 
 
+def known() -> dict[str, Callable[[], Config]]:
+    """Every profile by name, plug-ins' own among them."""
+    return PROFILES | {entry.name: entry.function for entry in entries("profile")}
+
+
 def profile(name: str) -> Config:
-    """The named profile's configuration, validated."""
-    if name not in PROFILES:
-        raise UserError(f"--profile {name} is not a profile; {nearest(name, PROFILES)}")
-    return validate(PROFILES[name]())
+    """The named profile's configuration, validated, with the plug-ins that are loaded."""
+    plugins.installed()
+    profiles = known()
+    if name not in profiles:
+        raise UserError(f"--profile {name} is not a profile; {nearest(name, profiles)}")
+    return validate(replace(profiles[name](), plugins=carried.at_hand()))

@@ -7,10 +7,19 @@ import math
 import types
 import typing
 from dataclasses import replace
+from functools import cache
 from typing import Any, Literal
 
 from .common.errors import UserError, nearest
-from .config import AXES, Config
+from .config import AXES, Config, Plugins
+from .plugins import carried
+from .plugins.registry import entries
+
+CHOICES = {  # settings that a plug-in's name is a value of, and the plug-in's kind
+    "macro.sampling": "sampler",
+    "evaluate.judge": "judge",
+    "data.source": "source",
+}
 
 
 def override(config: Config, *assignments: str) -> Config:
@@ -19,9 +28,15 @@ def override(config: Config, *assignments: str) -> Config:
         path, separator, text = assignment.partition("=")
         if not separator:
             raise UserError(f"--set {assignment} has no '='; write it as loss.lambda_hard=0.05")
-        if path.strip() == "profile":  # it names folders, and what a setting's default is
+        path, text = path.strip(), text.strip()
+        if path == "profile":  # it names folders, and what a setting's default is
             raise UserError(f"--set {assignment}: a profile is chosen with --profile")
-        config = _replace(config, path.strip().split("."), text.strip(), assignment)
+        if path.partition(".")[0] in carried.sections(config.plugins):
+            known = carried.flat(config.plugins)
+            value = _parse(text, type(known[path]), assignment) if path in known else text
+            config = replace(config, plugins=carried.changed(config.plugins, path, value))
+        else:
+            config = _replace(config, path.split("."), text, assignment)
     return validate(config)
 
 
@@ -29,11 +44,15 @@ def with_values(config: Config, values: dict[str, Any]) -> Config:
     """`config` with several settings changed by dotted name, as in `{"loss.lambda_hard": 0.05}`."""
     for path, value in values.items():
         *parents, leaf = path.split(".")
+        if parents and parents[0] in carried.sections(config.plugins):
+            config = replace(config, plugins=carried.changed(config.plugins, path, value))
+            continue
         node: Any = config
         trail = []
         for name in parents:
             trail.append(node)
-            node = getattr(node, name)
+            node = _known(node, name, path)
+        _known(node, leaf, path)
         node = replace(node, **{leaf: value})
         for name, parent in zip(reversed(parents), reversed(trail), strict=True):
             node = replace(parent, **{name: node})
@@ -41,12 +60,27 @@ def with_values(config: Config, values: dict[str, Any]) -> Config:
     return validate(config)
 
 
+def _known(node: Any, name: str, path: str) -> Any:
+    """The value of a field, or a `UserError` that names the nearest ones."""
+    fields = {entry.name for entry in dataclasses.fields(node)} if _nested(node) else set[str]()
+    if name in fields:
+        return getattr(node, name)
+    plugins = carried.sections(node.plugins) if isinstance(node, Config) else set[str]()
+    raise UserError(f"{path} is not a setting; {nearest(name, fields | plugins)}")
+
+
+def _nested(node: Any) -> bool:
+    return dataclasses.is_dataclass(node) and not isinstance(node, type)
+
+
 def settings(config: Any, prefix: str = "") -> dict[str, Any]:
-    """Every setting by dotted name."""
+    """Every setting by dotted name, plug-ins' own among them."""
     flat: dict[str, Any] = {}
     for entry in dataclasses.fields(config):
         value = getattr(config, entry.name)
-        if dataclasses.is_dataclass(value):
+        if isinstance(value, Plugins):
+            flat |= carried.flat(value)
+        elif dataclasses.is_dataclass(value):
             flat |= settings(value, f"{prefix}{entry.name}.")
         else:
             flat[prefix + entry.name] = value
@@ -54,8 +88,10 @@ def settings(config: Any, prefix: str = "") -> dict[str, Any]:
 
 
 def _replace(node: Any, names: list[str], text: str, assignment: str) -> Any:
-    known = {entry.name for entry in dataclasses.fields(node)}
+    known = {entry.name for entry in dataclasses.fields(node)} - {"plugins"}
     if names[0] not in known:
+        if isinstance(node, Config):
+            known |= carried.sections(node.plugins)
         raise UserError(f"--set {assignment}: no setting {names[0]!r}; {nearest(names[0], known)}")
     value = getattr(node, names[0])
     if dataclasses.is_dataclass(value) != (len(names) > 1):
@@ -71,6 +107,7 @@ def _parse(text: str, kind: Any, assignment: str) -> Any:
     """`text` as a value of the annotated type."""
     origin, options = typing.get_origin(kind), typing.get_args(kind)
     if origin is Literal:
+        options = (*options, *_plugged(assignment.partition("=")[0].strip()))
         if text not in options:
             raise UserError(f"--set {assignment}: {nearest(text, options)}")
         return text
@@ -87,6 +124,19 @@ def _parse(text: str, kind: Any, assignment: str) -> Any:
         return kind(text)
     except ValueError:
         raise UserError(f"--set {assignment}: {text!r} is not of type {kind.__name__}") from None
+
+
+@cache
+def _options(path: str) -> tuple[str, ...]:
+    """The values of a setting that has a fixed list of them."""
+    section, _, name = path.partition(".")
+    kind = typing.get_type_hints(typing.get_type_hints(Config)[section])[name]
+    return typing.get_args(kind)
+
+
+def _plugged(path: str) -> list[str]:
+    """The plug-ins that may be a setting's value."""
+    return [entry.name for entry in entries(CHOICES[path])] if path in CHOICES else []
 
 
 def validate(config: Config) -> Config:
@@ -107,7 +157,19 @@ def validate(config: Config) -> Config:
     ):
         if flat[name] < 0:
             raise UserError(f"{name}={flat[name]} is negative; use 0 or more")
+    for name, kind in CHOICES.items():
+        own = {x for k, x, _ in carried.contents(config.plugins) if k == kind}
+        choices = {*_options(name), *own}
+        if flat[name] not in choices:
+            raise UserError(f"{name}={flat[name]} is not known; {nearest(flat[name], choices)}")
     curvature = 1 - loss.lambda_rand - loss.lambda_hard + loss.lambda_anc
+    if pull := carried.pull(config):
+        curvature += pull
+        if not curvature > 0:
+            raise UserError(
+                f"the loss is not convex: with {pull:g} of plug-ins' targets its curvature is "
+                f"{curvature:g}; raise their weights towards 0"
+            )
     if not curvature > 0:
         raise UserError(
             f"the loss is not convex: 1 - loss.lambda_rand - loss.lambda_hard + loss.lambda_anc = "

@@ -24,6 +24,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from direct import plugins
 from direct.common.errors import Diverged, UserError
 from direct.common.files import digest, parse_json, set_aside, write_json
 from direct.config import Config, Run
@@ -173,11 +174,16 @@ def write_config(run: Path, config: Config) -> None:
     write_json(run / "config.json", dataclasses.asdict(config))
 
 
-def read_config(run: Path) -> Config:
-    """The configuration of a run folder; refused if its hash is not the folder's name."""
+def read_config(run: Path, load: bool = True) -> Config:
+    """The configuration of a run folder; refused if its hash is not the folder's name.
+
+    load: imports the plug-ins that it uses; one that is not here is a `UserError`.
+    """
     config: Config | None = None
     with suppress(TypeError, KeyError, AttributeError):
         config = restored(read_json(run / "config.json"))
+        if load:
+            plugins.need(config)
     if config is None or identity(config) != run.name:
         raise UserError(
             f"{run / 'config.json'} is not the configuration that its folder names; "

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any
 
+from direct import plugins
 from direct.config import Config
 from direct.identity import canonical, identity
 from direct.settings import with_values
@@ -69,7 +70,22 @@ MEASURED = {  # of training itself: Tables S4 and S6, and the gain
         for part in ("data", "forward", "reference", "loss", "backward", "update")
     },
 }
-METRICS = SCORES | MEASURED
+
+
+class _Metrics(dict[str, Metric]):
+    """The metrics above, and then those of plug-ins' judges that are loaded by then."""
+
+    def __missing__(self, name: str) -> Metric:
+        known = plugins.metrics()
+        if name not in known:
+            raise KeyError(name)
+        return Metric(**known[name])
+
+    def __contains__(self, name: object) -> bool:
+        return super().__contains__(name) or name in plugins.metrics()
+
+
+METRICS = _Metrics(SCORES | MEASURED)
 ALL_ROWS = "all rows"  # of a measuring table: readings of one cell, paired step by step
 CHOICE_METRIC, CHOICE_PROMPTS = "AVG", 64  # what choices are made by; on how many prompts at most
 

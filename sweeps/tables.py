@@ -28,6 +28,11 @@ if TYPE_CHECKING:
 JUDGES = {"world": "world judge", "videophy": "VideoPhy", "worldmodelbench": "WorldModelBench"}
 
 
+def judge_name(judge: str) -> str:
+    """As it is printed; a plug-in's by its own name."""
+    return JUDGES.get(judge, judge)
+
+
 @dataclass(frozen=True)
 class Scores:
     """A row's scores on one metric, in the judge's units."""
@@ -101,7 +106,7 @@ class Table:
         """Whose scores these are: never to be mistaken for the paper's."""
         if self.ablation.measured:
             return f"measured, {self.config.profile}"
-        return f"{JUDGES[self.config.evaluate.judge]}, {self.config.profile}"
+        return f"{judge_name(self.config.evaluate.judge)}, {self.config.profile}"
 
     @property
     def baseline(self) -> Line | None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -13,12 +14,34 @@ from small_wan import build_pipeline, build_samples
 from direct.config import Config, Run
 from direct.data import source
 from direct.data.sample import Sample
+from direct.plugins import files, registry
 from direct.profiles import profile
 from direct.settings import with_values
 
 if not torch.cuda.is_available():
     # Triton's kernels run in its interpreter; it is chosen when Triton is first imported.
     os.environ.setdefault("TRITON_INTERPRET", "1")
+
+
+@pytest.fixture
+def plugged(tmp_path: Path) -> Iterator[Callable[..., Path]]:
+    """plugged(text) writes a user's file and loads it; what it registers is gone afterwards."""
+    before = dict(registry._entries), dict(files._modules), list(sys.path)
+
+    def write(text: str, name: str = "mine.py") -> Path:
+        path = tmp_path / "user" / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("from direct import plugins\n\n\n" + text)
+        files._modules.pop(path.resolve(), None)
+        files.load(path)
+        return path
+
+    yield write
+    registry._entries.clear()
+    registry._entries.update(before[0])
+    files._modules.clear()
+    files._modules.update(before[1])
+    sys.path[:] = before[2]
 
 
 @pytest.fixture(scope="session")

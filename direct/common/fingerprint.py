@@ -32,6 +32,10 @@ MECHANICS = (
     "direct.identity",
     "direct.profiles",
     "direct.settings",
+    "direct.plugins",  # the content of those that are used is in a cell's name
+    "direct.plugins.carried",
+    "direct.plugins.files",
+    "direct.plugins.registry",
     "direct.loss.__main__",
     "direct.loss.checks",
     "direct.loss.machine_code",
@@ -62,6 +66,85 @@ def fingerprint(*roots: str) -> dict[str, str]:
 def code(*roots: str) -> str:
     """12 hex digits of the whole `fingerprint`."""
     return digest(fingerprint(*roots))
+
+
+def definition(path: Path, name: str) -> str | None:
+    """12 hex digits of a function at the top level of a file; None where there is none.
+
+    They cover its own code and all that it reads by name in that file, in the end: other functions,
+    values, imports, and what the file does besides defining things. Of a module that lies beside
+    the file and is imported, the whole file counts, and what that imports. Packages do not.
+    """
+    try:
+        parts = _used_files(Path(path).resolve(), name, {})
+    except (OSError, SyntaxError, UnicodeDecodeError):
+        return None
+    return digest(sorted(parts.values())) if parts else None
+
+
+def _used_files(path: Path, name: str | None, known: dict[Path, str]) -> dict[Path, str]:
+    """{file: digest of what is used of it}; name: of one definition, None of all."""
+    body = ast.parse(path.read_text(encoding="utf-8")).body
+    if name is not None:
+        if not any(name in (_bound(node) or ()) for node in body):
+            return known
+        body = _used_statements(body, name)
+    known[path] = digest(repr(_plain(body)), 64)
+    for node in (inner for outer in body for inner in ast.walk(outer)):
+        for other in _beside(path.parent, node):
+            if other not in known:
+                _used_files(other, None, known)
+    return known
+
+
+def _used_statements(body: list[ast.stmt], name: str) -> list[ast.stmt]:
+    """The statements that a definition is made of: what it reads, and what no name stands for."""
+    wanted, kept, grew = {name, "*"}, set[int](), True
+    while grew:
+        grew = False
+        for place, node in enumerate(body):
+            names = _bound(node)
+            if place in kept or not (names is None or names & wanted):
+                continue
+            wanted |= {x.id for x in ast.walk(node) if isinstance(x, ast.Name)}
+            kept.add(place)
+            grew = True
+    return [body[place] for place in sorted(kept)]
+
+
+def _bound(node: ast.stmt) -> set[str] | None:
+    """The names that a statement defines; None for one that does something else as well."""
+    if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+        return {node.name}
+    if isinstance(node, ast.Import | ast.ImportFrom):
+        return {alias.asname or alias.name.partition(".")[0] for alias in node.names}
+    if isinstance(node, ast.Assign | ast.AnnAssign | ast.AugAssign):
+        targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+        inner = [x for target in targets for x in ast.walk(target)]
+        return {x.id for x in inner if isinstance(x, ast.Name)}
+    if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
+        return set()  # a docstring
+    return None
+
+
+def _beside(folder: Path, node: ast.AST) -> list[Path]:
+    """The files in a user's folder that an import names; this project's own are not among them."""
+    if isinstance(node, ast.Import):
+        names = [alias.name for alias in node.names]
+    elif isinstance(node, ast.ImportFrom):
+        base = [node.module] if node.module else []
+        names = [".".join([*base, *more]) for more in ([], *([x.name] for x in node.names))]
+        folder = folder.joinpath(*[".."] * max(0, node.level - 1)).resolve()
+    else:
+        return []
+    found = []
+    for name in names:
+        parts = name.split(".")
+        if not name or parts[0] in (PACKAGE.name, "sweeps"):
+            continue
+        both = folder.joinpath(*parts, "__init__.py"), folder.joinpath(*parts).with_suffix(".py")
+        found += [path for path in both if path.is_file()]
+    return found
 
 
 def _path(module: str) -> Path | None:

@@ -22,7 +22,8 @@ def prompts(config: Config, captions: Sequence[str]) -> list[str]:
     if config.evaluate.captions == "short":
         return list(captions)
     longer = _given()
-    if config.evaluate.content and config.evaluate.content != digest(longer):
+    pinned = "" if config.evaluate.prompts_file else config.evaluate.content  # source checks both
+    if pinned and pinned != digest(longer):
         raise UserError(f"{FILE} has changed since this cell was named; put the file back")
     return [longer_of(longer, caption) for caption in captions]
 

@@ -61,21 +61,35 @@ def clips(run: Run) -> list[Sample]:
     So a subset is a fair one, and a part of each larger one.
     """
     config = run.config
-    if config.model.frames > wisa.FRAMES:
-        raise UserError(
-            f"model.frames={config.model.frames} is above the {wisa.FRAMES} frames that a clip is "
-            f"curated to; use {wisa.FRAMES} or fewer"
-        )
+    if not (home(run.cache) / "manifest.jsonl").exists():
+        _most(config, wisa.FRAMES)
     chosen = _chosen(run)
+    _most(config, min(line.get("curated_to", wisa.FRAMES) for line in chosen))
     _check("data", config.data.content, _content(chosen), home(run.cache))
     root = Path(_read(home(run.cache) / "report.json")["folder"])
     return [_sample(line, root, config) for line in chosen]
 
 
+def _most(config: Config, frames: int) -> None:
+    if config.model.frames > frames:
+        raise UserError(
+            f"model.frames={config.model.frames} is above the {frames} frames that a clip is "
+            f"curated to; use {frames} or fewer"
+        )
+
+
 def read_clip(
-    path: Path, sha256: str, length: int, frames: int, height: int, width: int
+    path: Path,
+    sha256: str,
+    length: int,
+    frames: int,
+    height: int,
+    width: int,
+    count: int = wisa.FRAMES,
+    step: float = 0.0,
 ) -> np.ndarray:
-    """uint8 [frames, height, width, 3]: the start of the uniform 81 frames of a clip of `length`.
+    """uint8 [frames, height, width, 3]: the start of the uniform `count` frames of a clip of
+    `length`; where `step` is given, every step-th frame (nearest), from its start.
 
     Fewer frames are a shorter clip of the same speed. Decoded in a child process, under its limits;
     a file that is not the curated one, or cannot be read, is `Unreadable`.
@@ -85,7 +99,10 @@ def read_clip(
             raise Unreadable(f"{path} is not the file that was curated; curate again")
     except OSError as error:
         raise Unreadable(f"{path}: {error.strerror}; restore it, or curate again") from None
-    indices = wisa.subsample(length)[:frames]
+    if step:
+        indices = (np.arange(frames) * step).round().astype(np.int64)
+    else:
+        indices = wisa.subsample(length, count)[:frames]
     clip: np.ndarray = _child.call(read_frames, path, indices, height, width, seconds=wisa.SECONDS)
     return clip
 
@@ -125,8 +142,16 @@ def _check(section: str, pinned: str, found: str, place: Path) -> None:
 
 def _sample(line: dict[str, Any], root: Path, config: Config) -> Sample:
     size = (config.model.frames, config.model.height, config.model.width)
-    video = partial(read_clip, root / line["video"], line["sha256"], line["frames"], *size)
-    return Sample(line["id"], line["caption"], line["law"], video, _none, line, line["sha256"])
+    own = {"count": line.get("curated_to", wisa.FRAMES), "step": line.get("step", 0.0)}
+    place, sha256 = root / line["video"], line["sha256"]
+    video = partial(read_clip, place, sha256, line["frames"], *size, **own)
+    pixels = " ".join([sha256, *_taken(line)])
+    return Sample(line["id"], line["caption"], line["law"], video, _none, line, pixels)
+
+
+def _taken(line: dict[str, Any]) -> list[str]:
+    """Which frames are taken, where that is not the paper's rule."""
+    return [f"{name}={line[name]}" for name in ("curated_to", "step") if name in line]
 
 
 def _none(*arguments: Any) -> None:
@@ -135,13 +160,13 @@ def _none(*arguments: Any) -> None:
 
 def _content(chosen: list[dict[str, Any]]) -> str:
     fields = ("id", "sha256", "law", "caption")
-    return digest([[line[name] for name in fields] for line in chosen])
+    return digest([[*(line[name] for name in fields), *_taken(line)] for line in chosen])
 
 
 def _chosen(run: Run) -> list[dict[str, Any]]:
     path, count = home(run.cache) / "manifest.jsonl", run.config.data.clips
     if not path.exists():
-        raise UserError(f"{path} is missing; run: python -m direct.prepare curate --wisa DIR")
+        raise UserError(f"{path} is missing; run: python -m direct.prepare curate --help")
     lines = sorted(_lines(path), key=lambda line: digest(line["id"]))
     if len(lines) < count:
         raise UserError(

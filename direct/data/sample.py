@@ -17,8 +17,7 @@ class Sample:
     prompt: str
     law: str  # coarse physics law, lower case
     video: Callable[[], np.ndarray]  # uint8 [T, H, W, 3], rendered or read when called
-    perturb: Callable[
-        [str, np.random.Generator], str | None
-    ]  # a prompt with one physics axis changed
-    record: Any  # what the judge needs to know about the clip
+    # A prompt with one physics axis changed; None where there is none
+    perturb: Callable[[str, np.random.Generator], str | None] = lambda axis, rng: None
+    record: Any = None  # what the judge needs to know about the clip
     content: str = ""  # names the clip's pixels, where its id and prompt do not

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from .. import plugins
 from ..common.errors import UserError
 from ..common.files import digest
 from ..common.fingerprint import fingerprint
 from ..config import Config, Run
-from . import benchmarks, captions, curated
+from ..plugins import carried
+from ..plugins.registry import Entry
+from . import benchmarks, captions, curated, folder
 from .sample import Sample
 
 
@@ -20,6 +24,8 @@ def training(run: Run) -> list[Sample]:
     """The post-training clips, in their fixed order: curated ones, or the world's."""
     if run.config.data.source == "cache":
         return curated.clips(run)
+    if plugin := _plugin(run.config):
+        return _checked(plugin, run.config)
     data = run.config.data
     return _samples("post_training", data.clips, data.seed)
 
@@ -33,6 +39,9 @@ def pinned(run: Run) -> Config:
     if config.evaluate.captions != "short":
         found = captions.content(config)
         config = replace(config, evaluate=replace(config.evaluate, content=found))
+    if config.evaluate.prompts_file:
+        found = digest([captions.content(config), _given(config)])
+        config = replace(config, evaluate=replace(config.evaluate, content=found))
     if config.data.source != "cache":
         return config
     return curated.pinned(replace(run, config=config))
@@ -40,9 +49,18 @@ def pinned(run: Run) -> Config:
 
 def evaluation(config: Config) -> list[Sample]:
     """The prompts that are generated and judged, in their fixed order."""
+    if config.evaluate.prompts_file:
+        return _own_prompts(config)
+    if plugin := _plugin(config):
+        if not (prompts := plugin.options["evaluation"]):
+            raise UserError(
+                f"data.source={plugin.name} has no prompts to be judged; set "
+                "evaluate.prompts_file=FILE.txt"
+            )
+        return list(prompts(config.evaluate))
     if config.data.source == "cache":
         return _benchmark(config)
-    if config.evaluate.judge != "world":
+    if config.evaluate.judge in benchmarks.PROMPTS:
         raise UserError(
             f"evaluate.judge={config.evaluate.judge} judges clips of its own benchmark's prompts; "
             "those of the procedural world are judged by evaluate.judge=world"
@@ -59,6 +77,8 @@ def identity(config: Config) -> str:
     """Names how the clips' pixels are made: latents cached from them are found by it."""
     if config.data.source == "cache":
         return digest(["cache", curated.PIXELS])
+    if plugin := _plugin(config):
+        return digest(["plug-in", plugin.name, plugin.content, config.data.seed])
     return digest([config.data.source, config.data.seed, fingerprint("direct.world")])
 
 
@@ -81,6 +101,70 @@ def _benchmark(config: Config) -> list[Sample]:
         Sample(prompt.id, prompt.caption, "", _no_clip, _no_clip, prompt.about)
         for prompt in prompts[: settings.prompts]
     ]
+
+
+def _plugin(config: Config) -> Entry | None:
+    """The plug-in whose clips these are."""
+    if config.data.source in ("world", "cache"):
+        return None
+    found = carried.active(plugins.need(config), "source")
+    if not found:
+        raise UserError(f"data.source={config.data.source} is not loaded; load its file first")
+    return found[0][0]
+
+
+def _checked(plugin: Entry, config: Config) -> list[Sample]:
+    """The plug-in's clips: as many as data.clips says, each with an id of its own."""
+    own = carried.values(config.plugins, plugin.name)
+    samples: list[Sample] = list(plugin.function(config.data, **own))
+    if len(samples) != config.data.clips or len({item.id for item in samples}) < len(samples):
+        raise UserError(
+            f"data.source={plugin.name} gave {len(samples)} clips with "
+            f"{len({item.id for item in samples})} ids; data.clips={config.data.clips} asks for as "
+            "many, each with its own"
+        )
+    return samples
+
+
+def _own_prompts(config: Config) -> list[Sample]:
+    """The first prompts of evaluate.prompts_file. What else a row holds is the judge's to know."""
+    settings = config.evaluate
+    if settings.judge == "world":
+        raise UserError(
+            "evaluate.judge=world knows what the world's own prompts ask for, and no others; set "
+            "another judge, or leave evaluate.prompts_file out"
+        )
+    rows = _given(config)
+    if settings.content not in ("", digest([captions.content(config), rows])):
+        raise UserError(
+            f"{settings.prompts_file} or the up-sampled captions have changed since this cell was "
+            "named; put them back, or plan the sweep again"
+        )
+    if len(rows) < settings.prompts:
+        raise UserError(
+            f"evaluate.prompts={settings.prompts}, but {settings.prompts_file} has {len(rows)}"
+        )
+    return [
+        Sample(f"prompt-{n:03d}", row["caption"], "", _no_clip, _no_clip, row)
+        for n, row in enumerate(rows[: settings.prompts])
+    ]
+
+
+def _given(config: Config) -> list[dict[str, Any]]:
+    """The rows of evaluate.prompts_file, each with its caption."""
+    path = Path(config.evaluate.prompts_file)
+    if path.suffix == ".txt":
+        try:
+            lines = path.read_text(encoding="utf-8").splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            raise UserError(f"evaluate.prompts_file={path} cannot be read ({error})") from None
+        rows: list[dict[str, Any]] = [{"caption": line.strip()} for line in lines if line.strip()]
+    else:
+        rows = folder.read_table(path)
+    for number, row in enumerate(rows, 1):
+        if not isinstance(row.get("caption"), str) or not row["caption"].strip():
+            raise UserError(f"{path}: prompt {number} has no caption; add the column caption")
+    return rows
 
 
 def _no_clip(*arguments: Any) -> Any:

@@ -52,6 +52,26 @@ def write_video(path: Path, frames: np.ndarray, fps: int = 16) -> None:
     write_bytes(path, buffer.getvalue())
 
 
+def write_gif(path: Path, frames: np.ndarray, fps: int = 16) -> None:
+    """uint8 [T, H, W, 3] as an endless GIF, atomically; its clock counts hundredths of a second."""
+    from PIL import Image
+
+    first, *rest = [Image.fromarray(frame) for frame in frames]
+    buffer = io.BytesIO()
+    milliseconds = max(20, round(100 / fps) * 10)
+    first.save(buffer, "GIF", save_all=True, append_images=rest, duration=milliseconds, loop=0)
+    write_bytes(path, buffer.getvalue())
+
+
+def rate(path: Path) -> float:
+    """Frames per second, as the file says; 0 where it does not."""
+    try:
+        with av().open(str(path)) as container:
+            return float(container.streams.video[0].average_rate or 0)
+    except (av().FFmpegError, OSError, ValueError, IndexError):
+        return 0.0
+
+
 def probe(path: Path) -> dict[str, int]:
     """{"frames", "height", "width"} as coded, by decoding every frame; raises `Unreadable`."""
     frames = height = width = 0

@@ -14,6 +14,7 @@ import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock, local
 from typing import Any
@@ -23,7 +24,7 @@ import numpy as np
 from ..common.errors import UserError
 from ..common.files import canonical_json, file_digest, read_journal, write_json, write_text
 from ..common.progress import Progress
-from .video import Child, Unreadable, probe
+from .video import Child, Unreadable, probe, rate
 
 LAWS = (
     "collision",
@@ -52,6 +53,32 @@ PREFIX = "PIKA_CRUSH "  # WISA's own trigger word, in front of captions of its l
 Entry = dict[str, Any]
 
 
+@dataclass(frozen=True)
+class Rule:
+    """Which clips are kept, and which of their frames; the defaults are the paper's."""
+
+    frames: int = FRAMES  # at least; a longer clip is subsampled uniformly to so many
+    shape: str = "16:9"  # width to height; "any"
+    fps: float = 0.0  # frames are taken at this rate instead, from the clip's start; 0: not
+
+    @property
+    def aspect(self) -> float:
+        """Width by height; 0 for any."""
+        if self.shape == "any":
+            return 0.0
+        try:
+            width, height = (float(part) for part in self.shape.split(":"))
+            return width / height
+        except (ValueError, ZeroDivisionError):
+            raise UserError(f"--aspect {self.shape} is not as 16:9; or write any") from None
+
+    def noted(self, video: Entry) -> Entry:
+        """What a line of the manifest says where this is not the paper's rule."""
+        if self.fps:
+            return {"curated_to": self.frames, "step": video["fps"] / self.fps}
+        return {} if self.frames == FRAMES else {"curated_to": self.frames}
+
+
 class LeftOut(Exception):
     """Why a clip is not in the set: (reason, detail)."""
 
@@ -74,19 +101,32 @@ def curate(
     for path in sorted(Path(wisa).rglob("*.mp4")):
         files[path.name].append(path)
     described = [_described(number, entry, files) for number, entry in enumerate(entries)]
+    return choose(described, Path(wisa), out, Rule(), workers, seconds, progress)
+
+
+def choose(
+    described: Sequence[Entry],
+    root: Path,
+    out: Path,
+    rule: Rule,
+    workers: int = 1,
+    seconds: float = SECONDS,
+    progress: Progress | None = None,
+) -> Entry:
+    """`curate`, of clips that some file has described: their ids, paths, captions and laws."""
     paths = sorted({path for clip in described for path in clip.get("paths", [])})
-    probes = _probes(Path(wisa), paths, Path(out) / "probes.jsonl", workers, seconds, progress)
+    probes = _probes(root, paths, Path(out) / "probes.jsonl", workers, seconds, progress)
     kept: list[Entry] = []
     left_out: list[Entry] = []
     owner: dict[str, str] = {}  # of each video's bytes
     for clip in described:
         try:
-            kept.append(_admitted(clip, probes, owner, Path(wisa)))
+            kept.append(_admitted(clip, probes, owner, root, rule))
         except LeftOut as reason:
             left_out.append({"id": clip["id"], "reason": reason.args[0], "detail": reason.args[1]})
     report = {
-        "folder": str(Path(wisa).resolve()),
-        "entries": len(entries),
+        "folder": str(root.resolve()),
+        "entries": len(described),
         "kept": len(kept),
         "left_out": dict(Counter(line["reason"] for line in left_out)),
         "kept_by_law": dict(Counter(clip["law"] for clip in kept)),
@@ -189,7 +229,9 @@ def _first(entry: Entry, *names: str) -> str | None:
     return next((text for text in texts if text.strip()), None)
 
 
-def _admitted(clip: Entry, probes: dict[Path, Entry], owner: dict[str, str], root: Path) -> Entry:
+def _admitted(
+    clip: Entry, probes: dict[Path, Entry], owner: dict[str, str], root: Path, rule: Rule
+) -> Entry:
     """The clip's line of the manifest, or `LeftOut`."""
     if "left_out" in clip:
         raise clip["left_out"]
@@ -200,17 +242,22 @@ def _admitted(clip: Entry, probes: dict[Path, Entry], owner: dict[str, str], roo
     video = found[0]
     if "fault" in video:
         raise LeftOut("unreadable video", video["fault"])
-    if video["frames"] < FRAMES:
-        raise LeftOut(f"fewer than {FRAMES} frames", str(video["frames"]))
-    if abs(video["width"] / video["height"] / ASPECT - 1) > TOLERANCE:
-        raise LeftOut("not 16:9", f"{video['width']}x{video['height']}")
+    length = video["frames"]
+    if rule.fps:
+        if not video.get("fps"):
+            raise LeftOut("no frame rate in the file", "")
+        length = 1 + int((length - 1) * rule.fps / video["fps"] + 1e-6)
+    if length < rule.frames:
+        raise LeftOut(f"fewer than {rule.frames} frames", str(length))
+    if rule.aspect and abs(video["width"] / video["height"] / rule.aspect - 1) > TOLERANCE:
+        raise LeftOut(f"not {rule.shape}", f"{video['width']}x{video['height']}")
     if video["sha256"] in owner:
         raise LeftOut("duplicate", f"same bytes as {owner[video['sha256']]}")
     owner[video["sha256"]] = clip["id"]
     fields = ("frames", "height", "width", "sha256")
     shown = {name: clip[name] for name in ("id", "law", "caption", "caption_cleaned", "phys_law")}
     path = str(clip["paths"][0].relative_to(root))
-    return shown | {"video": path} | {name: video[name] for name in fields}
+    return shown | {"video": path} | {name: video[name] for name in fields} | rule.noted(video)
 
 
 def _probes(
@@ -221,7 +268,7 @@ def _probes(
     seconds: float,
     progress: Progress | None,
 ) -> dict[Path, Entry]:
-    """{path: {"sha256", and "frames", "height", "width" or "fault"}} of every file."""
+    """{path: {"sha256", and "frames", "height", "width", "fps" or "fault"}} of each."""
     known = {line.pop("key"): line for line in read_journal(journal)}
     found = {path: known[key] for path in paths if (key := _key(root, path)) in known}
     todo = [path for path in paths if path not in found]
@@ -260,7 +307,7 @@ def _key(root: Path, path: Path) -> str:
 
 
 def _probe_and_hash(path: Path) -> Entry:
-    return {"sha256": file_digest(path), **probe(path)}
+    return {"sha256": file_digest(path), **probe(path), "fps": rate(path)}
 
 
 def _write_lines(path: Path, lines: Sequence[Entry]) -> None:

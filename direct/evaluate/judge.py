@@ -8,20 +8,25 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
+from .. import plugins
 from ..common.errors import UserError
 from ..common.files import canonical_json, checksum_path, load_arrays, read_checked, write_text
 from ..config import Config, Run
 from ..data import source
 from ..data.benchmarks import Prompt
+from ..data.sample import Sample
 from ..data.video import write_video
 from ..models import codec
 from ..models.pipeline import load_pipeline
+from ..plugins import carried
+from ..plugins.registry import Entry
 from . import videophy, worldmodelbench
 from .clips import generate
 from .rater import missing, rate, video_path
@@ -39,7 +44,7 @@ def judge(run: Run) -> list[dict[str, Any]]:
     if records is not None:
         return records
     torch.set_num_threads(config.threads)
-    inside = config.evaluate.judge == "world"
+    inside = config.evaluate.judge not in RATERS
     records = _judged_here(run, _clips(run)) if inside else _judged_outside(run, _clips(run))
     text = "".join(canonical_json(record) + "\n" for record in records)
     write_text(path, text)
@@ -58,10 +63,10 @@ def _clips(run: Run) -> Iterator[np.ndarray]:
 
 
 def _judged_here(run: Run, clips: Iterable[np.ndarray]) -> list[dict[str, Any]]:
-    items, score = source.evaluation(run.config), scorer(run.config)
+    items, score = source.evaluation(run.config), _scorer(run.config)
     records = []
     for item, video in zip(items, clips, strict=True):
-        scores = {name: float(value) for name, value in score(video, item.record).items()}
+        scores = {name: float(value) for name, value in score(video, item).items()}
         records.append({"prompt": item.id, "caption": item.prompt, "scores": scores})
         run.progress("judge", len(records), len(items))
     return records
@@ -89,6 +94,25 @@ def read_records(path: Path) -> list[dict[str, Any]] | None:
     if data is None:
         return None
     return [json.loads(line) for line in data.decode().splitlines()]
+
+
+def _scorer(config: Config) -> Callable[[np.ndarray, Sample], dict[str, float]]:
+    """judge(video uint8 [T, H, W, 3], sample) -> scores by column: a plug-in's, or the world's."""
+    for entry, settings in carried.active(plugins.need(config), "judge"):
+        return partial(_own_scores, entry, entry.function(**settings))
+    of_record = scorer(config)
+    return lambda video, sample: of_record(video, sample.record)
+
+
+def _own_scores(entry: Entry, score: Callable[..., Any], video: np.ndarray, sample: Sample) -> Any:
+    """What a plug-in's judge says, with the metrics that it declared."""
+    found, declared = score(video, sample), entry.options["scores"]
+    if not isinstance(found, dict) or found.keys() != declared.keys():
+        raise UserError(
+            f"the judge {entry.name} gave {found if isinstance(found, dict) else type(found)} for "
+            f"{sample.id}; return a number for each of {', '.join(declared)}"
+        )
+    return found
 
 
 def scorer(config: Config) -> Callable[[np.ndarray, Any], dict[str, float]]:

@@ -164,6 +164,11 @@ def _spread(config: Config, data: Shared, clips: int) -> list[int]:
 
 def _allowed(config: Config, data: Shared, chosen: np.ndarray) -> np.ndarray:
     """[B, N] bool: which clips may be the random negative of each of `chosen`."""
+    if data.draw is not None:
+        raise UserError(
+            f"measure.kind=gain does not know which clips macro.sampling={config.macro.sampling} "
+            "may draw; measure the gain of the built-in samplings"
+        )
     if config.macro.sampling != "partition":  # in a batch, too: any other clip, equally often
         return chosen[:, None] != np.arange(len(data.samples))
     assert data.pools is not None  # open_shared makes them for this sampling

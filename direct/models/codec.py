@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -121,5 +120,5 @@ def _latent_scale(pipeline: Any) -> tuple[Tensor, Tensor]:
     return mean.to(device).view(1, -1, 1, 1, 1), std.to(device).view(1, -1, 1, 1, 1)
 
 
-def _family_of(pipeline: Any) -> ModuleType:
+def _family_of(pipeline: Any) -> Any:
     return families.of(type(pipeline).__name__)

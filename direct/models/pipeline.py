@@ -11,7 +11,6 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import torch
@@ -39,11 +38,9 @@ def load_pipeline(
     "transformer". Weights are read from safetensors alone. A missing or damaged file is a
     `UserError`.
     """
-    import diffusers
-
     source, revision = _checked(name)
     with one_sentence(source):
-        kind = getattr(diffusers, _family(source, revision).PIPELINE)
+        kind = families.named(_family(source, revision), "PIPELINE")
         pipeline = kind.from_pretrained(
             source,
             revision=revision,
@@ -60,12 +57,10 @@ def load_pipeline(
 
 def load_transformer(name: str | Path, dtype: torch.dtype = torch.float32) -> Any:
     """The transformer of a pipeline ("tiny", folder, hub id), or of a folder of its own."""
-    import diffusers
-
     source, revision = _checked(str(name))
     own_folder = (Path(source) / "config.json").exists()
     with one_sentence(source):
-        kind = getattr(diffusers, _family(source, revision).TRANSFORMER)
+        kind = families.named(_family(source, revision), "TRANSFORMER")
         transformer = kind.from_pretrained(
             source,
             subfolder=None if own_folder else "transformer",
@@ -79,11 +74,9 @@ def load_transformer(name: str | Path, dtype: torch.dtype = torch.float32) -> An
 
 def architecture(model: Model, part: str) -> tuple[Any, dict[str, Any]]:
     """The class and the configuration of the "transformer" or the "vae", without its weights."""
-    import diffusers
-
     source, revision = located(model.pipeline)
     with one_sentence(source):
-        kind = getattr(diffusers, getattr(_family(source, revision), part.upper()))
+        kind = families.named(_family(source, revision), part.upper())
         found = kind.load_config(source, subfolder=part, revision=revision)
     if found.get("_class_name") != kind.__name__:  # a folder's own config.json, where `part` lacks
         raise UserError(f"model.pipeline={source} has no {part}; give a whole pipeline's folder")
@@ -137,7 +130,7 @@ def _named(source: Path, stamps: tuple[Any, ...]) -> str:
     return folder_digest(source)[:12]
 
 
-def _family(source: str, revision: str | None) -> ModuleType:
+def _family(source: str, revision: str | None) -> Any:
     """The family of what lies at a pipeline's or a transformer's folder, or a hub id."""
     from diffusers import DiffusionPipeline
 

@@ -1,6 +1,6 @@
 """The command line of `python -m direct.prepare`: from WISA-80K to what training reads.
 
-    curate     choose clips: 81 or more frames, 16:9, a known law
+    curate     choose clips: WISA's of 81 or more frames, 16:9, a known law; or your own
     encode     latents of the clips, embeddings of the prompts, the partition of MaNS
     perturb    10 perturbed prompts per clip by a language model, the nearest 3 kept
     render     hard negatives: latents of the perturbed prompts that training will draw
@@ -34,7 +34,18 @@ def main() -> int:
     )
     steps = parser.add_subparsers(dest="step", required=True, metavar="STEP")
     step = _step(steps, "curate", _curate)
-    step.add_argument("--wisa", type=Path, required=True, help="wisa-80k.json and the mp4 files")
+    which = step.add_mutually_exclusive_group(required=True)
+    which.add_argument("--wisa", type=Path, help="wisa-80k.json and the mp4 files")
+    which.add_argument("--videos", type=Path, help="a folder of clips of your own")
+    step.add_argument(
+        "--captions",
+        type=Path,
+        help="of --videos: CSV or JSON lines with file_name, caption and perhaps law "
+        "(default: the folder's metadata.jsonl or metadata.csv)",
+    )
+    step.add_argument("--min-frames", type=int, help="of --videos (default: 81, as WISA's)")
+    step.add_argument("--aspect", help="of --videos, as 4:3, or any (default: 16:9, as WISA's)")
+    step.add_argument("--retime", action="store_true", help="--videos: frames at model.fps")
     step.add_argument("--workers", type=int, default=1, help="clips decoded at a time")
     step = _step(steps, "encode", _encode)
     step.add_argument("--workers", type=int, help="processes (default: one per GPU)")
@@ -70,10 +81,25 @@ def _run(arguments: argparse.Namespace) -> Run:
 
 
 def _curate(arguments: argparse.Namespace) -> None:
-    from ..data import curated, wisa
+    from ..data import curated, folder, wisa
 
     run = _run(arguments)
     out = curated.home(run.cache)
+    own = ("captions", "min_frames", "aspect", "retime")
+    if arguments.wisa and (given := [name for name in own if getattr(arguments, name)]):
+        raise UserError(f"--{given[0].replace('_', '-')} is for --videos; WISA's rule is fixed")
+    if arguments.videos:
+        frames = wisa.FRAMES if arguments.min_frames is None else arguments.min_frames
+        if frames < 1:
+            raise UserError(f"--min-frames {frames} is not a number of frames; use 1 or more")
+        rate = float(run.config.model.fps) if arguments.retime else 0.0
+        rule = wisa.Rule(frames, arguments.aspect or "16:9", rate)
+        rule.aspect  # noqa: B018  refuses what is none before any clip is decoded
+        report = folder.curate(
+            arguments.videos, arguments.captions, out, rule, run.workers, run.progress
+        )
+        print(canonical_json(report, indent=1))
+        return
     report = wisa.curate(arguments.wisa, out, run.workers, progress=run.progress)
     print(canonical_json(report, indent=1))
 
@@ -92,7 +118,7 @@ def _encode(arguments: argparse.Namespace) -> None:
     ]
     encode.texts(run, wanted)
     encode.clip_latents(run, samples)
-    if config.loss.lambda_rand and config.macro.sampling == "partition":
+    if config.loss.lambda_rand and config.macro.sampling not in ("uniform", "batch"):
         shared.partition(run, samples)
 
 

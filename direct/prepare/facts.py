@@ -40,7 +40,7 @@ def facts(run: Run) -> dict[str, float] | None:
     def make() -> dict[str, float]:
         z = pooled(run, prompts)
         labels = np.array(shared.partition(run, samples)["labels"])
-        pools = macro.exclusion(labels, np.array(laws) if settings.exclude_same_law else None)
+        pools = macro.exclusion(labels, shared.laws(config, samples))
         found = {
             "sum_p_squared": macro.exclusion(labels).excluded_share,
             "changed": pools.excluded_share,

@@ -24,6 +24,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .. import plugins
 from ..common.errors import UserError
 from ..common.files import canonical_json, digest, lock, write_text
 from ..common.progress import Progress, silent
@@ -122,7 +123,7 @@ def _each(work: Callable[[Any], Any], jobs: list[Any], workers: int) -> Iterator
         yield from ((job, work(job)) for job in jobs)
         return
     context = get_context("spawn")
-    begin = (os.getpid(), context.Value("i", 0))
+    begin = (os.getpid(), context.Value("i", 0), plugins.loaded())
     with ProcessPoolExecutor(workers, context, _begin, begin) as pool:
         pending = {pool.submit(work, job): job for job in jobs}
         try:
@@ -137,8 +138,10 @@ def _each(work: Callable[[Any], Any], jobs: list[Any], workers: int) -> Iterator
             pool.shutdown(cancel_futures=True)
 
 
-def _begin(parent: int, started: Any) -> None:
-    """In a new worker: its own GPU, where there are several, and an end with its parent."""
+def _begin(parent: int, started: Any, files: Sequence[Path]) -> None:
+    """In a new worker: its own GPU, where there are several, plug-ins, an end with its parent."""
+    for path in files:
+        plugins.load(path)
     with started.get_lock():
         number, started.value = started.value, started.value + 1
     if torch.cuda.is_available():

@@ -15,7 +15,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .. import noise
+from .. import noise, plugins
+from ..common.errors import UserError
 from ..common.files import cached_json, digest
 from ..config import Config, Run
 from ..data import curated, source
@@ -23,8 +24,11 @@ from ..data.sample import Sample
 from ..identity import stored
 from ..models.pipeline import text_identity
 from ..negatives import macro, micro
+from ..plugins import carried
 from . import encode, render
 from .encode import Indices, Lookup, clip_latents, pool_once, pooled, texts
+
+Draw = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -37,6 +41,7 @@ class Shared:
     pools: macro.Exclusion | None  # of Eq. 2, where macro.sampling is "partition"
     hard_prompts: list[list[str]]  # kept perturbed prompts of each sample; empty lists without MiNS
     hard: Lookup  # perturbed prompts -> x_hard [B, C, T, H, W]
+    draw: Draw | None = None  # samples [B], u [B] -> negatives [B], where a plug-in samples them
 
 
 def build(run: Run) -> None:
@@ -61,8 +66,7 @@ def open_shared(run: Run) -> Shared:
     pools = None
     if config.loss.lambda_rand and config.macro.sampling == "partition":
         labels = np.array(partition(run, samples)["labels"])
-        laws = np.array([item.law for item in samples])
-        pools = macro.exclusion(labels, laws if config.macro.exclude_same_law else None)
+        pools = macro.exclusion(labels, laws(config, samples))
     kept: list[list[str]] = [[] for _ in samples]
     if config.loss.lambda_hard:
         found = kept_prompts(run, samples)
@@ -71,7 +75,36 @@ def open_shared(run: Run) -> Shared:
     hard = render.hard_negatives(run, drawn)
     encode.release()  # what made it is not needed to train
     render.release()
-    return Shared(samples, latents, text, pools, kept, hard)
+    return Shared(samples, latents, text, pools, kept, hard, _plugged(run, samples))
+
+
+def laws(config: Config, samples: Sequence[Sample]) -> np.ndarray | None:
+    """What a negative must differ in besides its cluster; None for nothing, or without laws."""
+    found = np.array([item.law for item in samples])
+    return found if config.macro.exclude_same_law and found.astype(bool).any() else None
+
+
+def _plugged(run: Run, samples: Sequence[Sample]) -> Draw | None:
+    """How a plug-in draws negatives, where macro.sampling names one."""
+    found = carried.active(plugins.need(run.config), "sampler")
+    if not (run.config.loss.lambda_rand and found):
+        return None
+    (entry, settings), size = found[0], len(samples)
+    z = pooled(run, [item.prompt for item in samples])
+    labels = np.array(partition(run, samples)["labels"])
+    own: Draw = entry.function(z, labels, np.array([item.law for item in samples]), **settings)
+
+    def draw(chosen: np.ndarray, u: np.ndarray) -> np.ndarray:
+        negatives = np.asarray(own(chosen, u))
+        whole = negatives.dtype.kind in "iu" and negatives.shape == chosen.shape
+        if not whole or negatives.min() < 0 or negatives.max() >= size:
+            raise UserError(
+                f"macro.sampling={entry.name} drew {negatives.dtype} {list(negatives.shape)}; its "
+                f"draw must return whole numbers {list(chosen.shape)} in 0 .. {size - 1}"
+            )
+        return negatives
+
+    return draw
 
 
 def steps(config: Config) -> range:

@@ -84,6 +84,8 @@ def _rand_negatives(
         return x_rand, noise.normal(key[other].to(device), x_rand.shape, device=device)
     if config.macro.sampling == "uniform":
         negatives = macro.draw_uniform(everyone[places], u[places], len(data.samples))
+    elif data.draw is not None:  # a plug-in's
+        negatives = data.draw(everyone[places], u[places])
     else:
         assert data.pools is not None  # prepare.shared makes them for this sampling
         negatives = macro.draw(data.pools, everyone[places], u[places])

@@ -22,6 +22,7 @@ GROUPS = {
     "grad": "gradient",
     "contrasted": "contrast",
     "skipped": "gradient",
+    "term": "plugins",
 }
 
 

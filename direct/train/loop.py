@@ -26,8 +26,9 @@ from ..common.files import canonical_json, lock, write_folder
 from ..config import Config, Run
 from ..identity import canonical
 from ..models import lora, pipeline
+from ..plugins import carried
 from ..prepare import shared
-from . import board, checkpoint, engine, trajectory
+from . import board, checkpoint, engine, terms, trajectory
 from .batch import load_passes
 from .step import train_step
 
@@ -133,7 +134,7 @@ def initial_model(run: Run) -> nn.Module:
 
 
 def sft_config(config: Config) -> Config:
-    """What `train.init == "sft"` starts from: no negatives, the first half of the steps.
+    """What `train.init == "sft"` starts from: no negatives nor plug-ins' terms, half of the steps.
 
     What plays no part in it is set back, so that all cells of one seed share one SFT run.
     """
@@ -142,6 +143,7 @@ def sft_config(config: Config) -> Config:
         loss=replace(config.loss, lambda_rand=0.0, lambda_hard=0.0),
         train=replace(config.train, init="base", steps=config.train.steps // 2),
         measure=replace(config.measure, kind="scores"),
+        plugins=carried.used(config, terms=False),
     )
     return canonical(config, "training")
 
@@ -179,9 +181,11 @@ def frozen_reference(
 ) -> Any:
     """The frozen base that the anchor holds on to (Eq. 5), in the precision of the trained one.
 
+    None where neither the anchor nor a plug-in's term is about it.
+
     load: makes the base, where it is not the pipeline's own.
     """
-    if not config.loss.lambda_anc:
+    if not (config.loss.lambda_anc or terms.need_reference(config)):
         return None
     if config.train.lora_rank:
         return lora.reference(running.model)

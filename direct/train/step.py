@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -14,7 +15,7 @@ from .. import flow, noise, velocity_loss
 from ..common import ranks
 from ..config import Config
 from ..models import pipeline
-from . import metrics
+from . import metrics, terms
 from .batch import Batch
 
 
@@ -29,11 +30,11 @@ def train_step(
     batches = [batches] if isinstance(batches, Batch) else batches
     rows = [_accumulate(running, reference, batch, config) for batch in batches]
     running.step()
-    return metrics.line(ranks.gather(torch.cat(rows)), running.norm())
+    return metrics.line(ranks.gather(torch.cat(rows)), running.norm(), terms.names(config))
 
 
 def _accumulate(running: Any, reference: Any, batch: Batch, config: Config) -> Tensor:
-    """Forward and backward of one micro-batch; the rows [B, 11] of `metrics.line`."""
+    """Forward and backward of one micro-batch; the rows of `metrics.line`."""
     loss, velocity = config.loss, pipeline.velocity(config.model)
     x, t = batch.x, batch.t
     if loss.regenerate_noise:  # eps is drawn again inside the loss
@@ -70,6 +71,9 @@ def _accumulate(running: Any, reference: Any, batch: Batch, config: Config) -> T
         threshold=loss.threshold,
         backend=loss.backend,
     )
-    running.backward(out.guarded())  # what the loss's mask hides, the engine's guard must see
-    total = out.loss.detach().expand(len(batch.weight), 1)
-    return torch.cat([out.distances, out.alignment, batch.weight, total], 1)
+    frozen = reference and partial(velocity, reference)
+    added, columns = terms.evaluate(v, batch, config, eps, x_t, v_ref, frozen)  # of plug-ins
+    # What the loss's mask hides, the engine's guard must see.
+    running.backward(sum(added, out.guarded()))
+    total = sum(added, out.loss).detach().expand(len(batch.weight), 1)
+    return torch.cat([out.distances, out.alignment, batch.weight, total, *columns], 1)

@@ -24,7 +24,7 @@ from direct.config import Config, Run
 from ..ablations import ABLATIONS
 from ..cell import read_result
 from ..schema import Cell
-from ..tables import JUDGES
+from ..tables import judge_name
 from . import clips
 from .clips import Clip
 from .layout import escape_markdown
@@ -197,7 +197,7 @@ def gather(cells: Sequence[Cell], root: Path, cache: Path, known: Gallery | None
         )
     return Gallery(
         key,
-        f"{JUDGES[config.evaluate.judge]}, {config.profile}",
+        f"{judge_name(config.evaluate.judge)}, {config.profile}",
         config.seed,
         len(pc[DIRECT]),
         size,

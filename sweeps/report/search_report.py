@@ -23,7 +23,7 @@ from ..results import folder, read_all
 from ..schema import Ablation, Cell
 from ..search import Outcome, Weights
 from ..stages import Stages
-from ..tables import JUDGES
+from ..tables import judge_name
 from ..work import work
 from .layout import ABSENT, Block, Entry, escape_markdown
 from .plots import SERIES, as_svg
@@ -165,7 +165,7 @@ def _texts(
     )
     budget = sum(map(len, search.GRIDS.values()))
     texts = [
-        f"Scores: {JUDGES[evaluate.judge]}, {base.profile}, {evaluate.prompts} validation "
+        f"Scores: {judge_name(evaluate.judge)}, {base.profile}, {evaluate.prompts} validation "
         "prompts, never an evaluation prompt; "
         f"training seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}. "
         f"Both methods have {budget} weights to try and the same goal, mean AVG. "

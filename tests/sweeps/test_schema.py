@@ -101,3 +101,17 @@ def test_one_queue_of_several_tables_has_all_their_rows():
 def test_an_arrow_says_which_way_is_better():
     heads = [METRICS[name].head for name in ("PC", "memory_gb", "cosine")]
     assert heads == ["PC ↑", "Mem. (GB) ↓", "cosine"]
+
+
+def test_metrics_of_a_judge_that_is_loaded_are_known(plugged):
+    assert "similarity" not in METRICS
+    with pytest.raises(KeyError):
+        METRICS["similarity"]
+    plugged(
+        "ours = plugins.Score('Sim.', scale=10, better=-1)\n\n\n"
+        "@plugins.judge(similarity=ours, SA=ours)\n"
+        "def eye():\n    return None\n"
+    )
+    own = METRICS["similarity"]
+    assert (own.head, own.scale, own.decimals, own.group) == ("Sim. ↓", 10, 2, "eye")
+    assert "similarity" in METRICS and METRICS["SA"].title == "SA", "ours stay"

@@ -13,23 +13,33 @@ A family is a module with these names; `models.pipeline` asks them on behalf of 
 
 `forward` is the transformer, or what stands for it (an engine around it, the same weights without
 their adapter). t is the noise level in [0, 1]; text [B, L, D] is zero at padding. A new family is
-one more module here, and its line in `of`.
+one more module here, and its line in `of`; or a plug-in's object with these names, and CLASSES, a
+dict of its own classes by name where diffusers does not have them.
 """
 
 from __future__ import annotations
 
-from types import ModuleType
+from typing import Any
 
 from ...common.errors import UserError
+from ...plugins.registry import entries
 
 
-def of(class_name: str) -> ModuleType:
+def of(class_name: str) -> Any:
     """The family of a pipeline's, transformer's or VAE's class, by the class's name."""
     from . import ltx, wan
 
-    known = (wan, ltx)
+    known: list[Any] = [wan, ltx, *(entry.function() for entry in entries("family"))]
     for family in known:
         if class_name in (family.PIPELINE, family.TRANSFORMER, family.VAE):
             return family
     names = " or ".join(family.PIPELINE for family in known)
     raise UserError(f"model.pipeline is a {class_name}, which is not trained here; use a {names}")
+
+
+def named(family: Any, part: str) -> Any:
+    """The class that a family calls its PIPELINE, TRANSFORMER or VAE."""
+    import diffusers
+
+    name = getattr(family, part)
+    return getattr(family, "CLASSES", {}).get(name) or getattr(diffusers, name)

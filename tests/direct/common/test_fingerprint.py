@@ -165,3 +165,57 @@ def test_the_extension_is_known_by_its_sources(tmp_path, monkeypatch):
         fingerprint._extension.cache_clear()
         assert fingerprint._extension() == known
     fingerprint._extension.cache_clear()
+
+
+USER = """
+import beside
+from direct import plugins
+
+SHIFT = 2
+OTHER = [1]
+
+
+def term(seen):
+    return help_it(seen) + beside.VALUE
+
+
+def help_it(seen):
+    return SHIFT
+
+
+def apart():
+    return OTHER
+"""
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "seen"),
+    [
+        ("mine.py", "SHIFT = 2", "SHIFT = 3", True),
+        ("mine.py", "return SHIFT", "return -SHIFT", True),
+        ("mine.py", "SHIFT = 2", "SHIFT = 2\nprint()", True),  # more than a definition
+        ("mine.py", "OTHER = [1]", "OTHER = [2]", False),
+        ("mine.py", "return OTHER", "return 0", False),
+        ("mine.py", "SHIFT = 2", "SHIFT = 2  # frames", False),
+        ("beside.py", "VALUE = 1", "VALUE = 2", True),
+        ("further.py", "X = 1", "X = 2", True),
+        ("unused.py", "X = 1", "X = 2", False),
+    ],
+)
+def test_a_user_s_function_is_all_that_it_reads(tmp_path, file, old, new, seen):
+    (tmp_path / "mine.py").write_text(USER)
+    (tmp_path / "beside.py").write_text("from further import X\n\nVALUE = 1\n")
+    (tmp_path / "further.py").write_text("import beside\n\nX = 1\n")
+    (tmp_path / "unused.py").write_text("X = 1\n")
+    before = fingerprint.definition(tmp_path / "mine.py", "term")
+    text = (tmp_path / file).read_text()
+    assert old in text and len(before) == 12
+    (tmp_path / file).write_text(text.replace(old, new))
+    assert (fingerprint.definition(tmp_path / "mine.py", "term") != before) == seen
+
+
+def test_what_is_not_defined_has_no_fingerprint(tmp_path):
+    (tmp_path / "mine.py").write_text(USER)
+    (tmp_path / "bad.py").write_text("def (\n")
+    for name in ("mine.py", "bad.py", "none.py"):
+        assert fingerprint.definition(tmp_path / name, "nothing") is None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -17,6 +18,8 @@ from direct.evaluate import clips
 from direct.evaluate.judge import judge
 from direct.models import codec
 from direct.models.pipeline import load_pipeline
+from direct.plugins import carried
+from direct.settings import with_values
 
 
 @pytest.fixture
@@ -109,3 +112,25 @@ def test_an_outside_judge_of_the_worlds_prompts_is_refused_before_a_clip_is_made
     with pytest.raises(UserError, match="judged by evaluate"):
         judge(Run(config, tmp_path / "cache", tmp_path / "run"))
     assert not list(tmp_path.rglob("*.mp4")) and not list(tmp_path.rglob("*.safetensors"))
+
+
+EYE = """
+@plugins.judge(bright=plugins.Score("Brightness"))
+def eye(*, by: float = 1.0):
+    return lambda video, sample: {NAME: video.mean() / by + len(sample.prompt)}
+"""
+
+
+@pytest.mark.slow
+def test_a_plug_in_judges_with_its_own_metrics(small, tmp_path, plugged):
+    plugged(EYE.replace("NAME", '"bright"'))
+    config = replace(small(train__steps=0, evaluate__prompts=2), plugins=carried.at_hand())
+    config = with_values(config, {"evaluate.judge": "eye", "eye.by": 1e9})
+    records = judge(Run(config, tmp_path / "cache", tmp_path / "run"))
+    assert [set(record["scores"]) for record in records] == [{"bright"}] * 2
+    for record in records:
+        assert record["scores"]["bright"] == pytest.approx(len(record["caption"]), abs=1e-6)
+    plugged(EYE.replace("NAME", '"dark"'))
+    config = replace(config, plugins=carried.at_hand())
+    with pytest.raises(UserError, match=r"the judge eye gave .*dark.* a number for each of bright"):
+        judge(Run(config, tmp_path / "cache", tmp_path / "other"))

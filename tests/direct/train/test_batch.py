@@ -9,8 +9,11 @@ import pytest
 import torch
 
 from direct import noise
+from direct.common.errors import UserError
 from direct.config import Run
+from direct.plugins import carried
 from direct.prepare import shared
+from direct.settings import with_values
 from direct.train.batch import load_batch, load_passes
 
 
@@ -113,3 +116,28 @@ def test_other_draws_of_the_negatives_change_nothing_else(small, tmp_path, sampl
             assert torch.equal(getattr(one, name), getattr(other, name)), name
         differs |= not torch.equal(one.x_rand, other.x_rand)
     assert differs
+
+
+SAMPLER = """
+@plugins.sampler
+def next_one(z, labels, laws, *, by: int = 1):
+    assert z.shape[0] == len(labels) == len(laws) == 12 and z.ndim == 2
+    return lambda samples, u: (samples + by) % 12 if by < 12 else samples + by
+"""
+
+
+@pytest.mark.slow
+def test_a_plug_in_draws_negatives(small, tmp_path, plugged):
+    plugged(SAMPLER)
+    config = replace(small(loss__lambda_hard=0.0), plugins=carried.at_hand())
+    config = with_values(config, {"macro.sampling": "next_one", "next_one.by": 3})
+    data = shared.open_shared(Run(config, tmp_path))
+    batch, (chosen, _, _) = (
+        load_batch(config, data, 2),
+        shared.negatives_of(config, 2, np.zeros(12)),
+    )
+    assert torch.equal(batch.x_rand, data.latents((chosen + 3) % 12))
+    wrong = with_values(config, {"next_one.by": 12})
+    data = shared.open_shared(Run(wrong, tmp_path))
+    with pytest.raises(UserError, match=r"next_one drew int64 \[4\]; .* \[4\] in 0 .. 11"):
+        load_batch(wrong, data, 2)

@@ -1,0 +1,35 @@
+"""Own loss term, sampler and judge: the last cell of each example's table, trained and judged."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from outside import EXAMPLES, LAST_CELL, run
+
+
+def cell(name, folder):
+    text = run(folder, "-c", LAST_CELL, str(EXAMPLES / name))
+    return json.loads(text.splitlines()[-1])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "used"),
+    [
+        ("own_loss_term.py", "target moved_on"),
+        ("own_sampler.py", "sampler nearest_cluster"),
+        ("own_judge.py", "judge clip_score"),
+    ],
+)
+def test_the_example_trains_and_is_judged(name, used, tmp_path):
+    found = cell(name, tmp_path)
+    result = found["result"]
+    assert result["status"] == "done" and len(result["prompts"]) == 2
+    assert [line.split("=")[0] for line in result["config"]["plugins"]["content"]] == [used]
+    metrics = [json.loads(x) for x in (tmp_path / found["folder"] / "metrics.jsonl").open()]
+    assert len(metrics) == 2
+    assert ("term_moved_on" in metrics[0]) == (name == "own_loss_term.py")
+    if name == "own_judge.py":
+        assert found["shown"] == ["image-text cosine ↑"]
+        assert all(-1 <= value <= 1 for value in result["scores"]["image_text"])
