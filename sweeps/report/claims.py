@@ -10,7 +10,8 @@ from ..claims import ALPHA, NOT_RUN, UNRESOLVED, Finding, Verdicts, counts
 from ..control import Control
 from ..paper_claims import Contrast
 from ..stats import Estimate
-from .layout import ABSENT, escape_markdown
+from .entry import ABSENT
+from .layout import escape_markdown
 
 
 def contrast_words(contrast: Contrast) -> str:

@@ -11,7 +11,7 @@ from direct.common.files import write_text
 from ..claims import Verdicts, verdicts
 from ..control import Control, control
 from ..tables import Table
-from . import claims, gallery
+from . import claims, gallery, latex
 from .gallery import Gallery
 from .page import Section, section_of
 from .template import fill
@@ -34,6 +34,7 @@ def report(
     if not whole:
         return paths
     found = verdicts(tables)
+    write_text(folder / "main.tex", latex.main_of(folder))
     judge = next(iter(tables.values())).judge
     shown_tables = [tables[name] for name in shown]
     sections = [
@@ -95,15 +96,15 @@ def _words(value: object) -> str:
     return str(value)
 
 
-def write_table(table: Table, folder: Path) -> list[Path]:
-    """Writes `folder/table_x.{md,tex,csv,html,svg,json}`."""
+def write_table(table: Table, folder: Path, columns: Sequence[str] = ()) -> list[Path]:
+    """Writes `folder/table_x.{md,tex,csv,html,svg,json}`; `columns` of the LaTeX."""
     from .page import html
-    from .text import csv, latex, markdown, provenance
+    from .text import csv, markdown, provenance
 
     svg = _plot(table)
     written = {
         "md": markdown(table),
-        "tex": latex(table),
+        "tex": latex.latex(table, columns),
         "csv": csv(table),
         "svg": svg,
         "html": html(table, svg),

@@ -85,12 +85,12 @@ def test_an_entry_is_the_mean_and_its_half_width_in_printed_units(table_s3):
     at = [title for _, title in scores.columns].index("PC ↑")
     value = line(table_s3, "0.1").values["PC"]
     shown = scores.rows[2][at]
-    assert shown.text == f"{100 * value.mean.mean:.2f} ± {100 * value.mean.half:.2f}"
+    assert shown.whole == f"{100 * value.mean.mean:.2f} ± {100 * value.mean.half:.2f}"
     assert shown.bold and not shown.underline
     at = [title for _, title in changes.columns].index("PC")
     d = value.difference
     told = f"{100 * d.mean:+.2f} [{100 * d.low:+.2f}, {100 * d.high:+.2f}], p "
-    assert changes.rows[1][at].text.startswith(told)
+    assert changes.rows[1][at].whole.startswith(told)
 
 
 def test_old_results_are_named_in_the_notes(table_s3):
