@@ -42,7 +42,7 @@ LAYERS = (  # a file imports its own layer and those above it in this list
     ("sweeps.mechanism_ablations",),
     ("sweeps.ablations",),
     ("sweeps.stages", "sweeps.cell", "sweeps.results", "sweeps.archive"),
-    ("sweeps.mechanism_claims", "sweeps.readings", "sweeps.tables"),
+    ("sweeps.contrasts", "sweeps.mechanism_claims", "sweeps.readings", "sweeps.tables"),
     ("sweeps.claims",),
     ("sweeps.control",),
     ("sweeps.queue",),

@@ -178,7 +178,7 @@ def sources(table: Table) -> list[str]:
         )
         parts.append(
             f"Minimum detectable paired PC difference: {worst} points {which}(80 % power, "
-            f"after Holm over {len(ablation.contrasts)} contrasts)."
+            f"after Holm over {len(table.family)} hypotheses)."
         )
     total = {cell.id: line for line in table.lines for cell in line.cells}
     missing = sum(line.missing for line in table.lines)
@@ -241,8 +241,9 @@ def notes(table: Table) -> list[str]:
         "the paired difference from it holds 0)."
         if any(METRICS[m].better for m in table.ablation.metrics)
         else "This table has no ranking.",
-        "p: two-sided, Holm-adjusted over the contrasts that were declared before the run; "
-        "differences without p were not declared.",
+        f"p: two-sided, adjusted by Holm over the table's one family of {len(table.family)} "
+        "hypotheses: the contrasts that it declared before the run, and what each claim about it "
+        "adds to them. Differences without p were not declared.",
     ]
     seeds = [value.mean.seeds for line in table.lines for value in line.values.values()]
     if max(seeds, default=0) > 1:

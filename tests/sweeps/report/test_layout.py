@@ -21,14 +21,14 @@ def test_the_caption_has_n_interval_power_and_commit():
         "random seeds",
         "world judge, tiny",
         "paper, Wan2.1-1.3B",
-        "80 % power, after Holm over 4 contrasts",
+        "80 % power, after Holm over 5 hypotheses",
         "abc123",
     ):
         assert words in text
     printed = float(re.search(r"difference: ([\d.]+) points", text)[1])
     d = [line(table, label).values["PC"].difference for label in ("0.005", "0.1")]
     by_normal = max(
-        x.se * (stats.critical(x.parts, 0.05 / 4) + stats.critical(x.parts, 0.4)) for x in d
+        x.se * (stats.critical(x.parts, 0.05 / 5) + stats.critical(x.parts, 0.4)) for x in d
     )
     assert printed == pytest.approx(100 * by_normal, rel=0.1)
     assert "this one seed (fixed)" in layout.caption(build(seeds=(0,)))
