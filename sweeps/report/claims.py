@@ -38,10 +38,16 @@ def estimate_words(contrast: Contrast, d: Estimate, p: float | None = None) -> s
 
 
 FAMILY = (
-    "One Holm family per table: the contrasts that it declared and, per claim, what the claim adds "
-    "to them. So a contrast has one p wherever it stands. A claim holds if all its contrasts do: it "
+    "One Holm family per table: the contrasts that it declared and, per claim, what that adds to "
+    "them. So a contrast has one p wherever it stands. A claim holds if all its contrasts do: it "
     "has the largest p of its parts, and against it speaks the smallest."
 )
+KINDS = {  # of a verdict, and its name on a chip
+    "reproduced": "reproduced",
+    "contradicted": "contradicted",
+    "unresolved": "not resolved",
+    "open": "not run",
+}
 SHOWN = 5  # contrasts of a claim that are not folded
 HEADS = ("claim", "verdict", "p, Holm", "contrast and our 95 % interval", "paper; sweep")
 BESIDE = "without guidance"
@@ -53,6 +59,7 @@ class Part:
     """Claims under one heading. `beside`: the verdicts on the same claims without guidance."""
 
     title: str
+    counts: str
     explanation: str
     findings: list[Finding]
     beside: dict[str, Finding] | None = None
@@ -81,14 +88,15 @@ def parts(verdicts: Verdicts, judge_name: str) -> list[Part]:
     return [
         Part(
             "Claims of the paper",
-            explanation(verdicts.paper, judge_name)
+            f"{len(verdicts.paper)} claims: {counts(verdicts.paper)}.",
+            explanation(judge_name)
             + " Claims about Table 1 are judged at the profile's guidance and, beside it, without.",
             verdicts.paper,
             verdicts.unguided,
         ),
         Part(
             "Claims about the mechanism",
-            f"{len(verdicts.mechanism)} claims of docs/theory.md: {counts(verdicts.mechanism)}. "
+            f"{len(verdicts.mechanism)} claims of docs/theory.md: {counts(verdicts.mechanism)}.",
             "Contrasts and margins were declared in sweeps/mechanism_claims.py.",
             verdicts.mechanism,
         ),
@@ -119,9 +127,9 @@ def rows(findings: list[Finding]) -> list[Row]:
     return found
 
 
-def explanation(findings: list[Finding], judge_name: str) -> str:
+def explanation(judge_name: str) -> str:
     return (
-        f"{len(findings)} claims: {counts(findings)}. Scores: {judge_name}; a verdict is about "
+        f"Scores: {judge_name}; a verdict is about "
         "this scale, never a replication of a published number. Contrasts, α = "
         f"{ALPHA} and margins were declared in sweeps/paper_claims.py before the runs. {FAMILY}"
     )
@@ -144,7 +152,7 @@ def markdown(verdicts: Verdicts, judge_name: str, control: Control) -> str:
         lines += [
             f"## {part.title}",
             "",
-            escape_markdown(part.explanation),
+            escape_markdown(f"{part.counts} {part.explanation}"),
             "",
             "| " + " | ".join(part.heads) + " |",
             "|" + "---|" * len(part.heads),

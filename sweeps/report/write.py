@@ -63,17 +63,20 @@ def index(
     controls: Control,
     clips: Gallery | None = None,
 ) -> str:
-    """One page with controls, claims, clips, all tables and plots, and provenance. No request."""
-    links = [("clips", "Clips")] * bool(clips) + [("claims", "Claims")]
-    links += [(x.name, x.title.split(":")[0]) for x in sections] + [("provenance", "Provenance")]
+    """One page: controls, a summary of each table over its numbers, claims, clips. No request."""
+    links = [("tables", "Tables"), ("claims", "Claims")] + [("clips", "Clips")] * bool(clips)
+    links += [("provenance", "Provenance")]
+    links += [(x.name, x.title.split(":")[0]) for x in sections]
     return fill(
         "index.html",
         title=f"DiReCT, run again: {judge}",
         links=links,
         clips=gallery.shown(clips) if clips else None,
-        plays=bool(clips),
+        scripted=True,
         controls=[text for text in (controls.positive, controls.negative) if text],
         claims=claims.parts(found, judge),
+        kinds=claims.KINDS,
+        shown=claims.SHOWN,
         sections=sections,
         provenance=_provenance(tables),
         cells=sorted({cell.id for table in tables for line in table.lines for cell in line.cells}),
