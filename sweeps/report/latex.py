@@ -296,10 +296,10 @@ def main_of(folder: Path) -> str:
     body = []
     for name in names:
         body.append(rf"\input{{{name}}}")
-        if (folder / f"{name}.pdf").exists():
+        if (folder / f"{name}_page.pdf").exists():
             body += [
                 r"\begin{figure}[tp]\centering",
-                rf"\includegraphics[width=\textwidth]{{{name}.pdf}}",
+                rf"\includegraphics[width=\textwidth]{{{name}_page.pdf}}",
                 rf"\caption{{The plot of \texttt{{{tex(plain(name))}}}.}}",
                 r"\end{figure}",
             ]

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from direct.common.files import write_text
+from direct.common.files import write_bytes, write_text
 
 from ..claims import Verdicts, verdicts
 from ..control import Control, control
@@ -100,7 +100,10 @@ def _words(value: object) -> str:
 
 
 def write_table(table: Table, folder: Path, columns: Sequence[str] = ()) -> list[Path]:
-    """Writes `folder/table_x.{md,tex,csv,html,svg,json}`; `columns` of the LaTeX."""
+    """Writes `folder/table_x.{md,tex,csv,html,svg,json}`; `columns` of the LaTeX.
+
+    Rows of scores also have their plot for a paper: `table_x_{page,column}.{pdf,svg}`.
+    """
     from .page import html
     from .text import csv, markdown, provenance
 
@@ -117,6 +120,12 @@ def write_table(table: Table, folder: Path, columns: Sequence[str] = ()) -> list
     for suffix, text in written.items():
         paths.append(folder / f"{table.ablation.file}.{suffix}")
         write_text(paths[-1], text)
+    if table.ablation.plot == "rows":
+        from .plots import printed
+
+        for end, data in printed(table).items():
+            paths.append(folder / f"{table.ablation.file}{end}")
+            write_bytes(paths[-1], data)
     return paths
 
 

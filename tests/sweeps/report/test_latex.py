@@ -133,7 +133,7 @@ def test_a_block():
 
 def test_main_shows_every_fragment_and_no_document(tmp_path):
     (tmp_path / "table_1.tex").write_text("a fragment")
-    (tmp_path / "table_1.pdf").write_bytes(b"a plot")
+    (tmp_path / "table_1_page.pdf").write_bytes(b"a plot")
     (tmp_path / "old.tex").write_text(r"\begin{document}")
     text = latex.main_of(tmp_path)
     assert re.findall(r"\\input\{(.*?)\}", text) == ["table_1"]

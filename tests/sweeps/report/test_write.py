@@ -66,11 +66,12 @@ def test_clips_of_other_cells_are_left_out(written, found, tmp_path):
 
 
 @pytest.mark.slow
-def test_one_table_is_six_files_named_by_its_place(tmp_path):
+def test_one_table_is_files_named_by_its_place(tmp_path):
     table = tables.build(S3, cells(S3, BASE, (0,)), results_of(S3, (0,)))
     paths = write.write_table(table, tmp_path)
     assert [path.name for path in paths] == [
-        f"table_s3.{suffix}" for suffix in ("md", "tex", "csv", "svg", "html", "json")
+        *(f"table_s3.{suffix}" for suffix in ("md", "tex", "csv", "svg", "html", "json")),
+        *(f"table_s3_{width}.{kind}" for width in ("page", "column") for kind in ("pdf", "svg")),
     ]
     assert sorted(tmp_path.iterdir()) == sorted(paths)
     assert json.loads((tmp_path / "table_s3.json").read_text())["table"] == "S3"
@@ -81,7 +82,7 @@ def test_a_report_that_is_not_whole_leaves_claims_and_page_alone(tmp_path):
     table = tables.build(S3, cells(S3, BASE, (0,)), {})
     (tmp_path / "claims.md").write_text("of another machine")
     paths = write.report({"lambda_hard": table}, ["lambda_hard"], tmp_path, whole=False)
-    assert len(paths) == 6 and not (tmp_path / "index.html").exists()
+    assert len(paths) == 10 and not (tmp_path / "index.html").exists()
     assert (tmp_path / "claims.md").read_text() == "of another machine"
 
 
