@@ -77,7 +77,8 @@ def as_pdf(draw: Callable[[Any], None]) -> bytes:
     from matplotlib.backends.backend_pdf import FigureCanvasPdf
     from matplotlib.figure import Figure
 
-    with matplotlib.rc_context(STYLE | PRINTED):
+    style: Any = STYLE | PRINTED
+    with matplotlib.rc_context(style):
         figure = Figure()
         FigureCanvasPdf(figure)
         draw(figure)

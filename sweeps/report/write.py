@@ -28,6 +28,7 @@ def report(
 
     `more`: what is not a table of scores, in its place behind them.
     """
+    shown = [name for name in shown if has_numbers(tables[name])]
     controls = control(tables.get("control"))
     tables = {name: replace(x, warning=controls.warning) for name, x in tables.items()}
     paths = [path for name in shown for path in write_table(tables[name], folder)]
@@ -102,11 +103,14 @@ def _words(value: object) -> str:
 def write_table(table: Table, folder: Path, columns: Sequence[str] = ()) -> list[Path]:
     """Writes `folder/table_x.{md,tex,csv,html,svg,json}`; `columns` of the LaTeX.
 
+    Nothing, and no path, where no row has a number: a table of dashes says nothing.
     Rows of scores also have their plot for a paper: `table_x_{page,column}.{pdf,svg}`.
     """
     from .page import html
     from .text import csv, markdown, provenance
 
+    if not has_numbers(table):
+        return []
     svg = _plot(table)
     written = {
         "md": markdown(table),
@@ -127,6 +131,10 @@ def write_table(table: Table, folder: Path, columns: Sequence[str] = ()) -> list
             paths.append(folder / f"{table.ablation.file}{end}")
             write_bytes(paths[-1], data)
     return paths
+
+
+def has_numbers(table: Table) -> bool:
+    return any(line.values for line in table.lines)
 
 
 def _plot(table: Table) -> str:

@@ -44,11 +44,12 @@ def test_on_a_terminal_every_worker_has_its_line_and_brackets_are_text(monkeypat
     monkeypatch.setenv("COLUMNS", "120")
     with Display() as display:
         display.update("preparing: [red]latents[/red]")
-        assert display.live.renderable.plain == "preparing: [red]latents[/red]"
+        display.live.refresh()
         display.show(BOARD)
+        display.live.refresh()
         display.say("cell [red]failed\x1b[2J")
     shown = terminal.getvalue()
-    assert "cell [red]failed [2J" in shown
+    assert "cell [red]failed [2J" in shown and "preparing: [red]latents[/red]" in shown
     assert "3 of 8 cells, about 2 min 5 s left" in shown
     assert "[bold]0.1[/bold], seed 2" in shown and "train 10 of 40" in shown
     assert "0.1 minus 0.02, 1 seed" in shown

@@ -79,11 +79,17 @@ def test_one_table_is_files_named_by_its_place(tmp_path):
 
 @pytest.mark.slow
 def test_a_report_that_is_not_whole_leaves_claims_and_page_alone(tmp_path):
-    table = tables.build(S3, cells(S3, BASE, (0,)), {})
+    table = tables.build(S3, cells(S3, BASE, (0,)), results_of(S3, (0,)))
     (tmp_path / "claims.md").write_text("of another machine")
     paths = write.report({"lambda_hard": table}, ["lambda_hard"], tmp_path, whole=False)
     assert len(paths) == 10 and not (tmp_path / "index.html").exists()
     assert (tmp_path / "claims.md").read_text() == "of another machine"
+
+
+def test_a_table_of_dashes_is_not_written(tmp_path):
+    table = tables.build(S3, cells(S3, BASE, (0,)), {})
+    assert write.write_table(table, tmp_path) == [] == list(tmp_path.iterdir())
+    assert write.report({"lambda_hard": table}, ["lambda_hard"], tmp_path, whole=False) == []
 
 
 def test_provenance_says_every_text_once():
