@@ -1,21 +1,20 @@
 """Claims, the paper's and ours, against our results: one verdict each, and how many are open.
 
-A claim is a conjunction of contrasts. It is tested as one hypothesis: for it speaks the largest of
-its contrasts' p values (an intersection-union test), against it the smallest, times their number.
-Holm runs over the claims of one table, at ALPHA. What neither side decides is "not resolved at this
-power"; that is a result, and none is tuned away.
+A claim is a conjunction of contrasts, and a table tests one family of hypotheses (`contrasts`): the
+claim's verdict is read off it, at ALPHA. What neither side decides is "not resolved at this power";
+that is a result, and none is tuned away.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-from . import mechanism_claims, paper_claims, stats
+from . import mechanism_claims, paper_claims
 from .ablations import ABLATIONS
-from .paper_claims import Claim, Contrast
-from .schema import METRICS
+from .contrasts import added_by, estimate, known
+from .paper_claims import Claim
 from .stats import Estimate
-from .tables import Line, Scores, Table, paired
+from .tables import Table
 
 ALPHA = 0.05
 REPRODUCED, CONTRADICTED, UNRESOLVED, NOT_RUN = (
@@ -33,26 +32,18 @@ class Finding:
     claim: Claim
     verdict: str
     estimates: tuple[Estimate, ...] = ()
-    p_for: float = 1.0
-    p_against: float = 1.0
-    p_holm: float = 1.0  # of the smaller of the two, over the claims of the table
+    alone: tuple[float | None, ...] = ()  # p of each contrast that the table declares, as there
+    p_holm: float = 1.0  # the claim's, from the table's family
     why: str = ""  # nothing was tested
 
 
 def judge(claims: tuple[Claim, ...], tables: dict[str, Table]) -> list[Finding]:
     """A verdict for every claim, from the tables that there are (by sweep)."""
-    found = [_tested(claim, tables.get(claim.sweep)) for claim in claims]
-    for sweep in dict.fromkeys(claim.sweep for claim in claims):
-        family = [i for i, x in enumerate(found) if x.claim.sweep == sweep and x.estimates]
-        raw = [min(found[i].p_for, found[i].p_against) for i in family]
-        for i, p in zip(family, stats.holm(raw), strict=True):
-            side = REPRODUCED if found[i].p_for < found[i].p_against else CONTRADICTED
-            found[i] = replace(found[i], p_holm=p, verdict=side if p < ALPHA else UNRESOLVED)
-    return found
+    return [_verdict(claim, tables.get(claim.sweep)) for claim in claims]
 
 
-def _tested(claim: Claim, table: Table | None) -> Finding:
-    """The claim's two p values, or why there are none."""
+def _verdict(claim: Claim, table: Table | None) -> Finding:
+    """The claim's verdict, or why there is none."""
     if not claim.contrasts:
         return Finding(claim, NOT_RUN, why="no contrast tests it")
     if claim.sweep not in ABLATIONS or table is None:
@@ -70,56 +61,41 @@ def _tested(claim: Claim, table: Table | None) -> Finding:
     asked = {(row, metric) for contrast in claim.contrasts for _, row, metric in contrast.terms}
     if unknown := sorted({metric for row, metric in asked if metric not in lines[row].values}):
         return Finding(claim, NOT_RUN, why=f"this judge gives no {', '.join(unknown)}")
-    estimates = tuple(_estimate(contrast, lines, table) for contrast in claim.contrasts)
-    pairs = [_p_values(d, c.margin) for d, c in zip(estimates, claim.contrasts, strict=True)]
-    p_for = max(p for p, _ in pairs)
-    p_against = min(1.0, len(pairs) * min(p for _, p in pairs))
-    return Finding(claim, UNRESOLVED, estimates, p_for, p_against)
+    return _read_off(claim, table)
 
 
-def _estimate(contrast: Contrast, lines: dict[str, Line], table: Table) -> Estimate:
-    """The contrast with its interval, in printed units."""
-    terms = []
-    for weight, row, metric in contrast.terms:
-        scores = lines[row].values[metric].scores
-        terms.append(replace(scores, matrix=weight * METRICS[metric].scale * scores.matrix))
-    total = terms[0]
-    for term in terms[1:]:
-        total = _plus(total, term)
-    (_, _, metric), *others = contrast.terms
-    pool, trained = table.pools.get(metric), all(lines[row].trained for _, row, _ in contrast.terms)
-    if pool is None or not trained or len(others) != 1 or others[0][2] != metric:
-        return stats.estimate(total.matrix)  # its own seeds alone
-    scale, seeds = METRICS[metric].scale ** 2, pool.of_difference(len(total.matrix))
-    return stats.estimate(total.matrix, [(scale * variance, df) for variance, df in seeds])
-
-
-def _plus(a: Scores, b: Scores) -> Scores:
-    matrix = paired(a, replace(b, matrix=-b.matrix))
-    if matrix is None:
-        raise ValueError(f"rows of seeds {a.seeds} and {b.seeds} share none")
-    return Scores(matrix, tuple(seed for seed in a.seeds if seed in b.seeds), a.trained)
-
-
-def _p_values(d: Estimate, margin: float | None) -> tuple[float, float]:
-    """Two-sided p values for the contrast and against it: above 0, or within the margin."""
-    if margin is None:
-        return _above(d, 0.0), _below(d, 0.0)
-    return (
-        max(_above(d, -margin), _below(d, margin)),
-        min(1.0, min(_above(d, margin), _below(d, -margin))),
+def _read_off(claim: Claim, table: Table) -> Finding:
+    """The verdict that the adjusted p values of the claim's parts have as their consequence."""
+    rows = {
+        line.row.label: {metric: value.scores for metric, value in line.values.items()}
+        for line in table.lines
+    }
+    estimates = [estimate(contrast, rows, table.pools) for contrast in claim.contrasts]
+    shown = tuple(d for d in estimates if d)
+    if len(shown) < len(estimates):
+        return Finding(claim, NOT_RUN, why="its rows share no seed")
+    parts = _parts(claim, table)
+    p_for, p_against = max(p for p, _ in parts), min(p for _, p in parts)
+    side = REPRODUCED if p_for < p_against else CONTRADICTED
+    p = min(p_for, p_against)
+    alone = tuple(
+        table.family[(found[0],)].p if (found := known(x, table.ablation)) else None
+        for x in claim.contrasts
     )
+    return Finding(claim, side if p < ALPHA else UNRESOLVED, shown, alone, p)
 
 
-def _above(d: Estimate, bar: float) -> float:
-    """p of `d > bar`: the two-sided one, and 1 on the wrong side. Holds for either side at once."""
-    if d.mean <= bar:
-        return 1.0
-    return stats.p_value((d.mean - bar) / d.se, d.parts) if d.se > 0 else 0.0
-
-
-def _below(d: Estimate, bar: float) -> float:
-    return _above(replace(d, mean=-d.mean), -bar)
+def _parts(claim: Claim, table: Table) -> list[tuple[float, float]]:
+    """Adjusted p values for and against each part: a declared contrast, or what the claim adds."""
+    parts = []
+    for contrast in claim.contrasts:
+        if found := known(contrast, table.ablation):
+            tested = table.family[(found[0],)]
+            sides = tested.p_for, tested.p_against
+            parts.append((sides[1], sides[0]) if found[1] else sides)
+    if added := added_by(claim, table.ablation):
+        parts.append((table.family[added].p_for, table.family[added].p_against))
+    return parts
 
 
 def counts(findings: list[Finding]) -> str:

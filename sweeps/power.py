@@ -77,10 +77,7 @@ def _plan(table: Table, label: str) -> str:
         "seeds" + "".join(f"{f'{P} prompts':>14}" for P in PROMPTS),
     ]
     for S in SEEDS:
-        sizes = [
-            planned_detectable(parts, S, P, len(table.ablation.contrasts), rows=rows)
-            for P in PROMPTS
-        ]
+        sizes = [planned_detectable(parts, S, P, len(table.family), rows=rows) for P in PROMPTS]
         text.append(f"{S:>5}" + "".join(f"{size:>14.2f}" for size in sizes))
     return "\n".join(text)
 

@@ -6,7 +6,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,8 +16,10 @@ from direct.common.errors import UserError
 from direct.config import Config, Measure
 from direct.identity import identity
 
-from . import readings, stats
+from . import mechanism_claims, paper_claims, readings, stats
 from .cell import other_code
+from .contrasts import Hypothesis, Scores, Tested, declared, difference, family, hypotheses, paired
+from .paper_claims import Claim
 from .results import frame
 from .schema import CHOICE_METRIC, METRICS, Ablation, Cell, Row
 from .stages import REAL, Stages
@@ -25,21 +28,13 @@ from .stats import Array, Estimate, Pool
 if TYPE_CHECKING:
     import pandas as pd
 
+CLAIMS = (*paper_claims.CLAIMS, *mechanism_claims.UNGUIDED, *mechanism_claims.MECHANISM)
 JUDGES = {"world": "world judge", "videophy": "VideoPhy", "worldmodelbench": "WorldModelBench"}
 
 
 def judge_name(judge: str) -> str:
     """As it is printed; a plug-in's by its own name."""
     return JUDGES.get(judge, judge)
-
-
-@dataclass(frozen=True)
-class Scores:
-    """A row's scores on one metric, in the judge's units."""
-
-    matrix: Array  # [S, P]
-    seeds: tuple[int, ...]  # of the rows of `matrix`
-    trained: bool  # not the base model, which a seed gives its noise alone
 
 
 @dataclass(frozen=True)
@@ -99,6 +94,7 @@ class Table:
     samples: tuple[dict[str, Any], ...] = ()  # of a measuring table, by cell (measure/alignment.py)
     units: tuple[str, ...] = ()  # what a matrix's columns are: prompts, or steps, in their order
     old: Old | None = None  # results that are not of the code at hand
+    family: dict[Hypothesis, Tested] = field(default_factory=dict)  # what Holm's test is over
     warning: str = ""  # what the control says about all that this table does not show
 
     @property
@@ -142,19 +138,46 @@ def build(
         }
         for label, by_metric in scores.items()
     }
-    values = _adjusted(ablation, values)
     values = _ranked(ablation, values, {x.row.label for x in lines if x.diverged}, pools)
-    return Table(
+    table = Table(
         ablation,
         cells[0].config,
         tuple(replace(x, values=values[x.row.label]) for x in lines),
         pools,
-        _detectable(ablation, values),
+        {},
         _provenance(own),
         tuple(own[name]["samples"] for name in sorted(own) if "samples" in own[name]),
         tuple(sorted(set(scored["prompt"]))),
         _old(cells, own, stages),
     )
+    return tested(table)
+
+
+def tested(table: Table, claims: Sequence[Claim] = CLAIMS) -> Table:
+    """The table with the p values of its one family: its own contrasts, and `claims` about it."""
+    rows = {
+        line.row.label: {metric: value.scores for metric, value in line.values.items()}
+        for line in table.lines
+        if line.cells
+    }
+    found = family(hypotheses(table.ablation, claims), rows, table.pools)
+    lines = tuple(replace(x, values=_with_p(x, table.ablation, found)) for x in table.lines)
+    return replace(
+        table, lines=lines, family=found, detectable=_detectable(table.ablation, lines, len(found))
+    )
+
+
+def _with_p(line: Line, ablation: Ablation, found: dict[Hypothesis, Tested]) -> dict[str, Value]:
+    """The line's values; those of declared contrasts with their adjusted p."""
+    p = {
+        metric: found[key].p
+        for label, metric in ablation.contrasts
+        if label == line.row.label and (key := (declared(ablation, label, metric),)) in found
+    }
+    return {
+        metric: replace(value, p_holm=p.get(metric) if value.difference else None)
+        for metric, value in line.values.items()
+    }
 
 
 def _wide(scores: pd.DataFrame) -> dict[tuple[str, str], Array]:
@@ -222,17 +245,6 @@ def _scores(
     }
 
 
-def paired(a: Scores, b: Scores) -> Array | None:
-    """`a - b` as `[S, P]` over the seeds they share; `None` where they share none."""
-    shared = [seed for seed in a.seeds if seed in b.seeds]
-    if not shared:
-        return None
-    return (
-        a.matrix[[a.seeds.index(seed) for seed in shared]]
-        - b.matrix[[b.seeds.index(seed) for seed in shared]]
-    )
-
-
 def _share_trainings(ablation: Ablation) -> bool:
     """Whether rows are points of one training run, or one model sampled in several ways: a seed
     moves them together, or not at all alike, and their residual says nothing about the difference
@@ -263,28 +275,7 @@ def _value(own: Scores, partner: Scores | None, pool: Pool | None) -> Value:
     return Value(own, mean, difference(own, partner, pool), d, None)
 
 
-def difference(a: Scores, b: Scores, pool: Pool | None) -> Estimate | None:
-    """a - b, paired; between trained rows with the seeds' variance of the table."""
-    d = paired(a, b)
-    if d is None:
-        return None
-    if pool is None or not (a.trained and b.trained):
-        return stats.estimate(d)
-    return stats.estimate(d, pool.of_difference(len(d)))
-
-
 Values = dict[str, dict[str, Value]]  # by label, by metric
-
-
-def _adjusted(ablation: Ablation, values: Values) -> Values:
-    """Holm over the declared contrasts. One that cannot be tested yet counts as p = 1."""
-    keys = [(label, metric) for label, metric in ablation.contrasts if label in values]
-    tests = [values[label].get(metric) for label, metric in keys]
-    raw = [v.difference.p if v and v.difference else 1.0 for v in tests]
-    for (label, metric), value, p in zip(keys, tests, stats.holm(raw), strict=True):
-        if value and value.difference:
-            values[label][metric] = replace(value, p_holm=p)
-    return values
 
 
 def _ranked(
@@ -323,14 +314,15 @@ def _inseparable(value: Value, top: Value, pool: Pool | None) -> bool:
     return d is not None and d.low <= 0 <= d.high
 
 
-def _detectable(ablation: Ablation, values: Values) -> dict[str, float]:
+def _detectable(ablation: Ablation, lines: Sequence[Line], tests: int) -> dict[str, float]:
     """The PC contrasts' minimum detectable differences, the largest first."""
+    values = {line.row.label: line.values for line in lines}
     found = {
         label: values[label][metric].difference
         for label, metric in ablation.contrasts
         if metric == "PC" and metric in values.get(label, {})
     }
-    sizes = {label: stats.detectable(d, len(ablation.contrasts)) for label, d in found.items() if d}
+    sizes = {label: stats.detectable(d, tests) for label, d in found.items() if d}
     return {
         label: size
         for label, size in sorted(sizes.items(), key=lambda item: -item[1])

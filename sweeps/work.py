@@ -15,6 +15,7 @@ from dataclasses import replace
 
 from direct.common import preempt
 from direct.common.errors import UserError
+from direct.common.text import plain
 from direct.config import Config, Run
 from direct.identity import canonical
 
@@ -50,13 +51,14 @@ def work(sweep: Sweep) -> dict[str, str]:
             estimator = Estimator(root, {cell.id: cell.config for cell in sweep.cells})
             display.say(summary(sweep.cells, estimator, workers))
             trajectory.want((cell.config for cell in sweep.cells), sweep.cache)
-            prepared = 0.0 if workers.join else _prepare(sweep, left, display)
+            prepared = 0.0 if workers.join else _prepare(sweep, left, display, estimator)
             before = _stage_seconds(sweep, left)
             failed |= pool.drain(replace(sweep, cells=todo), display, estimator)
         after = _stage_seconds(sweep, left)
         spent = {stage: after[stage] - before[stage] for stage in STAGES}
         count = min(workers.count, len(left))
         print(_where_time_went(time.monotonic() - start, prepared, spent, count))
+        _tell_diverged(sweep)
     return failed
 
 
@@ -118,9 +120,24 @@ def _check_inputs(sweep: Sweep) -> None:
 # What cells share ---------------------------------------------------------------------------------
 
 
-def _prepare(sweep: Sweep, left: list[Cell], display: Display) -> float:
+def _tell_diverged(sweep: Sweep) -> None:
+    """Once more at the end, where it is seen: which trainings diverged."""
+    for cell in sweep.cells:
+        if (result := read_result(sweep.root / cell.id)) and result["status"] == "diverged":
+            print(plain(f"diverged: {cell.row}, seed {cell.config.seed}: {result['reason']}"))
+
+
+def _prepare(sweep: Sweep, left: list[Cell], display: Display, estimator: Estimator) -> float:
     """Makes what cells share, before any worker starts. Returns its seconds."""
     start = time.monotonic()
+    cells = estimator.remaining([cell.id for cell in left], sweep.workers.count)
+    since: dict[str, float] = {}  # stage -> when it was first heard of
+
+    def progress(stage: str, done: int, total: int) -> None:
+        spent = time.monotonic() - since.setdefault(stage, time.monotonic())
+        ahead = spent * (total - done) / max(done, 1)
+        display.update(f"preparing: {stage} {done} of {total}; about {words(ahead + cells)} left")
+
     shared: dict[Config, Config] = {}
     for cell in left:
         shared.setdefault(canonical(cell.config, "data"), cell.config)
@@ -129,9 +146,7 @@ def _prepare(sweep: Sweep, left: list[Cell], display: Display) -> float:
             config,
             sweep.cache,
             workers=sweep.workers.count,
-            progress=lambda stage, done, total: display.update(
-                f"preparing: {stage} {done} of {total}"
-            ),
+            progress=progress,
         )
         with timed(sweep.root, "prepare"):
             sweep.stages.prepare(run)

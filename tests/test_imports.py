@@ -45,7 +45,7 @@ LAYERS = (  # a file imports its own layer and those above it in this list
     ("sweeps.experiments",),
     ("sweeps.own_tables", "sweeps.grid"),
     ("sweeps.stages", "sweeps.cell", "sweeps.results", "sweeps.archive"),
-    ("sweeps.mechanism_claims", "sweeps.readings", "sweeps.tables"),
+    ("sweeps.contrasts", "sweeps.mechanism_claims", "sweeps.readings", "sweeps.tables"),
     ("sweeps.claims",),
     ("sweeps.control",),
     ("sweeps.queue",),

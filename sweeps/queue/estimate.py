@@ -31,7 +31,7 @@ class Estimator:
         self.first: dict[str, float] = {}  # the part it had when first heard of (resumed)
         self.since: dict[str, float] = {}
         self.spent = self.expected = 0.0  # worker seconds, and what the model said of the same work
-        self.stages: dict[str, str] = {}  # running cell -> what it does
+        self.stages: dict[str, tuple[str, int, int]] = {}  # running cell -> stage, done, of total
         self.ended: set[str] = set()
         self.rates, self.recorded = self._rates()
 
@@ -56,7 +56,7 @@ class Estimator:
 
     def progress(self, cell: str, stage: str, done: int, total: int) -> None:
         """A running cell's stage is at `done` of `total`."""
-        self.stages[cell] = stage
+        self.stages[cell] = stage, done, total
         if stage not in STAGES or not total:  # a stage's own preparations
             return
         units = _units(self.cells[cell])

@@ -24,8 +24,9 @@ from ..cell import read_json, read_result
 from ..schema import Cell
 from . import storage
 from . import study as queue
-from .display import Display
+from .display import Board, Display, Job
 from .estimate import Estimator, words
+from .scores import Scores
 from .status import failures
 from .sweep import Sweep
 from .worker import MARK
@@ -35,6 +36,7 @@ POLL_SECONDS = 0.5
 JOIN_SECONDS = 10.0
 ENDED = "\x04"  # in place of a line: the worker has closed its output
 STOP_SECONDS = 5.0
+PATIENCE = 30.0  # after Ctrl-C: for a long step to end; a second Ctrl-C ends it
 ATTEMPTS = 3  # of one cell in one run: a cell that kills its worker every time must end
 REPLAN_SECONDS = 5.0  # a worker that died just after its claim is seen only later
 
@@ -62,8 +64,12 @@ def drain(sweep: Sweep, display: Display, estimator: Estimator) -> dict[str, str
             elif workers.join and not pool.processes:
                 break
             pool.listen()
-            display.update(_line(estimator, sweep, left))
+            display.show(pool.board(left))
         pool.join()
+    except KeyboardInterrupt:
+        display.say("stopping after this step; press again to stop now")
+        pool.stop(PATIENCE)
+        raise
     finally:
         pool.stop()
     return pool.failed
@@ -106,15 +112,6 @@ def _replan(study: Any, sweep: Sweep, left: list[Cell]) -> None:
         queue.plan(study, sweep.table, left, sweep.root)
 
 
-def _line(estimator: Estimator, sweep: Sweep, left: list[Cell]) -> str:
-    remaining = words(estimator.remaining([cell.id for cell in left], sweep.workers.count))
-    stages = ", ".join(sorted(set(estimator.stages.values())))
-    total = len(sweep.cells)
-    return (
-        f"{total - len(left)} of {total} cells done; {stages or 'starting'}; about {remaining} left"
-    )
-
-
 class _Pool:
     """The worker processes of one `drain`."""
 
@@ -122,6 +119,8 @@ class _Pool:
         self.workers, self.root = sweep.workers, sweep.root
         self.command = [*sweep.stages.worker, str(sweep.root), str(sweep.cache), sweep.table.name]
         self.display, self.estimator = display, estimator
+        self.cells = {cell.id: cell for cell in sweep.cells}
+        self.scores = Scores(sweep.table, self.cells)
         self.threads = max(cell.config.threads for cell in sweep.cells)
         self.processes: list[subprocess.Popen[str]] = []
         self.readers: dict[int, threading.Thread] = {}
@@ -196,8 +195,38 @@ class _Pool:
         else:
             self.working.pop(pid, None)
             self.estimator.finished(event["cell"])
+            self._tell(event["cell"], event["event"])
             return True
         return False
+
+    def _tell(self, cell: str, event: str) -> None:
+        """What went wrong, as it happens; of a cell with scores, nothing: they are on the board."""
+        result, failure = (
+            read_result(self.root / cell),
+            read_json(self.root / cell / "failure.json"),
+        )
+        if result and result["status"] == "diverged":
+            self.display.say(f"diverged: {self._name(cell)}: {result['reason']}")
+        elif result:
+            self.scores.add(cell, result["scores"])
+        elif event == "failed" and failure:
+            log = self.root / "workers.log"
+            self.display.say(f"failed: {self._name(cell)}: {failure['reason']} (see {log})")
+
+    def _name(self, cell: str) -> str:
+        own = self.cells[cell]
+        return f"{own.row}, seed {own.config.seed} ({cell})"
+
+    def board(self, left: list[Cell]) -> Board:
+        """What the person who watches sees."""
+        jobs = tuple(
+            Job(self.cells[cell].row, self.cells[cell].config.seed, *self.estimator.stages[cell])
+            for cell in self.working.values()
+            if cell in self.estimator.stages
+        )
+        remaining = self.estimator.remaining([cell.id for cell in left], self.workers.count)
+        done, total = len(self.cells) - len(left), len(self.cells)
+        return Board(done, total, words(remaining), jobs, self.scores.lines())
 
     def ended(self, cell: str) -> bool:
         """Whether the cell has a result or has failed for good."""
@@ -250,9 +279,9 @@ class _Pool:
             with suppress(subprocess.TimeoutExpired):
                 process.wait(max(0.0, until - time.monotonic()))
 
-    def stop(self) -> None:
+    def stop(self, seconds: float = STOP_SECONDS) -> None:
         """Has workers save their cells and give them back; before a time limit there is time."""
-        seconds = SAVE_SECONDS if preempt.requested() else STOP_SECONDS
+        seconds = SAVE_SECONDS if preempt.requested() else seconds
         for process in self.processes:
             if process.poll() is None:
                 process.terminate()
@@ -260,6 +289,7 @@ class _Pool:
         for process in self.processes:
             try:
                 process.wait(max(0.0, until - time.monotonic()))
-            except subprocess.TimeoutExpired:
+            except (subprocess.TimeoutExpired, KeyboardInterrupt):
+                until = 0.0  # for the others as well
                 process.kill()
                 process.wait()

@@ -9,8 +9,10 @@ from direct.common.text import plain
 from ..claims import ALPHA, NOT_RUN, UNRESOLVED, Finding, Verdicts, counts
 from ..control import Control
 from ..paper_claims import Contrast
+from ..schema import METRICS
 from ..stats import Estimate
-from .layout import ABSENT, escape_markdown
+from .entry import ABSENT, p_words, signed
+from .layout import escape_markdown
 
 
 def contrast_words(contrast: Contrast) -> str:
@@ -26,10 +28,27 @@ def contrast_words(contrast: Contrast) -> str:
     return prefix + (f"{left} > 0" if contrast.margin is None else f"|{left}| < {contrast.margin}")
 
 
-def estimate_words(d: Estimate) -> str:
-    return f"{d.mean:+z.2f} [{d.low:+z.2f}, {d.high:+z.2f}]"
+def estimate_words(contrast: Contrast, d: Estimate, p: float | None = None) -> str:
+    """`-0.30 [-0.58, -0.02], p = 0.037`: p where the table has declared the contrast itself."""
+    decimals = max(METRICS[metric].decimals for _, _, metric in contrast.terms)
+    text, interval = signed(d.mean, d.low, d.high, decimals)
+    return f"{text} {interval}".strip() + (
+        f", p {p_words(p)}" if interval and p is not None else ""
+    )
 
 
+FAMILY = (
+    "One Holm family per table: the contrasts that it declared and, per claim, what that adds to "
+    "them. So a contrast has one p wherever it stands. A claim holds if all its contrasts do: it "
+    "has the largest p of its parts, and against it speaks the smallest."
+)
+KINDS = {  # of a verdict, and its name on a chip
+    "reproduced": "reproduced",
+    "contradicted": "contradicted",
+    "unresolved": "not resolved",
+    "open": "not run",
+}
+SHOWN = 5  # contrasts of a claim that are not folded
 HEADS = ("claim", "verdict", "p, Holm", "contrast and our 95 % interval", "paper; sweep")
 BESIDE = "without guidance"
 Row = tuple[str, str, str, list[str], str]
@@ -40,6 +59,7 @@ class Part:
     """Claims under one heading. `beside`: the verdicts on the same claims without guidance."""
 
     title: str
+    counts: str
     explanation: str
     findings: list[Finding]
     beside: dict[str, Finding] | None = None
@@ -68,14 +88,15 @@ def parts(verdicts: Verdicts, judge_name: str) -> list[Part]:
     return [
         Part(
             "Claims of the paper",
-            explanation(verdicts.paper, judge_name)
+            f"{len(verdicts.paper)} claims: {counts(verdicts.paper)}.",
+            explanation(judge_name)
             + " Claims about Table 1 are judged at the profile's guidance and, beside it, without.",
             verdicts.paper,
             verdicts.unguided,
         ),
         Part(
             "Claims about the mechanism",
-            f"{len(verdicts.mechanism)} claims of docs/theory.md: {counts(verdicts.mechanism)}. "
+            f"{len(verdicts.mechanism)} claims of docs/theory.md: {counts(verdicts.mechanism)}.",
             "Contrasts and margins were declared in sweeps/mechanism_claims.py.",
             verdicts.mechanism,
         ),
@@ -96,7 +117,9 @@ def rows(findings: list[Finding]) -> list[Row]:
         claim = x.claim
         texts = [contrast_words(c) for c in claim.contrasts]
         if x.estimates:
-            texts = [f"{t}: {estimate_words(d)}" for t, d in zip(texts, x.estimates, strict=True)]
+            alone = x.alone or (None,) * len(x.estimates)
+            told = map(estimate_words, claim.contrasts, x.estimates, alone)
+            texts = [f"{text}: {said}" for text, said in zip(texts, told, strict=True)]
         p = ("< 0.001" if x.p_holm < 0.001 else f"{x.p_holm:.3f}") if x.estimates else ABSENT
         verdict = x.verdict + (f" ({x.why})" if x.why else "")
         text = claim.text + (f" Note: {claim.note}" if claim.note else "")
@@ -104,13 +127,20 @@ def rows(findings: list[Finding]) -> list[Row]:
     return found
 
 
-def explanation(findings: list[Finding], judge_name: str) -> str:
+def explanation(judge_name: str) -> str:
     return (
-        f"{len(findings)} claims: {counts(findings)}. Scores: {judge_name}; a verdict is about "
+        f"Scores: {judge_name}; a verdict is about "
         "this scale, never a replication of a published number. Contrasts, α = "
-        f"{ALPHA} and margins were declared in sweeps/paper_claims.py before the runs. A claim "
-        "holds if all its contrasts do; Holm is over the claims of one table."
+        f"{ALPHA} and margins were declared in sweeps/paper_claims.py before the runs. {FAMILY}"
     )
+
+
+def _folded(texts: list[str]) -> str:
+    """The first few lines, and the others where the reader asks for them."""
+    shown, more = "<br>".join(texts[:SHOWN]), texts[SHOWN:]
+    if not more:
+        return shown
+    return f"{shown}<details><summary>{len(more)} more</summary>{'<br>'.join(more)}</details>"
 
 
 def markdown(verdicts: Verdicts, judge_name: str, control: Control) -> str:
@@ -122,7 +152,7 @@ def markdown(verdicts: Verdicts, judge_name: str, control: Control) -> str:
         lines += [
             f"## {part.title}",
             "",
-            escape_markdown(part.explanation),
+            escape_markdown(f"{part.counts} {part.explanation}"),
             "",
             "| " + " | ".join(part.heads) + " |",
             "|" + "---|" * len(part.heads),
@@ -132,7 +162,7 @@ def markdown(verdicts: Verdicts, judge_name: str, control: Control) -> str:
                 escape_markdown(text),
                 f"**{escape_markdown(verdict)}**",
                 *map(escape_markdown, more),
-                "<br>".join(map(escape_markdown, contrasts)),
+                _folded([*map(escape_markdown, contrasts)]),
                 escape_markdown(place),
             ]
             lines.append("| " + " | ".join(cells) + " |")

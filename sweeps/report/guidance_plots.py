@@ -9,10 +9,11 @@ import numpy as np
 
 from direct.common.text import plain
 
+from ..contrasts import difference
 from ..mechanism_ablations import BASE, GUIDANCE, METHODS, MULTIPLES, at, best, multiple
 from ..schema import METRICS
 from ..stats import Estimate
-from ..tables import Line, Table, difference
+from ..tables import Line, Table
 from .plots import GREY, as_svg
 
 COLORS = ("#0072B2", "#009E73", "#D55E00", "#E69F00", "#CC79A7")  # Okabe and Ito

@@ -7,29 +7,17 @@ paired differences to the baseline.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from itertools import groupby
-
-import numpy as np
 
 from direct.common.text import plain
 
 from .. import paper
 from ..schema import CHOICE_METRIC, METRICS
-from ..tables import Line, Table, Value
+from ..tables import Line, Table
 from . import beyond, measured
-
-ABSENT = "–"
-
-
-@dataclass(frozen=True)
-class Entry:
-    """The text of one cell of a rendered table, and how it is marked."""
-
-    text: str
-    bold: bool = False
-    underline: bool = False
+from .entry import ABSENT, Entry, change, published, score
 
 
 @dataclass(frozen=True)
@@ -42,10 +30,14 @@ class Block:
     rules: list[int]  # a rule stands above these rows
 
 
-def blocks(table: Table) -> list[Block]:
-    """The scores beside the published values, and the differences to the baseline."""
+def blocks(table: Table, columns: Sequence[str] | None = None) -> list[Block]:
+    """The scores beside the published values, and the differences to the baseline.
+
+    `columns`: the metrics to show; all of the table's unless given.
+    """
     ablation = table.ablation
-    published = [m for m in ablation.metrics if any(m in x for x in ablation.published.values())]
+    ablation = replace(ablation, metrics=tuple(columns or ablation.metrics))
+    printed = [m for m in ablation.metrics if any(m in x for x in ablation.published.values())]
     head = [("", ablation.header), ("", f"seeds × {ablation.unit}")]
     sizes = paper.PARAMETERS if ablation.table == "2" else {}
     gains = any(line.gain for line in table.lines)
@@ -55,18 +47,15 @@ def blocks(table: Table) -> list[Block]:
         + [(_group(table, m), METRICS[m].head) for m in ablation.metrics]
         + [("", "gain learnt (predicted)")] * gains
         + [(paper.SCALE, "parameters")] * bool(sizes)
-        + [(f"{paper.SCALE}: {METRICS[m].group}", METRICS[m].head) for m in published],
+        + [(f"{paper.SCALE}: {METRICS[m].group}", METRICS[m].head) for m in printed],
         [
             [
                 Entry(_label(line)),
                 Entry(_size(line)),
-                *[_score(line.values.get(m), m) for m in ablation.metrics],
+                *[score(line.values.get(m), m) for m in ablation.metrics],
                 *[_learnt(line)] * gains,
                 *[Entry(sizes.get(line.row.label, ABSENT))] * bool(sizes),
-                *[
-                    _printed(ablation.published.get(line.row.label, {}).get(m), m)
-                    for m in published
-                ],
+                *[published(ablation.published.get(line.row.label, {}).get(m), m) for m in printed],
             ]
             for line in table.lines
         ],
@@ -88,7 +77,7 @@ def blocks(table: Table) -> list[Block]:
             [
                 Entry(_label(line)),
                 *[Entry(plain(ablation.partner(line.row.label)))] * several,
-                *[_change(line.values.get(m), m) for m in ablation.metrics],
+                *[change(line.values.get(m), m) for m in ablation.metrics],
             ]
             for line in others
         ],
@@ -145,15 +134,25 @@ def _negatives(table: Table) -> Block:
     )
 
 
+def title(table: Table) -> str:
+    """What the table is, in one sentence, and what was changed from the profile."""
+    ablation = table.ablation
+    again = f"{ablation.place} of the paper, run again: " * (not ablation.ours)
+    changed = f" Changed from the profile: {', '.join(ablation.changed)}." * bool(ablation.changed)
+    return plain(f"{again}{ablation.title}.{changed}")
+
+
 def caption(table: Table) -> str:
     """Everything a reader needs to judge the numbers, in a few sentences."""
+    return " ".join([title(table), *sources(table)])
+
+
+def sources(table: Table) -> list[str]:
+    """Whose scores these are, of how many runs, and what they can show."""
     ablation = table.ablation
     values = [value for line in table.lines for value in line.values.values()]
     value = max(values, key=lambda value: value.mean.seeds, default=None)
-    again = f"{ablation.place} of the paper, run again: " * (not ablation.ours)
     parts = [
-        f"{again}{ablation.title}.",
-        *[f"Changed from the profile: {', '.join(ablation.changed)}."] * bool(ablation.changed),
         measured.source(table)
         if ablation.measured
         else f"Our scores ({table.judge}) and the published ones ({paper.SCALE}) come from "
@@ -180,14 +179,14 @@ def caption(table: Table) -> str:
         )
         parts.append(
             f"Minimum detectable paired PC difference: {worst} points {which}(80 % power, "
-            f"after Holm over {len(ablation.contrasts)} contrasts)."
+            f"after Holm over {len(table.family)} hypotheses)."
         )
     total = {cell.id: line for line in table.lines for cell in line.cells}
     missing = sum(line.missing for line in table.lines)
     if missing:
         parts.append(f"Incomplete: {missing} of {len(total)} cells have no result yet.")
     parts.append(f"Commit {', '.join(table.provenance.get('commit', ['none']))}.")
-    return plain(" ".join(parts))
+    return [plain(part) for part in parts]
 
 
 def _sampling(table: Table) -> str:
@@ -243,8 +242,9 @@ def notes(table: Table) -> list[str]:
         "the paired difference from it holds 0)."
         if any(METRICS[m].better for m in table.ablation.metrics)
         else "This table has no ranking.",
-        "p: two-sided, Holm-adjusted over the contrasts that were declared before the run; "
-        "differences without p were not declared.",
+        f"p: two-sided, adjusted by Holm over the table's one family of {len(table.family)} "
+        "hypotheses: the contrasts that it declared before the run, and what each claim about it "
+        "adds to them. Differences without p were not declared.",
     ]
     seeds = [value.mean.seeds for line in table.lines for value in line.values.values()]
     if max(seeds, default=0) > 1:
@@ -324,38 +324,6 @@ def _rules(lines: Iterable[Line]) -> list[int]:
     """A rule where the paper's rows end and ours begin."""
     flags = [line.row.reference for line in lines]
     return [i for i in range(1, len(flags)) if flags[i] != flags[i - 1]]
-
-
-def _score(value: Value | None, metric: str) -> Entry:
-    if value is None:
-        return Entry(ABSENT)
-    show, mean = METRICS[metric], value.mean
-    text = f"{show.scale * mean.mean:z.{show.decimals}f}"
-    if np.isfinite(mean.half):
-        text += f" ± {show.scale * mean.half:.{show.decimals}f}"
-    return Entry(text + " ≈" * value.tied, value.best, value.second)
-
-
-def _change(value: Value | None, metric: str) -> Entry:
-    if value is None or value.difference is None:
-        return Entry(ABSENT)
-    show, d = METRICS[metric], value.difference
-    mean, low, high = (f"{show.scale * x:+z.{show.decimals}f}" for x in (d.mean, d.low, d.high))
-    text = f"{mean} [{low}, {high}]" if np.isfinite(d.half) else mean
-    if value.p_holm is not None:
-        text += f", p {_p(value.p_holm)}"
-    return Entry(text)
-
-
-def _p(p: float) -> str:
-    return "< 0.001" if p < 0.001 else f"= {p:.3f}"
-
-
-def _printed(value: float | None, metric: str) -> Entry:
-    """A published number, as printed: never scaled."""
-    show = METRICS[metric]
-    decimals = show.decimals if show.printed is None else show.printed
-    return Entry(ABSENT if value is None else f"{value:.{decimals}f}")
 
 
 def runs(columns: list[tuple[str, str]]) -> list[tuple[str, int]]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from ..tables import Table
 from .layout import Block, blocks, caption, notes
+from .summary import Summary, summary
 from .template import fill
 
 
@@ -19,6 +20,7 @@ class Section:
     blocks: tuple[Block, ...] = ()
     drawing: str = ""
     notes: tuple[str, ...] = ()
+    summary: Summary | None = None  # what stands there before it is opened
 
 
 def section_of(table: Table, drawing: str) -> Section:
@@ -29,10 +31,11 @@ def section_of(table: Table, drawing: str) -> Section:
         tuple(blocks(table)),
         drawing,
         tuple(notes(table)),
+        summary(table),
     )
 
 
 def html(table: Table, svg: str) -> str:
     """The table's own page."""
     found = section_of(table, svg)
-    return fill("table.html", title=found.title, section=found, plays=False)
+    return fill("table.html", title=found.title, section=found, scripted=False)

@@ -59,8 +59,47 @@ class Frame:
         return place + (high - low) * DODGE * steps
 
 
-def as_svg(name: str, draw: Callable[[Any], None]) -> str:
-    """What `draw` puts on an empty figure.
+@dataclass(frozen=True)
+class Print:
+    """A size of paper: the figure's width in inches, and how many metrics fit beside each other."""
+
+    width: float
+    metrics: tuple[str, ...]
+
+
+PAGE, COLUMN = Print(6.75, ("SA", "PC", "AVG")), Print(3.25, ("PC",))
+PRINTED: dict[str, Any] = {"font.size": 7, "pdf.fonttype": 42, "lines.linewidth": 0.8}
+
+
+def as_pdf(draw: Callable[[Any], None]) -> bytes:
+    """What `draw` puts on an empty figure, with 6 to 8 pt text. The same bytes: it has no date."""
+    import matplotlib
+    from matplotlib.backends.backend_pdf import FigureCanvasPdf
+    from matplotlib.figure import Figure
+
+    style: Any = STYLE | PRINTED
+    with matplotlib.rc_context(style):
+        figure = Figure()
+        FigureCanvasPdf(figure)
+        draw(figure)
+        out = io.BytesIO()
+        dateless = {"CreationDate": None, "Creator": None, "Producer": None}
+        figure.savefig(out, format="pdf", metadata=dateless)
+    return out.getvalue()
+
+
+def printed(table: Table) -> dict[str, bytes]:
+    """The plot for a paper, by the end of its file's name: a page wide, and a column wide."""
+    found = {}
+    for end, size in (("_page", PAGE), ("_column", COLUMN)):
+        draw = partial(_panels, table, size=size)
+        found[f"{end}.pdf"] = as_pdf(draw)
+        found[f"{end}.svg"] = as_svg(f"{table.ablation.name}{end}", draw, PRINTED).encode()
+    return found
+
+
+def as_svg(name: str, draw: Callable[[Any], None], more: dict[str, Any] | None = None) -> str:
+    """What `draw` puts on an empty figure; `more` settings of matplotlib's.
 
     The same bytes for the same results: no date, fixed ids, text as text.
     """
@@ -68,7 +107,7 @@ def as_svg(name: str, draw: Callable[[Any], None]) -> str:
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
 
-    style: Any = STYLE | {"svg.hashsalt": name}
+    style: Any = STYLE | (more or {}) | {"svg.hashsalt": name}
     with matplotlib.rc_context(style):
         figure = Figure()
         FigureCanvasSVG(figure)
@@ -83,11 +122,12 @@ def svg(table: Table) -> str:
     return as_svg(table.ablation.name, partial(_panels, table))
 
 
-def _panels(table: Table, figure: Any) -> None:
-    metrics = [m for m in table.ablation.metrics if m in PLOTTED] or list(table.ablation.metrics)
+def _panels(table: Table, figure: Any, size: Print | None = None) -> None:
+    own = [m for m in table.ablation.metrics if m in PLOTTED] or list(table.ablation.metrics)
+    metrics = [m for m in own if size is None or m in size.metrics] or own[: len(SERIES)]
     frame = _frame(table)
     draws = [_scores, _differences] + [_paper] * bool(table.ablation.published)
-    axes = _grid(figure, frame, len(draws), len(metrics))
+    axes = _grid(figure, frame, len(draws), len(metrics), size)
     for row, draw in zip(axes, draws, strict=True):
         for ax, metric in zip(row, metrics, strict=True):
             draw(ax, table, metric, frame)
@@ -122,13 +162,17 @@ def _series(row: Row) -> str:
     return row.label.partition(", ")[2]
 
 
-def _grid(figure: Any, frame: Frame, rows: int, columns: int) -> Any:
+def _grid(figure: Any, frame: Frame, rows: int, columns: int, size: Print | None) -> Any:
     """Axes with fixed margins, in inches: matplotlib's own layouts draw several times."""
     if frame.kind == "forest":
         left = 0.2 + 0.068 * max(len(label) for label in frame.places)
         tall, between, wide, gap = 0.25 + 0.24 * len(frame.places), 0.65, 2.3, 0.25
     else:
         left, tall, between, wide, gap = 0.65, 2.0, 0.9, 2.75, 0.65
+    if size:  # the paper's width, whatever stands in it
+        left = min(0.8 * left, 0.52 * size.width)
+        tall, between, gap = 0.75 * tall, 0.65, 0.6 * gap
+        wide = (size.width - left - (columns - 1) * gap - 0.1) / columns
     legend = 0.3 * (len(frame.levels) + len(frame.series) > 1)
     width = left + columns * wide + (columns - 1) * gap + 0.1
     height = 0.35 + rows * tall + (rows - 1) * between + 0.55 + legend
@@ -155,7 +199,7 @@ def _scores(ax: Any, table: Table, metric: str, frame: Frame) -> None:
         if (value := x.values.get(metric))
     }
     _draw(ax, found, metric, frame)
-    ax.set_title(f"{METRICS[metric].title}: {table.judge}", fontsize=9)
+    ax.set_title(f"{METRICS[metric].title}: {table.judge}", fontsize="medium")
 
 
 def _differences(ax: Any, table: Table, metric: str, frame: Frame) -> None:
@@ -176,7 +220,7 @@ def _differences(ax: Any, table: Table, metric: str, frame: Frame) -> None:
     name = f"{table.ablation.header} = {name}" if table.ablation.axis else name
     name = "its partner" if any(x.row.against for x in table.lines) else name
     name = f"{frame.series[0]} at the same step" if frame.kind == "steps" else name
-    ax.set_title(f"{METRICS[metric].title}: minus {plain(name)}", fontsize=9)
+    ax.set_title(f"{METRICS[metric].title}: minus {plain(name)}", fontsize="medium")
 
 
 def _paper(ax: Any, table: Table, metric: str, frame: Frame) -> None:
@@ -194,7 +238,7 @@ def _paper(ax: Any, table: Table, metric: str, frame: Frame) -> None:
         ax.plot(y, x, linestyle="none", **style)
     else:
         ax.plot(x, y, **style)
-    ax.set_title(f"{METRICS[metric].title}: {paper.SCALE}", fontsize=9)
+    ax.set_title(f"{METRICS[metric].title}: {paper.SCALE}", fontsize="medium")
     _decorate(ax, frame)
 
 
@@ -238,12 +282,18 @@ def _draw(ax: Any, found: dict[str, Any], metric: str, frame: Frame) -> None:
     _decorate(ax, frame)
 
 
+def mathematical(name: str) -> str:
+    """`λ_hard` as matplotlib's mathematics; any other name as it is."""
+    found = re.fullmatch(r"λ_(\w+)", name)
+    return rf"$\lambda_{{\mathrm{{{found[1]}}}}}$" if found else name
+
+
 def _dashes(frame: Frame, label: str) -> Any:
     return ("--", ":", "-.")[frame.levels.index(label) % 3]
 
 
 def _decorate(ax: Any, frame: Frame) -> None:
-    ax.tick_params(labelsize=8)
+    ax.tick_params(labelsize="medium")
     if frame.kind == "forest":
         first = ax.get_subplotspec().is_first_col()
         ax.set_yticks(
@@ -257,7 +307,11 @@ def _decorate(ax: Any, frame: Frame) -> None:
     if frame.kind == "log":
         ax.set_xscale("log")
     ax.margins(x=0.14)
-    ax.set_xlabel(frame.name)
+    name = mathematical(frame.name)
+    if name == frame.name:
+        ax.set_xlabel(name)
+    else:  # large, for its index is smaller by a third
+        ax.set_xlabel(name, parse_math=True, fontsize=9)
     ax.set_xticks(list(ticks), list(ticks.values()))
     ax.minorticks_off()
     ax.grid(axis="y", linewidth=0.3)
@@ -285,5 +339,9 @@ def _legend(figure: Any, frame: Frame) -> None:
         ]
     if handles:
         figure.legend(
-            handles=handles, loc="lower center", ncols=len(handles), frameon=False, fontsize=8
+            handles=handles,
+            loc="lower center",
+            ncols=len(handles),
+            frameon=False,
+            fontsize="medium",
         )

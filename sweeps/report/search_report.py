@@ -25,9 +25,11 @@ from ..search import Outcome, Weights
 from ..stages import Stages
 from ..tables import judge_name
 from ..work import work
-from .layout import ABSENT, Block, Entry, escape_markdown
+from .entry import ABSENT, Entry
+from .latex import fragment
+from .layout import Block, escape_markdown
 from .plots import SERIES, as_svg
-from .text import formula_safe, latex_document, markdown_block
+from .text import formula_safe, markdown_block
 
 if TYPE_CHECKING:
     from .page import Section
@@ -57,7 +59,7 @@ def write(
         "md": "\n\n".join(body) + "\n",
         "csv": _csv(found, scores),
         "svg": _svg(found),
-        "tex": latex_document("search", [TITLE + ".", *texts, *notes], blocks),
+        "tex": fragment("search", TITLE + ".", [*texts, *notes], blocks),
     }
     paths = []
     for suffix, text in written.items():

@@ -1,4 +1,4 @@
-"""A table as text: Markdown, LaTeX (booktabs), CSV. The same bytes for the same results.
+"""A table as text: Markdown and CSV. The same bytes for the same results.
 
 Everything that comes from outside is escaped.
 """
@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import csv as csv_module
 import io
-import re
-from collections.abc import Sequence
 from typing import Any
 
 from direct.common.files import canonical_json
@@ -17,7 +15,8 @@ from direct.common.text import plain
 from .. import paper, stats
 from ..schema import METRICS
 from ..tables import Line, Table
-from .layout import Block, Entry, blocks, caption, escape_markdown, notes, runs
+from .entry import Entry
+from .layout import Block, blocks, caption, escape_markdown, notes
 
 # Markdown -----------------------------------------------------------------------------------------
 
@@ -43,121 +42,9 @@ def markdown_block(block: Block) -> str:
 
 
 def _md_entry(entry: Entry) -> str:
-    text = escape_markdown(entry.text)
+    text = escape_markdown(entry.whole)
     text = f"**{text}**" if entry.bold else text
     return f"<u>{text}</u>" if entry.underline else text
-
-
-# LaTeX --------------------------------------------------------------------------------------------
-
-_TEX = {
-    "\\": r"\textbackslash{}",
-    "&": r"\&",
-    "%": r"\%",
-    "$": r"\$",
-    "#": r"\#",
-    "_": r"\_",
-    "{": r"\{",
-    "}": r"\}",
-    "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}",
-    "<": r"$<$",
-    ">": r"$>$",
-    "|": r"$|$",
-    "±": r"$\pm$",
-    "×": r"$\times$",
-    "↑": r"$\uparrow$",
-    "≈": r"$\approx$",
-    "†": r"$\dagger$",
-    "λ": r"$\lambda$",
-    "Δ": r"$\Delta$",
-    "–": "--",
-    '"': "''",
-    "“": "``",
-    "”": "''",
-    "−": "$-$",
-    "·": r"$\cdot$",
-    "↓": r"$\downarrow$",
-    "→": r"$\to$",
-    "≤": r"$\le$",
-    "≥": r"$\ge$",
-    "²": "$^2$",
-    "⁹": "$^9$",
-    "⟨": r"$\langle$",
-    "⟩": r"$\rangle$",
-    "Σ": r"$\Sigma$",
-    "α": r"$\alpha$",
-    "δ": r"$\delta$",
-    "σ": r"$\sigma$",
-}
-
-
-def tex(text: str) -> str:
-    """`text` with everything LaTeX would obey escaped; symbols outside of ASCII become commands."""
-    text = re.sub(r"λ_(\w+)", lambda m: "\0" + m.group(1) + "\1", text)
-    text = re.sub(r"(?<![\w)])-(?=\d)", "−", text)  # of a number: no hyphen
-    out = "".join(_TEX.get(c, c if c.isascii() or "À" <= c <= "ž" else "?") for c in text)
-    return re.sub("\0(.*?)\1", r"$\\lambda_{\\mathrm{\1}}$", out)
-
-
-def latex(table: Table) -> str:
-    return latex_document(table.ablation.name, [caption(table), *notes(table)], blocks(table))
-
-
-def latex_document(name: str, texts: Sequence[str], parts: Sequence[Block]) -> str:
-    """A whole document, so that it compiles as it is; the `table` environment can be lifted out."""
-    body = "\n\n\\medskip\n\n".join(map(_tabular, parts))
-    text = " ".join(texts)
-    return "\n".join(
-        [
-            r"\documentclass{article}",
-            r"\usepackage[utf8]{inputenc}",
-            r"\usepackage[T1]{fontenc}",
-            r"\usepackage[a4paper,landscape,margin=1.5cm]{geometry}",
-            r"\usepackage{booktabs,graphicx}",
-            r"\begin{document}",
-            r"\pagestyle{empty}",
-            r"\begin{table}",
-            r"\centering",
-            r"\caption{" + tex(text) + "}",
-            r"\label{tab:" + name + "}",
-            body,
-            r"\end{table}",
-            r"\end{document}",
-            "",
-        ]
-    )
-
-
-def _tabular(block: Block) -> str:
-
-    heads, rules, start = [], [], 1
-    for group, width in runs(block.columns):
-        heads.append(rf"\multicolumn{{{width}}}{{c}}{{{tex(group)}}}")
-        if group:
-            rules.append(rf"\cmidrule(lr){{{start}-{start + width - 1}}}")
-        start += width
-    lines = [
-        r"\resizebox{\ifdim\width>\textwidth\textwidth\else\width\fi}{!}{%",
-        r"\begin{tabular}{l" + "c" * (len(block.columns) - 1) + "}",
-        r"\toprule",
-        " & ".join(heads) + r" \\",
-        "".join(rules),
-        " & ".join(tex(title) for _, title in block.columns) + r" \\",
-        r"\midrule",
-    ]
-    for index, row in enumerate(block.rows):
-        if index in block.rules:
-            lines.append(r"\midrule")
-        lines.append(" & ".join(_tex_entry(entry) for entry in row) + r" \\")
-    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}}"])
-
-
-def _tex_entry(entry: Entry) -> str:
-    text = tex(entry.text)
-    text = text.replace("[", "{[}", 1) if text.startswith("[") else text  # an argument of \\
-    text = rf"\textbf{{{text}}}" if entry.bold else text
-    return rf"\underline{{{text}}}" if entry.underline else text
 
 
 # CSV ----------------------------------------------------------------------------------------------

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from direct.common.files import write_text
+from direct.common.files import write_bytes, write_text
 
 from ..claims import Verdicts, verdicts
 from ..control import Control, control
 from ..tables import Table
-from . import claims, gallery
+from . import claims, gallery, latex
 from .gallery import Gallery
 from .page import Section, section_of
 from .template import fill
@@ -28,12 +28,14 @@ def report(
 
     `more`: what is not a table of scores, in its place behind them.
     """
+    shown = [name for name in shown if has_numbers(tables[name])]
     controls = control(tables.get("control"))
     tables = {name: replace(x, warning=controls.warning) for name, x in tables.items()}
     paths = [path for name in shown for path in write_table(tables[name], folder)]
     if not whole:
         return paths
     found = verdicts(tables)
+    write_text(folder / "main.tex", latex.main_of(folder))
     judge = next(iter(tables.values())).judge
     shown_tables = [tables[name] for name in shown]
     sections = [
@@ -62,17 +64,20 @@ def index(
     controls: Control,
     clips: Gallery | None = None,
 ) -> str:
-    """One page with controls, claims, clips, all tables and plots, and provenance. No request."""
-    links = [("clips", "Clips")] * bool(clips) + [("claims", "Claims")]
-    links += [(x.name, x.title.split(":")[0]) for x in sections] + [("provenance", "Provenance")]
+    """One page: controls, a summary of each table over its numbers, claims, clips. No request."""
+    links = [("tables", "Tables"), ("claims", "Claims")] + [("clips", "Clips")] * bool(clips)
+    links += [("provenance", "Provenance")]
+    links += [(x.name, x.title.split(":")[0]) for x in sections]
     return fill(
         "index.html",
         title=f"DiReCT, run again: {judge}",
         links=links,
         clips=gallery.shown(clips) if clips else None,
-        plays=bool(clips),
+        scripted=True,
         controls=[text for text in (controls.positive, controls.negative) if text],
         claims=claims.parts(found, judge),
+        kinds=claims.KINDS,
+        shown=claims.SHOWN,
         sections=sections,
         provenance=_provenance(tables),
         cells=sorted({cell.id for table in tables for line in table.lines for cell in line.cells}),
@@ -95,15 +100,21 @@ def _words(value: object) -> str:
     return str(value)
 
 
-def write_table(table: Table, folder: Path) -> list[Path]:
-    """Writes `folder/table_x.{md,tex,csv,html,svg,json}`."""
-    from .page import html
-    from .text import csv, latex, markdown, provenance
+def write_table(table: Table, folder: Path, columns: Sequence[str] = ()) -> list[Path]:
+    """Writes `folder/table_x.{md,tex,csv,html,svg,json}`; `columns` of the LaTeX.
 
+    Nothing, and no path, where no row has a number: a table of dashes says nothing.
+    Rows of scores also have their plot for a paper: `table_x_{page,column}.{pdf,svg}`.
+    """
+    from .page import html
+    from .text import csv, markdown, provenance
+
+    if not has_numbers(table):
+        return []
     svg = _plot(table)
     written = {
         "md": markdown(table),
-        "tex": latex(table),
+        "tex": latex.latex(table, columns),
         "csv": csv(table),
         "svg": svg,
         "html": html(table, svg),
@@ -113,7 +124,17 @@ def write_table(table: Table, folder: Path) -> list[Path]:
     for suffix, text in written.items():
         paths.append(folder / f"{table.ablation.file}.{suffix}")
         write_text(paths[-1], text)
+    if table.ablation.plot == "rows":
+        from .plots import printed
+
+        for end, data in printed(table).items():
+            paths.append(folder / f"{table.ablation.file}{end}")
+            write_bytes(paths[-1], data)
     return paths
+
+
+def has_numbers(table: Table) -> bool:
+    return any(line.values for line in table.lines)
 
 
 def _plot(table: Table) -> str:

@@ -10,9 +10,10 @@ from made_up_readings import S4, S6, gradients, seconds
 from scipy import stats as scipy_stats
 
 from direct.identity import identity
-from sweeps import claims, tables
+from sweeps import claims, stats, tables
 from sweeps.ablations import ABLATIONS
 from sweeps.claims import CONTRADICTED, NOT_RUN, REPRODUCED, UNRESOLVED
+from sweeps.contrasts import Scores
 from sweeps.paper_claims import CLAIMS, Claim, Contrast, alike, more
 from sweeps.schema import cells
 
@@ -25,9 +26,15 @@ def built(seeds=(0, 1, 2), missing=(), **more):
     return {"lambda_hard": tables.build(S3, planned, results)}
 
 
+def judged(asked, found):
+    """The claims' verdicts, each table's family being its own contrasts and these claims."""
+    known = {name: tables.tested(table, asked) for name, table in found.items()}
+    return claims.judge(asked, known)
+
+
 def verdict(contrasts, found=None):
     claim = Claim("x", "lambda_hard", "here", "text", contrasts)
-    return claims.judge((claim,), found or built())[0]
+    return judged((claim,), found or built())[0]
 
 
 def test_a_judge_without_the_metric_leaves_the_claim_open():
@@ -77,25 +84,27 @@ def test_a_difference_from_the_base_pools_nothing():
     S1 = ABLATIONS["lambda_anc"]
     planned, results = cells(S1, BASE, (0, 1, 2)), results_of(S1)
     claim = Claim("x", "lambda_anc", "here", "text", more("0.1", "zero-shot", "PC"))
-    (found,) = claims.judge((claim,), {"lambda_anc": tables.build(S1, planned, results)})
+    (found,) = judged((claim,), {"lambda_anc": tables.build(S1, planned, results)})
     a, b = (
         np.array([results[c.id]["scores"]["PC"] for c in planned if c.row == row])
         for row in ("0.1", "zero-shot")
     )
-    own = claims.stats.estimate(100 * (a - b))
+    own = stats.estimate(100 * (a - b))
     assert found.estimates[0].low == pytest.approx(own.low)
     assert found.estimates[0].high == pytest.approx(own.high)
 
 
 def test_one_seed_is_the_paired_t_test():
-    found = verdict(more("0.02", "0.005", "PC"), built(seeds=(0,)))
+    bare, planned = replace(S3, contrasts=()), cells(S3, BASE, (0,))
+    alone = {"lambda_hard": tables.build(bare, planned, results_of(S3, (0,)))}
+    found = verdict(more("0.02", "0.005", "PC"), alone)
     results = results_of(S3, (0,))
     a, b = (
         next(results[c.id]["scores"]["PC"] for c in cells(S3, BASE, (0,)) if c.row == row)
         for row in ("0.02", "0.005")
     )
     theirs = scipy_stats.ttest_rel(a, b)
-    assert found.p_for == pytest.approx(theirs.pvalue) and found.verdict == REPRODUCED
+    assert found.p_holm == pytest.approx(theirs.pvalue) and found.verdict == REPRODUCED
 
 
 def test_what_is_missing_is_not_run():
@@ -145,14 +154,12 @@ def test_chance_alone_rarely_decides_anything():
             values = dict(line.values)
             for metric in means:
                 matrix = prompt + 0.1 * rng.random((3, 1)) + 0.1 * rng.random((3, 12))
-                scores = tables.Scores(matrix, (0, 1, 2), True)
+                scores = Scores(matrix, (0, 1, 2), True)
                 values[metric] = replace(values[metric], scores=scores)
                 means[metric].append(matrix.mean(-1))
             lines.append(replace(line, values=values, trained=True))
-        pools = {metric: claims.stats.pool(np.array(m)) for metric, m in means.items()}
-        found = claims.judge(
-            family, {"lambda_hard": replace(start, lines=tuple(lines), pools=pools)}
-        )
+        pools = {metric: stats.pool(np.array(m)) for metric, m in means.items()}
+        found = judged(family, {"lambda_hard": replace(start, lines=tuple(lines), pools=pools)})
         wrong += any(x.verdict != UNRESOLVED for x in found)
     assert wrong <= 5 + 2 * (100 * 0.05 * 0.95) ** 0.5
 
@@ -199,32 +206,15 @@ def test_claims_on_readings_that_bear_them_out_and_that_refute_them():
     assert verdicts(made.built(S4, unsteady))["cost-time"] == UNRESOLVED
 
 
-def estimate(mean, se=1.0, df=1e6):
-    """An estimate that is normal, for all that matters."""
-    half = 1.96 * se
-    return claims.stats.Estimate(mean, mean - half, mean + half, se, 0.5, 3, 12, ((se**2, df),))
-
-
-@pytest.mark.parametrize("mean", [-3.0, -0.5, 0.0, 0.5, 3.0])
-def test_p_values_of_a_contrast_are_those_of_the_normal(mean):
-    p_for, p_against = claims._p_values(estimate(mean), None)
-    two_sided = 2 * scipy_stats.norm.sf(abs(mean))
-    assert p_for == pytest.approx(two_sided if mean > 0 else 1, rel=1e-3)
-    assert p_against == pytest.approx(two_sided if mean < 0 else 1, rel=1e-3)
-
-
-@pytest.mark.parametrize("mean", [-6.0, -1.0, 0.0, 1.0, 6.0])
-def test_alike_is_two_one_sided_tests_at_the_margin(mean):
-    margin = 3.0
-    p_for, p_against = claims._p_values(estimate(mean), margin)
-    if abs(mean) < margin:
-        assert p_for == pytest.approx(2 * scipy_stats.norm.sf(margin - abs(mean)), rel=1e-3)
-        assert p_against == 1
-    else:
-        assert p_for == 1
-        assert p_against == pytest.approx(2 * scipy_stats.norm.sf(abs(mean) - margin), rel=1e-3)
-
-
-def test_without_any_spread_the_sign_decides():
-    assert claims._p_values(replace(estimate(0.1), se=0.0), None) == (0.0, 1.0)
-    assert claims._p_values(replace(estimate(-0.1), se=0.0), None) == (1.0, 0.0)
+def test_a_contrast_has_the_p_of_its_table_and_a_claim_is_read_off_it():
+    """`0.1 minus 0.02, PC` is declared; the claim says the reverse, and adds nothing."""
+    found = built()
+    declared = next(x for x in found["lambda_hard"].lines if x.row.label == "0.1").values["PC"]
+    said = verdict(more("0.02", "0.1", "PC"), found)
+    with_claim = tables.tested(found["lambda_hard"], ())
+    (own,) = (x.values["PC"] for x in with_claim.lines if x.row.label == "0.1")
+    assert said.verdict == CONTRADICTED and said.alone == (own.p_holm,) == (said.p_holm,)
+    assert declared.difference == own.difference
+    both = verdict(more("0.1", "0.02", "PC") + more("0.1", "0.005", "PC"), found)
+    assert both.verdict == REPRODUCED and both.alone[1] is None, "the second is not declared"
+    assert both.p_holm >= both.alone[0]

@@ -45,7 +45,7 @@ def test_components_and_grid(pilot, monkeypatch, capsys):
     grid = [line.split() for line in blocks[0].splitlines()[2:]]
     assert [int(line[0]) for line in grid] == list(power.SEEDS)
     assert grid[0][1:] == [f"{3 + P / 1000:.2f}" for P in power.PROMPTS]
-    assert {contrasts for _, _, contrasts, _ in asked} == {4}, "Holm over all of the table's"
+    assert {contrasts for _, _, contrasts, _ in asked} == {5}, "Holm over the table's family"
     assert {rows for *_, rows in asked} == {4}, "three weights and none share their variances"
 
 

@@ -10,6 +10,7 @@ from made_up import BASE, S3, build, line, results_of
 from direct.common.errors import UserError
 from sweeps import stats, tables
 from sweeps.ablations import ABLATIONS
+from sweeps.contrasts import declared
 from sweeps.report import layout
 from sweeps.report import text as text_module
 from sweeps.report.text import markdown
@@ -54,13 +55,21 @@ def test_the_base_model_pairs_seed_by_seed_and_pools_nothing():
     assert same(value.difference, stats.estimate(zero - matrix(results, S1, "0.2", "SA")))
 
 
-def test_holm_is_over_the_declared_contrasts():
-    table = build()
+def test_holm_is_over_one_family_of_the_tables_contrasts_and_its_claims():
+    table = tables.tested(build(), ())
+    assert len(table.family) == len(S3.contrasts)
     raw = {key: line(table, key[0]).values[key[1]].difference.p for key in S3.contrasts}
     adjusted = dict(zip(raw, stats.holm(list(raw.values())), strict=True))
     for line_ in table.lines:
         for metric, value in line_.values.items():
-            assert value.p_holm == adjusted.get((line_.row.label, metric))
+            expected = adjusted.get((line_.row.label, metric))
+            assert value.p_holm == (expected and pytest.approx(expected))
+    whole = build()
+    assert len(whole.family) == len(S3.contrasts) + 1, "two claims; one adds contrasts of AVG"
+    for label, metric in S3.contrasts:
+        p = line(whole, label).values[metric].p_holm
+        assert p >= line(table, label).values[metric].p_holm
+        assert whole.family[(declared(S3, label, metric),)].p == p
 
 
 def test_seeds_that_only_one_row_has_are_left_out_of_the_difference():
@@ -158,18 +167,6 @@ def test_points_along_one_run_lend_each_other_no_variance():
         assert one.half == pytest.approx(
             stats.estimate(line(plain, label).values["PC"].differences).half
         )
-
-
-def scores_of(matrix, seeds):
-    return tables.Scores(np.array(matrix, float), tuple(seeds), True)
-
-
-def test_differences_pair_by_seed_whatever_their_order():
-    a = scores_of([[1, 2], [3, 4], [5, 6]], (0, 1, 2))
-    b = scores_of([[10, 20], [30, 40]], (2, 0))
-    np.testing.assert_array_equal(tables.paired(a, b), [[1 - 30, 2 - 40], [5 - 10, 6 - 20]])
-    np.testing.assert_array_equal(tables.paired(b, a), [[10 - 5, 20 - 6], [30 - 1, 40 - 2]])
-    assert tables.paired(a, scores_of([[1, 2]], (7,))) is None
 
 
 def test_every_kind_of_provenance_stands_once():

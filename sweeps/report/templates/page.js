@@ -1,5 +1,7 @@
-// Plays the clips: a clip is one picture that holds its frames side by side, moved behind a window.
+// What the page does beyond showing: it plays clips, sorts tables and filters claims.
 "use strict";
+
+// Clips: one picture holds the frames of a clip side by side, and is moved behind a window.
 const FRAMES_PER_SECOND = 8;
 const still = matchMedia("(prefers-reduced-motion: reduce)");
 
@@ -52,4 +54,70 @@ if (section) {
     section.classList.toggle("hidden-tracks", !event.target.checked));
   still.addEventListener("change", () => all(!still.matches));
   setInterval(() => players.forEach((one) => one.step()), 1000 / FRAMES_PER_SECOND);
+}
+
+// Tables: a column's head sorts by it, numbers by their value; a third click restores the order.
+function sorts(table) {
+  const body = table.tBodies[0];
+  const heads = [...table.tHead.rows[table.tHead.rows.length - 1].cells];
+  const order = [...body.rows];
+  const value = (row, column) => {
+    const text = row.cells[column].textContent.trim();
+    const number = Number.parseFloat(text.replace("−", "-").replace("+", "").replace(/^</, ""));
+    return Number.isNaN(number) ? text : number;
+  };
+  const compare = (a, b) => typeof a === typeof b ? (a < b ? -1 : a > b ? 1 : 0)
+    : typeof a === "number" ? -1 : 1;
+
+  heads.forEach((head, column) => {
+    const button = document.createElement("button");
+    button.type = "button";
+    button.append(...head.childNodes);
+    head.append(button);
+    button.addEventListener("click", () => {
+      const next = {none: "descending", descending: "ascending", ascending: "none"}[
+        head.ariaSort || "none"];
+      heads.forEach((other) => { other.ariaSort = "none"; });
+      head.ariaSort = next;
+      const rows = [...order];
+      const way = next === "ascending" ? 1 : -1;
+      if (next !== "none") rows.sort((a, b) => way * compare(value(a, column), value(b, column)));
+      body.append(...rows);
+    });
+  });
+}
+document.querySelectorAll("table.numbers").forEach(sorts);
+
+// A link into what is folded opens it.
+function unfold() {
+  const target = document.getElementById(location.hash.slice(1));
+  target?.querySelector(":scope > details")?.setAttribute("open", "");
+}
+addEventListener("hashchange", unfold);
+unfold();
+
+// Claims: a word, and the verdicts that are wanted.
+const filter = document.querySelector(".filter");
+if (filter) {
+  const [field, output] = ["input", "output"].map((name) => filter.querySelector(name));
+  const chips = [...filter.querySelectorAll("button")];
+  const claims = [...document.querySelectorAll(".claim")];
+  const show = () => {
+    const wanted = chips.filter((chip) => chip.ariaPressed === "true").map((c) => c.dataset.kind);
+    const word = field.value.toLowerCase();
+    for (const claim of claims) {
+      claim.hidden = !(wanted.includes(claim.dataset.kind)
+        && claim.textContent.toLowerCase().includes(word));
+    }
+    output.textContent = `${claims.filter((claim) => !claim.hidden).length} of ${claims.length}`;
+  };
+  for (const chip of chips) {
+    chip.addEventListener("click", () => {
+      chip.ariaPressed = String(chip.ariaPressed !== "true");
+      show();
+    });
+  }
+  field.addEventListener("input", show);
+  filter.hidden = false;
+  show();
 }

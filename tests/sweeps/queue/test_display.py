@@ -4,7 +4,7 @@ import io
 import sys
 import time
 
-from sweeps.queue.display import PLAIN_SECONDS, Display
+from sweeps.queue.display import PLAIN_SECONDS, Board, Display, Job
 
 
 def test_elsewhere_a_line_is_printed_at_most_every_few_seconds(monkeypatch, capsys):
@@ -33,11 +33,30 @@ class Terminal(io.StringIO):
         return True
 
 
-def test_on_a_terminal_the_line_is_live_and_brackets_are_text(monkeypatch):
+BOARD = Board(
+    3, 8, "2 min 5 s", (Job("[bold]0.1[/bold]", 2, "train", 10, 40),), ("0.1 minus 0.02, 1 seed",)
+)
+
+
+def test_on_a_terminal_every_worker_has_its_line_and_brackets_are_text(monkeypatch):
     terminal = Terminal()
     monkeypatch.setattr(sys, "stdout", terminal)
+    monkeypatch.setenv("COLUMNS", "120")
     with Display() as display:
-        display.update("[bold]3 of 4[/bold]")
-        assert display.live.status == r"\[bold]3 of 4\[/bold]", "escaped: shown as it is"
+        display.update("preparing: [red]latents[/red]")
+        display.live.refresh()
+        display.show(BOARD)
+        display.live.refresh()
         display.say("cell [red]failed\x1b[2J")
-    assert "cell [red]failed [2J" in terminal.getvalue()
+    shown = terminal.getvalue()
+    assert "cell [red]failed [2J" in shown and "preparing: [red]latents[/red]" in shown
+    assert "3 of 8 cells, about 2 min 5 s left" in shown
+    assert "[bold]0.1[/bold], seed 2" in shown and "train 10 of 40" in shown
+    assert "0.1 minus 0.02, 1 seed" in shown
+
+
+def test_elsewhere_the_board_is_one_plain_line(capsys):
+    with Display() as display:
+        display.show(BOARD)
+        display.show(BOARD)
+    assert capsys.readouterr().out == "3 of 8 cells done; train; about 2 min 5 s left\n"

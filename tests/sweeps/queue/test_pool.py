@@ -13,7 +13,7 @@ from direct.common.errors import UserError
 from direct.common.files import write_json
 from sweeps import run
 from sweeps.queue import pool
-from sweeps.queue.display import Display
+from sweeps.queue.display import Display, Job
 from sweeps.queue.estimate import Estimator
 from sweeps.queue.sweep import Sweep, Workers
 
@@ -87,10 +87,13 @@ def test_what_workers_send_reaches_the_estimate_and_what_they_print_the_person(t
     assert (
         own._take(1, message(event="progress", cell=name, stage="train", done=1, total=2)) is False
     )
-    assert own.estimator.stages == {name: "train"}
+    assert own.estimator.stages == {name: ("train", 1, 2)}
     assert own._take(1, "a warning of torch") is False
     assert own._take(1, message(event="say", text="taken over")) is False
     assert capsys.readouterr().out.splitlines() == ["a warning of torch", "taken over"]
+    board = own.board(list(own.cells.values()))
+    job = (CELLS[0].row, CELLS[0].config.seed, "train", 1, 2)
+    assert (board.done, board.total) == (0, 2) and board.jobs == (Job(*job),)
     assert own._take(1, message(event="done", cell=name, status="done")) is True
     assert own.working == {} and own.estimator.ended == {name}
     assert own._take(1, pool.ENDED) is True
@@ -154,3 +157,41 @@ def test_planning_leaves_failed_cells_out_unless_they_are_to_be_tried_again(tmp_
         study = pool.plan(Sweep(TABLE, CELLS[:3], tmp_path, tmp_path, workers, STAGES))
         assert set(states(study)) == {cell.id for cell in waiting}
     assert not (tmp_path / CELLS[0].id / "failure.json").exists()
+
+
+def test_a_failure_is_told_as_it_happens_with_row_seed_and_log(tmp_path, capsys):
+    own, cell = pool_of(tmp_path), CELLS[0]
+    write_json(tmp_path / cell.id / "failure.json", {"reason": "no clip"})
+    own._take(1, message(event="failed", cell=cell.id))
+    assert capsys.readouterr().out == (
+        f"failed: {cell.row}, seed {cell.config.seed} ({cell.id}): no clip "
+        f"(see {tmp_path / 'workers.log'})\n"
+    )
+
+
+class Stubborn:
+    """A worker that does not end before it is killed."""
+
+    def __init__(self):
+        self.pid, self.done, self.pressed = 7, [], False
+
+    def poll(self):
+        return None
+
+    def terminate(self):
+        self.done.append("terminate")
+
+    def kill(self):
+        self.done.append("kill")
+
+    def wait(self, seconds=None):
+        if not self.pressed:
+            self.pressed = True
+            raise KeyboardInterrupt
+
+
+def test_a_second_ctrl_c_kills_who_has_not_stopped(tmp_path):
+    own, worker = pool_of(tmp_path), Stubborn()
+    own.processes.append(worker)
+    own.stop(pool.PATIENCE)
+    assert worker.done == ["terminate", "kill"]

@@ -31,7 +31,7 @@ def test_the_page_of_claims_is_escaped_and_counts():
     assert "<script" not in text and "\x1b" not in text and "<b>" not in text
     assert text.index("&lt;b&gt;") < text.index("## Claims of the paper")
     papers, ours = (
-        [line for line in part.splitlines() if line.startswith("| ")]
+        [row for row in part.splitlines() if row.startswith("| ")]
         for part in text.split("## Claims about the mechanism")
     )
     assert len(papers) == 1 + len(CLAIMS) and len(ours) == 1 + len(MECHANISM)
@@ -70,9 +70,24 @@ def test_a_contrast_is_written_as_a_reader_would(contrast, words):
     assert claims_report.contrast_words(contrast) == words
 
 
-def test_an_estimate_has_its_sign_and_no_negative_zero():
-    found = stats.Estimate(-0.001, -1.234, 1.236, 0.5, 0.9, 3, 12)
-    assert claims_report.estimate_words(found) == "+0.00 [-1.23, +1.24]"
+def test_an_estimate_has_digits_that_say_something_and_its_own_p():
+    def words(*numbers, p=None, metric="PC"):
+        found = stats.Estimate(*numbers, 0.5, 0.9, 3, 12)
+        return claims_report.estimate_words(more("a", "b", metric)[0], found, p)
+
+    assert words(-0.001, -1.234, 1.236) == "+0.00 [-1.23, +1.24]", "no negative zero"
+    assert words(-0.3, -0.58, -0.02, p=0.037) == "-0.30 [-0.58, -0.02], p = 0.037"
+    assert words(0.0002, -0.0001, 0.0005) == "+0.0002 [-0.0001, +0.0005]"
+    assert words(0.0, 0.0, 0.0, p=1.0) == "identical"
+    assert words(0.0021, 0.0011, 0.0031, metric="cosine") == "+0.002 [+0.001, +0.003]"
+
+
+def test_five_contrasts_are_shown_and_the_rest_folded():
+    texts = [f"c{k}" for k in range(8)]
+    assert claims_report._folded(texts[:5]) == "c0<br>c1<br>c2<br>c3<br>c4"
+    assert claims_report._folded(texts) == (
+        "c0<br>c1<br>c2<br>c3<br>c4<details><summary>3 more</summary>c5<br>c6<br>c7</details>"
+    )
 
 
 def test_rows_say_why_nothing_was_tested_and_how_sure_the_rest_is():

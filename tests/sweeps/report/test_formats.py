@@ -8,7 +8,7 @@ import pytest
 from made_up import BASE, S3, build, results_of
 
 from sweeps import tables
-from sweeps.report import page, plots
+from sweeps.report import latex, page, plots
 from sweeps.report import text as text_module
 from sweeps.schema import cells
 
@@ -18,7 +18,7 @@ def test_an_empty_table_renders():
     table = tables.build(S3, cells(S3, BASE, (0, 1, 2)), {})
     for text in (
         text_module.markdown(table),
-        text_module.latex(table),
+        latex.latex(table),
         text_module.csv(table),
         page.html(table, plots.svg(table)),
     ):
@@ -36,7 +36,7 @@ def test_the_same_results_give_the_same_bytes(tmp_path):
         texts.append(
             [
                 text_module.markdown(table),
-                text_module.latex(table),
+                latex.latex(table),
                 text_module.csv(table),
                 svg,
                 page.html(table, svg),
@@ -53,7 +53,7 @@ def test_escaped_everywhere(evil):
     whole = page.html(table, svg)
     assert "<script" not in whole and "<script" not in svg
     assert "<script" not in text_module.markdown(table)
-    tex = text_module.latex(table)
+    tex = latex.latex(table)
     assert r"\input" not in tex and r"\textbackslash{}input\{x\}" in tex
     for text in (text_module.markdown(table), tex, text_module.csv(table), whole, svg):
         assert "\x1b" not in text and "\u202e" not in text

@@ -21,14 +21,14 @@ def test_the_caption_has_n_interval_power_and_commit():
         "random seeds",
         "world judge, tiny",
         "paper, Wan2.1-1.3B",
-        "80 % power, after Holm over 4 contrasts",
+        "80 % power, after Holm over 5 hypotheses",
         "abc123",
     ):
         assert words in text
     printed = float(re.search(r"difference: ([\d.]+) points", text)[1])
     d = [line(table, label).values["PC"].difference for label in ("0.005", "0.1")]
     by_normal = max(
-        x.se * (stats.critical(x.parts, 0.05 / 4) + stats.critical(x.parts, 0.4)) for x in d
+        x.se * (stats.critical(x.parts, 0.05 / 5) + stats.critical(x.parts, 0.4)) for x in d
     )
     assert printed == pytest.approx(100 * by_normal, rel=0.1)
     assert "this one seed (fixed)" in layout.caption(build(seeds=(0,)))
@@ -85,12 +85,12 @@ def test_an_entry_is_the_mean_and_its_half_width_in_printed_units(table_s3):
     at = [title for _, title in scores.columns].index("PC ↑")
     value = line(table_s3, "0.1").values["PC"]
     shown = scores.rows[2][at]
-    assert shown.text == f"{100 * value.mean.mean:.2f} ± {100 * value.mean.half:.2f}"
+    assert shown.whole == f"{100 * value.mean.mean:.2f} ± {100 * value.mean.half:.2f}"
     assert shown.bold and not shown.underline
     at = [title for _, title in changes.columns].index("PC")
     d = value.difference
     told = f"{100 * d.mean:+.2f} [{100 * d.low:+.2f}, {100 * d.high:+.2f}], p "
-    assert changes.rows[1][at].text.startswith(told)
+    assert changes.rows[1][at].whole.startswith(told)
 
 
 def test_old_results_are_named_in_the_notes(table_s3):

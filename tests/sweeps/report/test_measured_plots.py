@@ -7,7 +7,8 @@ from made_up_readings import BASE, S4, S6, built, gradients, seconds
 
 from sweeps import tables
 from sweeps.report import layout, measured_plots, page
-from sweeps.report.text import csv, latex
+from sweeps.report.latex import latex
+from sweeps.report.text import csv
 from sweeps.schema import cells
 
 

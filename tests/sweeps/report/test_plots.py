@@ -1,5 +1,6 @@
 """Plots: every panel is there, and no date."""
 
+import re
 from dataclasses import replace
 
 import pytest
@@ -50,3 +51,24 @@ def test_points_of_one_run_stand_at_their_steps():
 def test_a_label_that_reads_as_mathematics_is_drawn_as_text():
     drawn = plots.as_svg("own", lambda figure: figure.text(0.5, 0.5, "$x$ <&> _a"))
     assert ">$x$ &lt;&amp;&gt; _a</text>" in drawn
+
+
+@pytest.mark.slow
+def test_a_paper_has_plots_a_page_and_a_column_wide(table_s3):
+    found = plots.printed(table_s3)
+    assert set(found) == {f"_{w}.{kind}" for w in ("page", "column") for kind in ("pdf", "svg")}
+    for name, width in (("page", 6.75), ("column", 3.25)):
+        pdf, svg = found[f"_{name}.pdf"], found[f"_{name}.svg"].decode()
+        box = re.search(rb"/MediaBox \[ ?0 0 ([\d.]+) ", pdf)[1]
+        assert float(box) == pytest.approx(72 * width) and f'width="{72 * width:g}pt"' in svg
+        assert b"CreationDate" not in pdf and pdf.startswith(b"%PDF")
+        sizes = {float(x) for x in re.findall(r"font[-size]*: [a-z ]*([\d.]+)px", svg)}
+        assert sizes and min(sizes) >= 6 and max(sizes) <= 9
+    assert found["_column.svg"].count(b"PC: ") == 3 and b"SA: " not in found["_column.svg"]
+    assert plots.printed(table_s3) == found, "the same bytes for the same results"
+
+
+def test_settings_are_mathematics_and_other_names_are_text():
+    assert plots.mathematical("λ_hard") == r"$\lambda_{\mathrm{hard}}$"
+    for name in ("K", "training steps", "λ_hard$x$", "λ_a b"):
+        assert plots.mathematical(name) == name

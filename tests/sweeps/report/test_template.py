@@ -12,6 +12,7 @@ from jinja2 import UndefinedError
 from made_up import EVIL
 
 from sweeps.report import template
+from sweeps.report.claims import KINDS
 from sweeps.report.page import Section
 
 ROOT = Path(__file__).parents[3]
@@ -31,27 +32,30 @@ def run(program):
 def test_a_missing_value_is_an_error():
     with pytest.raises(UndefinedError, match="'cells' is undefined"):
         template.fill("provenance.html", provenance=[])
-    with pytest.raises(UndefinedError, match="no attribute 'heads'"):
-        template.fill("claims.html", claims=[{"title": "x", "explanation": "none", "rows": []}])
+    with pytest.raises(UndefinedError, match="no attribute 'counts'"):
+        template.fill("claims.html", claims=[{"title": "x", "rows": []}], kinds=KINDS, shown=5)
     with pytest.raises(UndefinedError, match="no attribute 'text'"):
-        template.fill("table.html", title="x", plays=False, section={"title": "x"})
+        template.fill("table.html", title="x", scripted=False, section={"title": "x"})
 
 
 def test_text_from_outside_is_text_in_elements_and_in_attributes():
     section = Section("own", HOSTILE, HOSTILE, drawing='<svg id="a"></svg>', notes=(HOSTILE,))
     pages = [
-        template.fill("table.html", title=HOSTILE, plays=True, section=section),
+        template.fill("table.html", title=HOSTILE, scripted=True, section=section),
         template.fill("provenance.html", provenance=[(HOSTILE, [HOSTILE] * 2)], cells=[HOSTILE]),
         template.fill(
             "claims.html",
             claims=[
                 {
                     "title": HOSTILE,
+                    "counts": HOSTILE,
                     "explanation": HOSTILE,
-                    "heads": [HOSTILE],
-                    "rows": [(HOSTILE, [HOSTILE] * 3, [HOSTILE] * 5, HOSTILE)],
+                    "heads": [HOSTILE] * 5,
+                    "rows": [("open", [HOSTILE] * 3, [HOSTILE] * 9, HOSTILE)],
                 }
             ],
+            kinds=KINDS,
+            shown=5,
         ),
     ]
     for text in pages:

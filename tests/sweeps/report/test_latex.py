@@ -1,0 +1,182 @@
+r"""Tables as LaTeX: safe, as wide as a paper's text, and compiled where a compiler is."""
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+from made_up import build
+
+from direct.common.errors import UserError
+from sweeps.ablations import ABLATIONS
+from sweeps.report import latex
+from sweeps.report.entry import Entry
+from sweeps.report.latex import tex
+from sweeps.report.layout import Block, blocks
+
+ROOT = Path(__file__).parents[3]
+COMPILER = shutil.which("tectonic") or shutil.which("pdflatex")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", list(ABLATIONS))
+def test_a_fragment_is_balanced_and_ascii(name):
+    """What a compiler would trip over first: braces, columns per row, characters it cannot read."""
+    text = latex.latex(build(ABLATIONS[name]))
+    bare = re.sub(r"\\[\\{}&%$#_]", "", text)
+    assert bare.count("{") == bare.count("}") and text.isascii()
+    assert len(re.findall(r"\\begin\{", text)) == len(re.findall(r"\\end\{", text))
+    assert bare.count("$") % 2 == 0
+    inner = r"\\begin\{tabular\}\[t\]\{@\{\}c@\{\}\}(.*?)\\\\(.*?)\\end\{tabular\}"
+    flat = re.sub(inner, "x", text)
+    found = re.findall(
+        r"\\begin\{tabular\}\{@\{\}([^\n]*)@\{\}\}\n(.*?)\\end\{tabular\}", flat, re.S
+    )
+    assert found
+    for spec, body in found:
+        width = len(re.sub(r"p\{[^}]*\}", "l", spec))
+        rows = [row for row in re.findall(r"^(.*) \\\\$", body, re.M) if "multicolumn" not in row]
+        assert len(rows) >= 2
+        assert {len(re.split(r"(?<!\\)&", row)) for row in rows} == {width}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", list(ABLATIONS))
+def test_a_fragment_is_no_document_and_fits_without_scaling(name):
+    text = latex.latex(build(ABLATIONS[name]))
+    assert "documentclass" not in text and "resizebox" not in text and r"\small" in text
+    assert text.count(r"\label{") == 1 and text.count(r"\caption{") == 1
+    caption = re.search(r"\\caption\{(.*)\}", text)[1]
+    assert len(caption) < 200, "what else there is to say stands below"
+    table = build(ABLATIONS[name])
+    for block in blocks(table, latex.columns_of(table)):
+        for piece in latex._divided(block):
+            columns = range(len(piece.columns))
+            assert latex.width_of(piece, columns) <= latex.TEXTWIDTH or len(columns) == 2
+            assert latex._lines(piece) <= latex.LINES
+
+
+def test_columns_are_the_papers_or_those_asked_for():
+    table = build(ABLATIONS["sampling"])
+    assert latex.columns_of(table) == ["SA", "PC", "AVG"]
+    text = latex.latex(table, ("PC", "Total"))
+    head = next(row for row in text.splitlines() if row.endswith(r"\\") and "PC" in row)
+    assert "SA" not in head and "AVG" not in head and "Total" in head
+    with pytest.raises(UserError, match=r"sampling has no column Totl; did you mean Total\?"):
+        latex.columns_of(table, ("PC", "Totl"))
+
+
+def test_a_long_table_is_several_floats_under_one_number():
+    rows = [[Entry(f"row {k}"), Entry("+1.00", interval="[+0.50, +1.50]")] for k in range(50)]
+    text = latex.fragment(
+        "own", "A title.", ["A note."], [Block("b", [("", "r"), ("", "x")], rows, [])]
+    )
+    assert text.count(r"\begin{table}") == 3 == text.count(r"\end{table}")
+    assert text.count(r"\addtocounter{table}{-1}") == 2 and text.count("A note.") == 1
+    assert all(f"row {k} &" in text for k in range(50))
+
+
+def test_a_wide_table_is_several_blocks_with_its_labels():
+    heads = [("", "row"), *(("ours", f"m{k}") for k in range(12))]
+    row = [Entry("one"), *[Entry("90.25", interval="± 0.50")] * 12]
+    text = latex.fragment("own", "A title.", [], [Block("b", heads, [row], [])])
+    assert text.count("one &") == text.count(r"\toprule") >= 2
+    assert text.count(r"90.25\,{\scriptsize $\pm$ 0.50}") == 12
+
+
+def test_symbols_and_minus_signs():
+    assert tex("Σ p_k², −1 to -0.5 [-2, +3]") == (r"$\Sigma$ p\_k$^2$, $-$1 to $-$0.5 [$-$2, +3]")
+    assert tex("Wan2.1-1.3B, non-zero, é, κ") == "Wan2.1-1.3B, non-zero, é, ?"
+
+
+def test_every_special_character_and_a_symbol_with_an_index():
+    assert tex("λ_hard = 5 % & more_") == (r"$\lambda_{\mathrm{hard}}$ = 5 \% \& more\_")
+    assert tex("a\\b{c}~^") == r"a\textbackslash{}b\{c\}\textasciitilde{}\textasciicircum{}"
+
+
+BLOCK = Block(
+    "A title|",
+    [("", "row"), ("ours", "PC"), ("ours", "SA"), ("paper", "PC")],
+    [
+        [Entry("one"), Entry("1", bold=True), Entry("2", underline=True), Entry("–")],
+        [
+            Entry("[two]"),
+            Entry("+1.00", interval="[-1.00, +3.00]", mark=", p < 0.001"),
+            Entry("3", bold=True, underline=True, interval="± 1", mark=" ≈"),
+            Entry("5 %"),
+        ],
+    ],
+    [1],
+)
+
+
+def test_a_block():
+    text = latex.fragment("own", "A caption.", ["A note,", "in 2 parts."], [BLOCK])
+    body = text.splitlines()
+    assert body[0] == r"% own: a fragment; its document needs \usepackage{booktabs}"
+    assert r"\caption{A caption.}" in body and r"\label{tab:own}" in body
+    assert "A note, in 2 parts." in body
+    start = body.index(r"\begin{tabular}{@{}lccc@{}}")
+    assert body[start + 2] == (
+        r" & \multicolumn{2}{c}{\scriptsize ours} & \multicolumn{1}{c}{\scriptsize paper} \\"
+    )
+    assert body[start + 3] == r"\cmidrule(lr){2-3}\cmidrule(lr){4-4}"
+    assert body[start + 6 : start + 9] == [
+        r"one & \textbf{1} & \underline{2} & -- \\",
+        r"\midrule",
+        r"{[}two] & \begin{tabular}[t]{@{}c@{}}+1.00, p $<$ 0.001\\"
+        r"{\scriptsize [$-$1.00, +3.00]}\end{tabular} & "
+        r"\underline{\textbf{3}}\,{\scriptsize $\pm$ 1} $\approx$ & 5 \% \\",
+    ]
+
+
+def test_main_shows_every_fragment_and_no_document(tmp_path):
+    (tmp_path / "table_1.tex").write_text("a fragment")
+    (tmp_path / "table_1_page.pdf").write_bytes(b"a plot")
+    (tmp_path / "old.tex").write_text(r"\begin{document}")
+    text = latex.main_of(tmp_path)
+    assert re.findall(r"\\input\{(.*?)\}", text) == ["table_1"]
+    assert text.count(r"\includegraphics") == 1 and r"\texttt{table\_1}" in text
+    (tmp_path / "main.tex").write_text(text)
+    assert latex.main_of(tmp_path) == text
+
+
+def compiled(folder):
+    """What the compiler says of `main.tex`, which must compile."""
+    tectonic = [COMPILER, "--untrusted", "main.tex"]
+    pdflatex = [COMPILER, "-interaction=nonstopmode", "-halt-on-error", "-no-shell-escape", "main"]
+    done = subprocess.run(
+        tectonic if "tectonic" in COMPILER else pdflatex,
+        cwd=folder,
+        text=True,
+        capture_output=True,
+        check=False,
+        timeout=300,
+    )
+    said = done.stdout + done.stderr
+    assert done.returncode == 0, said[-2000:]
+    return said
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not COMPILER, reason="needs tectonic, or pdflatex with booktabs")
+def test_it_compiles_and_nothing_runs_out_of_the_text(evil, tmp_path):
+    found = {"evil": build(evil)} | {name: build(ABLATIONS[name]) for name in ABLATIONS}
+    for name, table in found.items():
+        (tmp_path / f"{name}.tex").write_text(latex.latex(table))
+    (tmp_path / "main.tex").write_text(latex.main_of(tmp_path))
+    said = compiled(tmp_path)
+    wide = [float(x) for x in re.findall(r"Overfull \\hbox \(([\d.]+)pt", said)]
+    assert max(wide, default=0) < 20, "the evil title is one long word"
+    assert "too large" not in said
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not COMPILER, reason="needs tectonic, or pdflatex with booktabs")
+@pytest.mark.skipif(not (ROOT / "reports/tiny/main.tex").exists(), reason="no report has one")
+def test_the_committed_report_compiles(tmp_path):
+    for path in (ROOT / "reports/tiny").iterdir():
+        if path.suffix in (".tex", ".pdf"):
+            shutil.copy(path, tmp_path)
+    compiled(tmp_path)
