@@ -69,8 +69,9 @@ def refusal(device: torch.device) -> str | None:
 
     A card without code in the library and a driver older than the library's CUDA both fail here.
     """
+    key = torch.zeros(1, 2, dtype=torch.int64, device=device)
     try:
-        torch.ops.direct.normal(torch.zeros(1, 2, dtype=torch.int64, device=device), 4, 0)
+        torch.ops.direct.normal(key, 4, 0)
     except RuntimeError as error:
         said = str(error).strip().splitlines()[0]
         return f"a trial of the compiled kernels failed ({said}); built for {extension.cuda_note()}"

@@ -93,4 +93,4 @@ def test_a_stages_own_preparations_are_shown_and_not_counted(tmp_path):
     before = estimator.remaining([name], 1)
     estimator.progress(name, "loading", 3, 4)
     estimator.progress(name, "train", 0, 0)
-    assert estimator.stages == {name: "train"} and estimator.remaining([name], 1) == before
+    assert estimator.stages == {name: ("train", 0, 0)} and estimator.remaining([name], 1) == before
