@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from transformers import CLIPConfig, CLIPModel
 
 from direct import plugins
-from sweeps.schema import Ablation, Row
+from sweeps import Ablation, Row
 
 SIZE, WORDS = 32, 16
 

@@ -6,7 +6,7 @@ python -m sweeps.run examples/own_loss_term.py
 import torch
 
 from direct import plugins
-from sweeps.schema import Ablation, Row
+from sweeps import Ablation, Row
 
 
 @plugins.target(weight=0.0, prompted=True)

@@ -6,7 +6,7 @@ python -m sweeps.run examples/own_sampler.py
 import numpy as np
 
 from direct import plugins
-from sweeps.schema import Ablation, Row
+from sweeps import Ablation, Row
 
 
 @plugins.sampler

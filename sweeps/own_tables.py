@@ -10,9 +10,7 @@ is the same cell.
 
 from __future__ import annotations
 
-import importlib.util
 import re
-import sys
 import traceback
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import fields, replace
@@ -20,6 +18,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from direct import plugins
 from direct.common.errors import UserError, nearest
 from direct.config import Config
 from direct.profiles import PROFILES
@@ -68,29 +67,22 @@ def read(text: str) -> File:
 
 
 def _executed(path: Path) -> ModuleType:
-    """The file as a module, which may import its neighbours; an error in it names its line."""
-    spec = importlib.util.spec_from_file_location(f"experiment_{path.stem}", path)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    sys.path.insert(0, str(path.resolve().parent))
+    """The file as a module, its plug-ins registered; an error in it names its line."""
     try:
-        spec.loader.exec_module(module)
-    except UserError as error:
-        raise UserError(f"{path}: {error}") from None
-    except SyntaxError as error:
-        raise UserError(f"{path}, line {error.lineno}: {error.msg}") from None
-    except Exception as error:
-        frames = traceback.extract_tb(error.__traceback__)
-        lines = [frame.lineno for frame in frames if frame.filename == spec.origin]
+        return plugins.load(path)
+    except UserError as refused:
+        error = refused.__cause__
+        if error is None:  # the file's own, or about the file
+            raise UserError(f"{path}: {refused}") from None
+        if isinstance(error, SyntaxError):
+            raise UserError(f"{path}, line {error.lineno}: {error.msg}") from None
+        frames, file = traceback.extract_tb(error.__traceback__), str(path.resolve())
+        lines = [frame.lineno for frame in frames if frame.filename == file]
         where = f", line {lines[-1]}" if lines else ""
         raise UserError(f"{path}{where}: {_reason(error)}") from None
-    finally:
-        sys.path.pop(0)
-    return module
 
 
-def _reason(error: Exception) -> str:
+def _reason(error: BaseException) -> str:
     """An error of the file in words; of a field that is unknown or missing, with the names."""
     text = str(error)
     if found := re.match(r"(\w+)\.__init__\(\) got an unexpected keyword argument '(\w+)'", text):

@@ -21,7 +21,7 @@ CROSSING = {  # files of tests that are about more than one module
     "sweeps/report/test_browser.py": "the page in a browser",
     "sweeps/report/test_formats.py": "one table in each format",
 }
-PARTS = {"test_main": "__main__", "test_init": "__init__"}
+PARTS = {"test_main": "__main__", "test_init": "__init__", "test_package": "__init__"}
 
 
 def modules(root: Path) -> set[str]:

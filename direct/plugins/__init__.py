@@ -11,7 +11,7 @@ A file registers by decorators, and `load` imports it. Its functions are then kn
 Keyword-only parameters with defaults are settings, as shuffled.shift=2. They belong to the name of
 a cell that uses the function, and so does its fingerprint; a cell that does not use it keeps its
 name. An installed package does the same by an entry point of the group "direct.plugins".
-docs/extend_plugins.md shows each kind.
+docs/extend.md shows each kind.
 """
 
 from __future__ import annotations
