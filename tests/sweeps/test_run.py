@@ -26,7 +26,8 @@ from sweeps.schema import cells
 def test_a_sweep_leaves_its_table_in_every_format(finished):
     out, done = finished
     formats = ("md", "tex", "csv", "html", "svg", "json")
-    assert set(tables(out)) == {f"table_s3.{x}" for x in formats}
+    papers = {f"table_s3_{width}.{x}" for width in ("page", "column") for x in ("pdf", "svg")}
+    assert set(tables(out)) == {f"table_s3.{x}" for x in formats} | papers
     assert "8 of 8 cells to do" in done.stdout and "this run took" in done.stdout
     assert b"2 training seeds" in tables(out)["table_s3.md"]
 
