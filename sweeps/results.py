@@ -62,7 +62,7 @@ def _shown(found: list[Experiment], results: dict[str, dict[str, Any]]) -> pd.Da
     rows = []
     for name, own in places.items():
         flat = settings(restored(results[name]["config"]))
-        values = [",".join(v) if isinstance(v := flat[key], tuple) else v for key in names]
+        values = [",".join(v) if isinstance(v := flat.get(key), tuple) else v for key in names]
         rows += [(name, *place, *values) for place in own or [("", "", "")]]
     return pd.DataFrame(rows, columns=["cell", "experiment", "table", "row", *names])
 
@@ -71,8 +71,9 @@ def _varied(found: list[Experiment]) -> list[str]:
     """The settings that take two values or more within an experiment, but for the seed."""
     varied = set()
     for x in found:
-        first, *others = [settings(cell.config) for cell in x.cells] or [{}]
-        varied |= {name for other in others for name in first if other[name] != first[name]}
+        own = [settings(cell.config) for cell in x.cells]
+        known = {name for flat in own for name in flat}  # a plug-in's are in the cells that use it
+        varied |= {name for name in known if len({flat.get(name) for flat in own}) > 1}
     return sorted(varied - {"seed"})
 
 

@@ -111,7 +111,9 @@ def parameters(table: Ablation, cell: Cell) -> dict[str, float | int]:
     """What the dashboard shows as parameters: the numbers that this table varies, and the seed."""
     flat = settings(cell.config)
     varied = {"seed"} | {name for row in table.rows for name in row.values}
-    return {name: flat[name] for name in sorted(varied) if type(flat[name]) in (int, float)}
+    # A plug-in's setting is in the cells that use it.
+    found: dict[str, Any] = {name: flat.get(name) for name in sorted(varied)}
+    return {name: value for name, value in found.items() if type(value) in (int, float)}
 
 
 def _attributes(table: Ablation, cell: Cell, attempt: int) -> dict[str, Any]:
