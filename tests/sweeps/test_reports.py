@@ -81,7 +81,7 @@ def test_variants_grids_and_files_have_folders_of_their_own(go, tmp_path):
     go("report")
     again = files(tmp_path)
     assert {name: again[name] for name in found} == found
-    assert set(again) - set(found) == {"claims.md", "index.html"}
+    assert set(again) - set(found) == {"claims.md", "index.html", "main.tex"}
 
 
 @pytest.mark.slow

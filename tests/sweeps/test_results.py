@@ -57,6 +57,8 @@ def noted(root, name, rows):
             "schema": SCHEMA,
             "cell": cell.id,
             "config": named(cell.config),
+            "status": "done",
+            "provenance": {},
             "prompts": ["p"],
             "scores": {"PC": [cell.config.loss.lambda_hard]},
         }
@@ -107,6 +109,8 @@ def test_only_whole_results_are_read_in_the_order_of_ids(tmp_path, capsys):
             "schema": SCHEMA,
             "cell": cell.id,
             "config": named(cell.config),
+            "status": "done",
+            "provenance": {},
             "prompts": ["p"],
             "scores": {"PC": [0.5]},
         }
