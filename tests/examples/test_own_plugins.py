@@ -33,3 +33,29 @@ def test_the_example_trains_and_is_judged(name, used, tmp_path):
     if name == "own_judge.py":
         assert found["shown"] == ["image-text cosine ↑"]
         assert all(-1 <= value <= 1 for value in result["scores"]["image_text"])
+
+
+@pytest.mark.slow
+def test_its_table_is_made_by_the_command_with_workers_of_its_own(tmp_path):
+    """The row without the term has no setting of it: the queue and the frame allow that."""
+    small = (
+        *("train.steps=2", "train.batch=4", "data.clips=16", "macro.clusters=4"),
+        *("macro.restarts=2", "macro.exclude_same_law=false", "loss.lambda_hard=0"),
+        *("sample.steps=1", "evaluate.prompts=2"),
+    )
+    options = [part for setting in small for part in ("--set", setting)]
+    text = run(
+        tmp_path,
+        *("-m", "sweeps.run", str(EXAMPLES / "own_loss_term.py"), "--seeds", "0"),
+        *("--workers", "1", "--name", "mine", *options),
+    )
+    assert "reports/tiny/mine/temporal.md" in text
+    table = (tmp_path / "reports/tiny/mine/temporal.md").read_text()
+    assert table.count("1 × 2") == 3
+    frame = run(
+        tmp_path,
+        "-c",
+        "from sweeps import results; f = results.load('tiny'); "
+        "print(sorted(set(f['moved_on.weight'].dropna())))",
+    )
+    assert frame.strip() == "[-0.02, -0.005]"
