@@ -223,7 +223,7 @@ def _compare(
 
 
 def _tables(out: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in sorted(out.glob("reports/*/table_*"))}
+    return {path.name: path.read_bytes() for path in sorted(out.glob("reports/**/table_*"))}
 
 
 if __name__ == "__main__":

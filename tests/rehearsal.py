@@ -145,9 +145,8 @@ def main(folder: Path) -> None:
     run("render", [*prepare, "render", *same])
     run("verify", [*prepare, "verify", "--deep", *same])
     trained = run("train", [*two_ranks, "-m", "direct.train", *same]).split()[-1]
-    run(
-        "sweep", ["-m", "sweeps.run", "lambda_hard", "--seeds", "0", "--workers", "1", *same], rater
-    )
+    named = ["lambda_hard", "--name", "small"]  # settings of its own: a folder of its own
+    run("sweep", ["-m", "sweeps.run", *named, "--seeds", "0", "--workers", "1", *same], rater)
     judged = next(iter((folder / "runs" / PROFILE).glob("*/videophy")))
     (judged / "sa.csv").unlink()
     run(
@@ -163,7 +162,7 @@ def main(folder: Path) -> None:
         ],
         rater,
     )
-    check(Path(trained), folder / "reports" / PROFILE / "table_s3.md")
+    check(Path(trained), folder / "reports" / PROFILE / "small/table_s3.md")
     print(f"{time.monotonic() - began:5.1f} s  all of it", flush=True)
 
 
