@@ -32,16 +32,18 @@ def control(table: Table | None) -> Control:
         return NOT_RUN
     found, again = lines[RANDOM].values["PC"], lines[AGAIN].values
     effect = f"{RANDOM} minus SFT, without guidance: {_words(found, 'PC')}"
-    negative = f"{AGAIN} minus {RANDOM}: " + "; ".join(_words(again[m], m) for m in ("PC", "SA"))
+    negative = f"As a check, {AGAIN} minus {RANDOM}: " + "; ".join(
+        _words(again[m], m) for m in ("PC", "SA")
+    )
     false = sum(_significant(again[metric]) for metric in ("PC", "SA"))
     negative += f"; {false} of 2 differences found where there is none"
     if _significant(found) and found.difference and found.difference.mean > 0:
-        return Control(f"This set-up can show an effect. {effect}.", f"{negative}.")
+        return Control(f"This set-up can show an effect: {effect}.", f"{negative}.")
     warning = (
         f"The positive control failed here ({effect}): differences that this table does not show "
         "may be there all the same."
     )
-    said = f"This set-up has not shown that it can find an effect. {effect}."
+    said = f"This set-up has not shown that it can find an effect: {effect}."
     return Control(said, f"{negative}.", warning)
 
 

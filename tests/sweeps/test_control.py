@@ -28,7 +28,7 @@ def built(effect=0.0, again=0.0, seeds=(0, 1, 2), without=()):
 
 def test_an_effect_that_is_found_is_said_first_and_warns_of_nothing():
     found = control(built(effect=0.1))
-    assert found.positive.startswith("This set-up can show an effect. random negatives, 0.05 minus")
+    assert found.positive.startswith("This set-up can show an effect: random negatives, 0.05 minus")
     assert "PC +1" in found.positive and "p < 0.001" in found.positive and found.warning == ""
     assert "0 of 2 differences found" in found.negative
 
@@ -36,7 +36,7 @@ def test_an_effect_that_is_found_is_said_first_and_warns_of_nothing():
 @pytest.mark.parametrize("effect", [0.0, -0.1])
 def test_an_effect_that_is_not_there_or_goes_the_other_way_warns_every_table(effect):
     found = control(built(effect))
-    assert found.positive.startswith("This set-up has not shown that it can find an effect.")
+    assert found.positive.startswith("This set-up has not shown that it can find an effect: ")
     assert found.warning.startswith("The positive control failed here (")
 
 
