@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from direct.common.errors import UserError
+from direct.common.errors import UserError, nearest
 from direct.config import Config, Run
 from direct.data import source
 from direct.profiles import profile
@@ -19,7 +19,7 @@ from .experiments import checked_name
 from .queue.storage import VARIABLE, checked_url
 from .queue.sweep import Sweep, Workers
 from .results import folder
-from .schema import Ablation, Cell, cells
+from .schema import METRICS, Ablation, Cell, cells
 from .stages import REAL, Stages
 
 VERBS = (
@@ -92,6 +92,10 @@ def options_of(
         metavar="A.B=C",
         help="one setting, as loss.lambda_anc=0.3; may be given several times",
     )
+    add(
+        "--columns",
+        help="columns of the LaTeX, as SA,PC,AVG (default: the paper's own, or SA,PC,AVG)",
+    )
     add("--paper-rows", action="store_true", help="leave out the reference rows of our own")
     add("--extra", action="store_true", help="all: also the rows beyond the paper (sweep beyond)")
     return _compatible(parser.parse_args(arguments))
@@ -136,6 +140,15 @@ def base_of(options: argparse.Namespace) -> Config:
     prompts = [] if count is None else [f"evaluate.prompts={count}"]
     config = override(profile(options.profile), *options.set, *prompts)
     return source.pinned(Run(config, Path(options.out) / "cache" / config.profile))
+
+
+def columns_of(options: argparse.Namespace) -> tuple[str, ...]:
+    """What --columns names, for the LaTeX; refused where no table has such a column."""
+    found = tuple(part.strip() for part in (options.columns or "").split(",") if part.strip())
+    for metric in found:
+        if metric not in METRICS:
+            raise UserError(f"--columns {metric} is no column; {nearest(metric, METRICS)}")
+    return found
 
 
 def names() -> list[str]:

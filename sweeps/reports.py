@@ -12,7 +12,7 @@ from direct.config import Config
 
 from .ablations import ABLATIONS
 from .experiments import Experiment, named
-from .options import planned_cells
+from .options import columns_of, planned_cells
 from .planning import changes, known
 from .queue.status import failures
 from .results import folder
@@ -67,7 +67,9 @@ def write(experiment: Experiment, options: argparse.Namespace, stages: Stages) -
     planned = planned_cells(positive, base, options)
     warning = control(build(positive, planned, results, stages)).warning
     table = build(experiment.table, list(experiment.cells), results, stages)
-    for path in write_table(replace(table, warning=warning), experiment.target(out)):
+    table, target = replace(table, warning=warning), experiment.target(out)
+    columns = [metric for metric in columns_of(options) if metric in table.ablation.metrics]
+    for path in write_table(table, target, columns):
         print(path)
 
 
@@ -102,7 +104,7 @@ def page(
         return False
     whole = bool(also) or not kept
     more = [] if asked[0].own else search_report.again(base, options, out)
-    for path in write_report(built, shown, target, more, whole):
+    for path in write_report(built, shown, target, more, whole, columns_of(options)):
         print(path)
     if kept:
         rest = "" if whole else ", and so do claims.md and index.html, which are about all tables"

@@ -34,7 +34,7 @@ from . import own_tables
 from .cell import read_result
 from .checks import check
 from .experiments import Experiment, automatic_name, check_name_is_free, recorded, remember
-from .options import base_of, options_of, planned_cells, rows_of, sweep_of
+from .options import base_of, columns_of, options_of, planned_cells, rows_of, sweep_of
 from .planning import changes, every_of, experiments_of, known, shipped_of
 from .queue.estimate import Estimator
 from .queue.status import entry, listing, state_line, summary, told
@@ -173,6 +173,7 @@ def _begun(
     `None` after a dry run, which shows them and writes nothing.
     """
     out = Path(options.out)
+    columns_of(options)  # refused now, and not after the work
     for experiment in asked:
         check(experiment)
         check_name_is_free(experiment, folder(experiment.base.profile, out))

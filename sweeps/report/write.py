@@ -23,15 +23,18 @@ def report(
     folder: Path,
     more: Sequence[Section] = (),
     whole: bool = True,
+    columns: Sequence[str] = (),
 ) -> list[Path]:
     """Writes the tables named in `shown` and, if `whole`, the claims about all and the page of all.
 
-    `more`: what is not a table of scores, in its place behind them.
+    `more`: what is not a table of scores, in its place behind them. `columns`: of the LaTeX.
     """
     shown = [name for name in shown if has_numbers(tables[name])]
     controls = control(tables.get("control"))
     tables = {name: replace(x, warning=controls.warning) for name, x in tables.items()}
-    paths = [path for name in shown for path in write_table(tables[name], folder)]
+    paths = []
+    for name in shown:
+        paths += write_table(tables[name], folder, _own(columns, tables[name]))
     if not whole:
         return paths
     found = verdicts(tables)
@@ -98,6 +101,11 @@ def _words(value: object) -> str:
     if isinstance(value, dict):
         return ", ".join(f"{key} {item}" for key, item in sorted(value.items()))
     return str(value)
+
+
+def _own(columns: Sequence[str], table: Table) -> list[str]:
+    """Those that this one of several tables has."""
+    return [metric for metric in columns if metric in table.ablation.metrics]
 
 
 def write_table(table: Table, folder: Path, columns: Sequence[str] = ()) -> list[Path]:

@@ -11,6 +11,7 @@ from sweeps import run
 from sweeps.ablations import ABLATIONS
 from sweeps.options import (
     base_of,
+    columns_of,
     names,
     names_set,
     options_of,
@@ -169,3 +170,10 @@ def test_prompts_are_a_tables_size_unless_they_are_asked_for():
     assert sized(table, BASE, options_of(["x"])).evaluate.prompts == table.prompts["tiny"]
     for asked in (["--prompts", "4"], ["--set", "evaluate.prompts=4"]):
         assert sized(table, BASE, options_of(["x", *asked])) is BASE
+
+
+def test_columns_of_the_latex_are_known_before_any_work():
+    assert columns_of(options_of(["lambda_hard", "--columns", "SA, PC,"])) == ("SA", "PC")
+    assert columns_of(options_of(["lambda_hard"])) == ()
+    with pytest.raises(UserError, match="--columns SB is no column; did you mean SA"):
+        columns_of(options_of(["lambda_hard", "--columns", "SB"]))
