@@ -73,6 +73,12 @@ class Loss:
     # The implementation of the loss; "auto" takes the fastest that runs on the device
     backend: Literal["auto", "cuda", "triton", "cpp", "eager"] = "auto"
 
+    @property
+    def gain(self) -> float:
+        """s of docs/theory.md (T2): the gain at the optimum, for a clip that every term reaches."""
+        weight = self.lambda_rand + self.lambda_hard
+        return weight / (1 - weight + self.lambda_anc)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Macro:

@@ -36,7 +36,7 @@ def gain(factor: float) -> Settings:
 
 
 def _gain(weight: float, base: Config) -> float:
-    return round(weight / (1 - weight + base.loss.lambda_anc), 9)
+    return round(replace(base.loss, lambda_rand=weight, lambda_hard=0.0).gain, 9)
 
 
 def corrected(base: Config) -> float:

@@ -11,7 +11,6 @@ is the same cell.
 from __future__ import annotations
 
 import re
-import traceback
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
@@ -21,6 +20,7 @@ from typing import Any
 from direct import plugins
 from direct.common.errors import UserError, nearest
 from direct.config import Config
+from direct.plugins.files import line_of
 from direct.profiles import PROFILES
 from direct.settings import override, settings
 
@@ -74,12 +74,10 @@ def _executed(path: Path) -> ModuleType:
         error = refused.__cause__
         if error is None:  # the file's own, or about the file
             raise UserError(f"{path}: {refused}") from None
-        if isinstance(error, SyntaxError):
-            raise UserError(f"{path}, line {error.lineno}: {error.msg}") from None
-        frames, file = traceback.extract_tb(error.__traceback__), str(path.resolve())
-        lines = [frame.lineno for frame in frames if frame.filename == file]
-        where = f", line {lines[-1]}" if lines else ""
-        raise UserError(f"{path}{where}: {_reason(error)}") from None
+        line = line_of(error, path.resolve())
+        where = f", line {line}" if line else ""
+        reason = error.msg if isinstance(error, SyntaxError) else _reason(error)
+        raise UserError(f"{path}{where}: {reason}") from None
 
 
 def _reason(error: BaseException) -> str:

@@ -68,8 +68,7 @@ def write(experiment: Experiment, options: argparse.Namespace, stages: Stages) -
     warning = control(build(positive, planned, results, stages)).warning
     table = build(experiment.table, list(experiment.cells), results, stages)
     table, target = replace(table, warning=warning), experiment.target(out)
-    columns = [metric for metric in columns_of(options) if metric in table.ablation.metrics]
-    for path in write_table(table, target, columns):
+    for path in write_table(table, target, columns_of(options)):
         print(path)
 
 

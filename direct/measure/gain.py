@@ -41,8 +41,7 @@ class Gain(NamedTuple):
 
 def predicted(config: Config) -> float:
     """The gain at the optimum of Eq. 6, for a clip that every term of `config` reaches."""
-    weight = config.loss.lambda_rand + config.loss.lambda_hard
-    return weight / (1 - weight + config.loss.lambda_anc)
+    return config.loss.gain
 
 
 def gain(v_contrast: Tensor, v_sft: Tensor, x_ref: Tensor) -> Gain:

@@ -123,13 +123,19 @@ def _load_point(point: Any) -> None:
             ) from error
 
 
-def _told(error: Exception, file: Path) -> str:
-    """What went wrong, and in which line of the file."""
+def line_of(error: BaseException, file: Path) -> int | None:
+    """The line of an imported file that an error comes from, where it is in the file."""
     line = error.lineno if isinstance(error, SyntaxError) else None
     trace = error.__traceback__
     while trace:
         if trace.tb_frame.f_code.co_filename == str(file):
             line = trace.tb_lineno
         trace = trace.tb_next
+    return line
+
+
+def _told(error: Exception, file: Path) -> str:
+    """What went wrong, and in which line of the file."""
+    line = line_of(error, file)
     at = f" (line {line})" if line else ""
     return f"{type(error).__name__}: {' '.join(str(error).split())}{at}"

@@ -174,7 +174,7 @@ def predicted_zero(table: Table) -> list[tuple[int, float]]:
     curve = PchipInterpolator(*zip(*known, strict=True))
     zeros = []
     for row, factor in enumerate(MULTIPLES, start=1):
-        s = _gain_of(found[at(1, multiple(factor))])
+        s = found[at(1, multiple(factor))].cells[0].config.loss.gain
 
         def ahead(g: float, s: float = s) -> float:
             return float(curve(g * (1 + s)) - curve(g))
@@ -183,10 +183,3 @@ def predicted_zero(table: Table) -> list[tuple[int, float]]:
         if ahead(low) > 0 > ahead(high):
             zeros.append((row, float(brentq(ahead, low, high))))
     return zeros
-
-
-def _gain_of(line: Line) -> float:
-    """T2's s of the row's weights."""
-    loss = line.cells[0].config.loss
-    weight = loss.lambda_rand + loss.lambda_hard
-    return weight / (1 - weight + loss.lambda_anc)

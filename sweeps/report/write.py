@@ -34,7 +34,7 @@ def report(
     tables = {name: replace(x, warning=controls.warning) for name, x in tables.items()}
     paths = []
     for name in shown:
-        paths += write_table(tables[name], folder, _own(columns, tables[name]))
+        paths += write_table(tables[name], folder, columns)
     if not whole:
         return paths
     found = verdicts(tables)
@@ -103,11 +103,6 @@ def _words(value: object) -> str:
     return str(value)
 
 
-def _own(columns: Sequence[str], table: Table) -> list[str]:
-    """Those that this one of several tables has."""
-    return [metric for metric in columns if metric in table.ablation.metrics]
-
-
 def write_table(table: Table, folder: Path, columns: Sequence[str] = ()) -> list[Path]:
     """Writes `folder/table_x.{md,tex,csv,html,svg,json}`; `columns` of the LaTeX.
 
@@ -122,7 +117,7 @@ def write_table(table: Table, folder: Path, columns: Sequence[str] = ()) -> list
     svg = _plot(table)
     written = {
         "md": markdown(table),
-        "tex": latex.latex(table, columns),
+        "tex": latex.latex(table, [m for m in columns if m in table.ablation.metrics]),
         "csv": csv(table),
         "svg": svg,
         "html": html(table, svg),
