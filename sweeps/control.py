@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from .claims import ALPHA
 from .mechanism_ablations import AGAIN, RANDOM
 from .schema import METRICS
-from .tables import Table, Value
+from .tables import Line, Table, Value
 
 
 @dataclass(frozen=True)
@@ -30,6 +30,8 @@ def control(table: Table | None) -> Control:
     lines = {line.row.label: line for line in table.lines} if table else {}
     if any(line.missing or not line.values for line in lines.values()) or AGAIN not in lines:
         return NOT_RUN
+    if _one_cell(list(lines.values())):
+        return NOT_RUN
     found, again = lines[RANDOM].values["PC"], lines[AGAIN].values
     effect = f"{RANDOM} minus SFT, without guidance: {_words(found, 'PC')}"
     negative = f"As a check, {AGAIN} minus {RANDOM}: " + "; ".join(
@@ -45,6 +47,12 @@ def control(table: Table | None) -> Control:
     )
     said = f"This set-up has not shown that it can find an effect: {effect}."
     return Control(said, f"{negative}.", warning)
+
+
+def _one_cell(lines: list[Line]) -> bool:
+    """Whether two rows are the same cell: nothing is trained, say, so nothing can differ."""
+    found = [cell.id for line in lines for cell in line.cells]
+    return len(set(found)) < len(found)
 
 
 def _significant(value: Value) -> bool:

@@ -31,7 +31,7 @@ def test_a_section_is_shown_with_the_profile_s_values():
 def test_the_command_lists_all_or_one_and_refuses_what_is_none(capsys):
     assert run.main(["settings"]) == 0
     whole = capsys.readouterr().out
-    assert "macro.clusters = 32" in whole and "sample.guidance = 3.0" in whole
+    assert "macro.clusters = 32" in whole and "sample.guidance = 2.0" in whole
     assert run.main(["settings", "loss", "--profile", "ltx-video"]) == 0
     one = capsys.readouterr().out
     assert "loss.lambda_anc = 0.2" in one and "macro.clusters" not in one

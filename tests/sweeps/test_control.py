@@ -3,6 +3,7 @@
 import pytest
 from made_up import BASE, results_of
 
+from direct.settings import override
 from sweeps import tables
 from sweeps.ablations import ABLATIONS
 from sweeps.control import NOT_RUN, control
@@ -47,3 +48,13 @@ def test_a_difference_between_trainings_that_differ_in_a_seed_is_counted():
 @pytest.mark.parametrize("table", [None, built(0.1, without=(RANDOM,))])
 def test_what_has_not_run_says_nothing(table):
     assert control(table) == NOT_RUN
+
+
+def test_rows_of_one_cell_are_no_control():
+    """Without training steps every row is the base model: that nothing differs says nothing."""
+    untrained = override(BASE, "train.steps=0")
+    planned = cells(TABLE, untrained, (0, 1, 2))
+    results = results_of(TABLE)
+    made = dict(zip((c.id for c in planned), results.values(), strict=False))
+    assert len({cell.id for cell in planned}) == 3
+    assert control(tables.build(TABLE, planned, made)) == NOT_RUN
