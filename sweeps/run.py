@@ -100,7 +100,7 @@ def _list(options: argparse.Namespace, base: Config) -> int:
 def _files(options: argparse.Namespace, base: Config) -> int:
     """export, import and fsck."""
     from . import archive
-    from .queue import study
+    from .queue import waiting
 
     out = Path(options.out)
     root = folder(base.profile, out)
@@ -111,7 +111,7 @@ def _files(options: argparse.Namespace, base: Config) -> int:
         return 1 if wrong else 0
     if options.file is None:
         raise UserError(f"{options.sweep} needs a file; write: {options.sweep} results.tar.gz")
-    with study.planner(root):
+    with waiting.planner(root):
         if options.sweep == "export":
             print(f"{archive.export(root, base.profile, Path(options.file))} results exported")
         else:

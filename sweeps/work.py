@@ -42,12 +42,12 @@ def work(sweep: Sweep) -> dict[str, str]:
     if left := [cell for cell in todo if not read_result(root / cell.id)]:
         from direct.train import trajectory
 
-        from .queue import pool, storage, study
+        from .queue import pool, storage, waiting
 
         _check_inputs(sweep)
         if workers.storage:  # refused now, and not after what cells share is made
             storage.open_study(root, sweep.table.name, workers.storage)
-        with nullcontext() if workers.join else study.planner(root), Display() as display:
+        with nullcontext() if workers.join else waiting.planner(root), Display() as display:
             estimator = Estimator(root, {cell.id: cell.config for cell in sweep.cells})
             display.say(summary(sweep.cells, estimator, workers))
             trajectory.want((cell.config for cell in sweep.cells), sweep.cache)
@@ -77,10 +77,10 @@ def settle_old(sweep: Sweep) -> None:
         return
     said = f"{len(old)} of {len(found)} finished cells were made by other code ({_differing(old)})"
     if sweep.workers.rerun:
-        from .queue import study
+        from .queue import waiting
 
         print(f"{said}; they are made again")
-        with study.planner(sweep.root):  # nobody else counts on them
+        with waiting.planner(sweep.root):  # nobody else counts on them
             for cell in old:
                 clear(sweep.root / cell.id)
     elif sweep.workers.accept_old:

@@ -13,8 +13,7 @@ import subprocess
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from typing import Any
 
 from direct.common import preempt
@@ -22,10 +21,10 @@ from direct.common.errors import UserError
 
 from ..cell import read_json, read_result
 from ..schema import Cell
-from . import storage
-from . import study as queue
+from . import leases, waiting
 from .display import Board, Display, Job
 from .estimate import Estimator, words
+from .mirror import Mirror
 from .scores import Scores
 from .status import failures
 from .sweep import Sweep
@@ -38,28 +37,32 @@ ENDED = "\x04"  # in place of a line: the worker has closed its output
 STOP_SECONDS = 5.0
 PATIENCE = 30.0  # after Ctrl-C: for a long step to end; a second Ctrl-C ends it
 ATTEMPTS = 3  # of one cell in one run: a cell that kills its worker every time must end
-REPLAN_SECONDS = 5.0  # a worker that died just after its claim is seen only later
+SETTLE_SECONDS = 5.0  # between looks for workers elsewhere that have died
 
 
 def drain(sweep: Sweep, display: Display, estimator: Estimator) -> dict[str, str]:
     """Works until every cell has a result or has failed. Returns `{cell id: reason}` of failures.
 
-    Call it under `study.planner`. With `workers.join`, outside of it, and until no cell waits:
+    Call it under `waiting.planner`. With `workers.join`, outside of it, and until no cell waits:
     those that others work on are left to them.
     """
-    workers = sweep.workers
-    study = _join(sweep) if workers.join else plan(sweep, display.say)
+    workers, name = sweep.workers, sweep.table.name
+    if workers.join:
+        waiting.planned(sweep.root, name)  # or it is refused here
+    else:
+        plan(sweep)
+    mirror = Mirror(sweep, display.say)
     pool = _Pool(sweep, display, estimator)
     left = [cell for cell in sweep.cells if not read_result(sweep.root / cell.id)]
-    planned = time.monotonic()
+    settled = time.monotonic()
     try:
         while left := [cell for cell in left if not pool.ended(cell.id)]:
             preempt.check()
-            if pool.reap() or time.monotonic() - planned > REPLAN_SECONDS:
-                _replan(study, sweep, left)
-                planned = time.monotonic()
+            if pool.reap() or time.monotonic() - settled > SETTLE_SECONDS:
+                _settle(sweep, left, mirror)
+                settled = time.monotonic()
             wanted = min(workers.count, len(left))
-            if len(pool.processes) < wanted and queue.waiting(study):
+            if len(pool.processes) < wanted and any(waiting.waits(pool.root / x.id) for x in left):
                 pool.start(wanted)
             elif workers.join and not pool.processes:
                 break
@@ -72,44 +75,26 @@ def drain(sweep: Sweep, display: Display, estimator: Estimator) -> dict[str, str
         raise
     finally:
         pool.stop()
+        pool.let_go()
+        _settle(sweep, left, mirror)
     return pool.failed
 
 
-def plan(sweep: Sweep, say: Callable[[str], None] = print) -> Any:
-    """The sweep's study, repaired, with every open cell waiting. Call it under `study.planner`."""
-    root, url = sweep.root, sweep.workers.storage
-    if not url and (said := storage.repair(storage.journal(root))):
-        say(said)
-    study = storage.open_study(root, sweep.table.name, url)
-    for cell in sweep.cells:
-        if sweep.workers.retry_failed:
-            (root / cell.id / "failure.json").unlink(missing_ok=True)
-    failed = failures(sweep.cells, root)
-    open_cells = [cell for cell in sweep.cells if cell.id not in failed]
-    queue.plan(study, sweep.table, open_cells, root)
-    return study
+def plan(sweep: Sweep) -> None:
+    """Every open cell waits afterwards. Call it under `waiting.planner`."""
+    if sweep.workers.retry_failed:
+        for cell in sweep.cells:
+            (sweep.root / cell.id / "failure.json").unlink(missing_ok=True)
+    failed = failures(sweep.cells, sweep.root)
+    waiting.plan(sweep.root, sweep.table.name, [x for x in sweep.cells if x.id not in failed])
 
 
-def _join(sweep: Sweep) -> Any:
-    name, root, url = sweep.table.name, sweep.root, sweep.workers.storage
-    if not url and not storage.journal(root).exists():
-        raise UserError(f"no sweep is planned in {root}; run it once without --join")
-    study = storage.open_study(root, name, url)
-    if not study.get_trials(deepcopy=False):
-        raise UserError(
-            f"sweep {name} is not planned in {root}, so there is nothing to join (`all` is a queue "
-            "of its own); give the name of the sweep that is running"
-        )
-    return study
-
-
-def _replan(study: Any, sweep: Sweep, left: list[Cell]) -> None:
-    """Puts cells of dead workers back into the queue; where others help, one of them at a time."""
-    if not sweep.workers.join:
-        queue.plan(study, sweep.table, left, sweep.root)
-        return
-    with suppress(queue.Busy), queue.planner(sweep.root):
-        queue.plan(study, sweep.table, left, sweep.root)
+def _settle(sweep: Sweep, left: list[Cell], mirror: Mirror) -> None:
+    """Frees the cells of dead workers, and shows what has ended. Of helpers, one at a time."""
+    planner = waiting.planner(sweep.root) if sweep.workers.join else nullcontext()
+    with suppress(waiting.Busy), planner:
+        waiting.free(sweep.root, left)
+        mirror.update(left)
 
 
 class _Pool:
@@ -128,6 +113,7 @@ class _Pool:
         self.failed: dict[str, str] = {}
         self.deaths: Counter[str] = Counter()
         self.working: dict[int, str] = {}  # process id -> cell
+        self.held: list[waiting.Claim] = []  # cells that nobody gets any more in this run
         self.slots: dict[int, int] = {}  # process id -> which of the allocation's devices it owns
 
     def start(self, workers: int) -> None:
@@ -140,8 +126,6 @@ class _Pool:
                 "PYTHONUNBUFFERED": "1",
                 **devices(slot, self.workers.gpus),
             }
-            if self.workers.storage:
-                environment[storage.VARIABLE] = self.workers.storage
             log = open(self.root / "workers.log", "a")  # noqa: SIM115
             process = subprocess.Popen(
                 self.command,
@@ -262,7 +246,20 @@ class _Pool:
                 if not cell:
                     raise UserError(f"workers end before they take a cell: {reason}")
                 self.failed[cell] = reason  # in this run: the next may have no such killer
+                self._hold(cell)
         return bool(ended)
+
+    def _hold(self, cell: str) -> None:
+        """Keeps workers from a cell that kills them, until this run ends."""
+        if self.workers.join:  # only a planner may take a lease away
+            return
+        waiting.free(self.root, [self.cells[cell]])
+        if token := leases.take(self.root / cell):
+            self.held.append(waiting.Claim(self.root / cell, token))
+
+    def let_go(self) -> None:
+        for run, token in self.held:
+            leases.drop(run, token)
 
     def _last_words(self) -> str:
         """The last line of the workers' log, which may be full of more, or not be writable."""

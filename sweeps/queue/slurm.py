@@ -18,7 +18,7 @@ from direct.common.errors import UserError
 from direct.common.files import write_text
 
 from ..cell import read_result
-from . import pool, storage, study
+from . import pool, storage, waiting
 from .status import failures, told
 from .sweep import Sweep, Workers
 from .workers import SAVE_SECONDS
@@ -32,7 +32,7 @@ def slurm(sweep: Sweep, options: argparse.Namespace, name: str) -> int:
             "a job script must not contain a password; put it into ~/.pgpass, and remove "
             f"it from --storage {storage.shown(workers.storage)}"
         )
-    with study.planner(root):
+    with waiting.planner(root):
         pool.plan(sweep)
     failed = failures(planned, root)
     left = {cell.id for cell in planned if not read_result(root / cell.id)} - set(failed)

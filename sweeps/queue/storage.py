@@ -1,42 +1,30 @@
 """Where a sweep's study lives: a journal file beside the run folders, or a PostgreSQL server.
 
-Both hand a waiting trial to exactly one worker. SQLite does not (Optuna's own documentation: never
-for parallel work), so it is refused. Neither is the source of truth: a study that is lost is built
-anew from the run folders.
+Neither is the source of truth: a study that is damaged or lost is built anew from the run folders.
 """
 
 from __future__ import annotations
 
 import errno
-import functools
 import json
 import logging
 import os
-import shutil
-import time
 import uuid
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from direct.common import preempt
 from direct.common.errors import UserError
 from direct.common.files import write_text
-from direct.common.text import plain
 
 if TYPE_CHECKING:
     import optuna
 
-VARIABLE = "SWEEPS_STORAGE"  # how workers get the URL: a command line is seen by everyone
+VARIABLE = "SWEEPS_STORAGE"  # another way to give the URL: a command line is seen by everyone
 LOCK_GRACE_SECONDS = 10  # of a journal lock that a killed process left
 CONNECT_SECONDS = 10
-PATIENCE_SECONDS = 120.0  # a server that restarts in the middle of a sweep is waited for
-RETRY_SECONDS = 2.0
-
-P = ParamSpec("P")
-T = TypeVar("T")
 
 
 def open_study(root: Path, name: str, url: str | None = None) -> optuna.Study:
@@ -56,7 +44,7 @@ def open_study(root: Path, name: str, url: str | None = None) -> optuna.Study:
             storage=storage,
             direction="maximize",
             load_if_exists=True,
-            sampler=optuna.samplers.RandomSampler(seed=0),  # never asked: see `study.claim`
+            sampler=optuna.samplers.RandomSampler(seed=0),  # never asked
         )
 
 
@@ -81,35 +69,16 @@ def _lock(path: Path) -> Any:
     return JournalFileOpenLock(str(path), grace_period=LOCK_GRACE_SECONDS)
 
 
-def repair(path: Path) -> str | None:
-    """Cuts a torn last line off the journal, keeping a copy; sets an unreadable one aside.
+def repair(root: Path) -> str | None:
+    """Sets a journal aside that Optuna cannot read, or whose last line is torn.
 
-    Call it under `study.planner`. Returns what was done, for a person.
+    Call it under `waiting.planner`: no other process writes it. Returns what was done, in words.
     """
-    said = _remove_stale_lock(path.with_name(path.name + ".lock"))
-    if not path.exists():
-        return said
-    lock = _lock(path)
-    lock.acquire()  # what is torn now was not just being written
-    try:
-        return _repair_lines(path) or said
-    finally:
-        lock.release()
-
-
-def _repair_lines(path: Path) -> str | None:
-    if not _replays(path):
-        os.replace(path, path.with_name(path.name + ".damaged"))
-        return f"{path} is damaged; set aside and rebuilt from the results"
-    data = path.read_bytes()
-    whole = data[: data.rfind(b"\n") + 1]
-    if whole == data:
+    path = journal(root)
+    if not path.exists() or (path.read_bytes()[-1:] in (b"", b"\n") and _replays(path)):
         return None
-    shutil.copyfile(path, path.with_name(path.name + ".bak"))
-    with open(path, "rb+") as handle:
-        handle.truncate(len(whole))
-        os.fsync(handle.fileno())
-    return f"{path} ended in a torn line; cut off (copy in {path.name}.bak)"
+    os.replace(path, path.with_name(path.name + ".damaged"))
+    return f"{path} is damaged; set aside and rebuilt from the results"
 
 
 def _replays(path: Path) -> bool:
@@ -124,18 +93,6 @@ def _replays(path: Path) -> bool:
     except Exception:  # whatever a line of any content makes it raise
         return False
     return True
-
-
-def _remove_stale_lock(lock: Path) -> str | None:
-    """A lock that stays for a second is of a killed process: workers hold one for milliseconds."""
-    with suppress(FileNotFoundError):
-        before = lock.stat()
-        time.sleep(1)
-        after = lock.stat()
-        if (before.st_ino, before.st_mtime_ns) == (after.st_ino, after.st_mtime_ns):
-            lock.unlink()
-            return f"{lock} was left by a killed process; removed"
-    return None
 
 
 # A server -----------------------------------------------------------------------------------------
@@ -218,43 +175,17 @@ def _reason(error: BaseException) -> str:
     return " ".join(str(error).split())[:300]
 
 
-def patient(call: Callable[P, T]) -> Callable[P, T]:
-    """`call` repeated while its server does not answer, for `PATIENCE_SECONDS`; then a `UserError`.
-
-    Every call it stands before may be repeated: results are in the run folders.
-    """
-
-    @functools.wraps(call)
-    def repeat(*args: P.args, **more: P.kwargs) -> T:
-        began = time.monotonic()
-        while True:
-            try:
-                return call(*args, **more)
-            except json.JSONDecodeError as error:
-                raise UserError(
-                    f"the journal is damaged ({error}); run again: it is set aside, "
-                    "and built anew from the results"
-                ) from error
-            except Exception as error:
-                if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT):
-                    raise UserError(
-                        "no space left for the journal; free some and run again"
-                    ) from error
-                if not _is_storage_error(error):
-                    raise
-                waited = time.monotonic() - began
-                if waited > PATIENCE_SECONDS or preempt.requested():
-                    raise UserError(
-                        f"the storage has not answered for {waited:.0f} s "
-                        f"({_reason(error)}); results are kept, run again"
-                    ) from error
-                print(
-                    plain(f"the storage does not answer, trying again ({_reason(error)})"),
-                    flush=True,
-                )
-                time.sleep(RETRY_SECONDS)
-
-    return repeat
+def problem(error: Exception) -> str:
+    """What kept a study from being written, in words; another error is raised again."""
+    if isinstance(error, UserError):
+        return str(error)
+    if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT):
+        return "no space is left for the journal"
+    if isinstance(error, json.JSONDecodeError):
+        return f"the journal is damaged ({error})"
+    if not _is_storage_error(error):
+        raise error
+    return f"the storage does not answer ({_reason(error)})"
 
 
 def _identity(root: Path) -> str:

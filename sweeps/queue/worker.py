@@ -1,8 +1,8 @@
-"""A worker process: claims cells from the study until none waits. Started by `pool`.
+"""A worker process: claims cells of a sweep until none waits. Started by `pool`.
 
 Lines of standard output that begin with MARK are messages for the parent (JSON); all others are for
 the person who watches, and the parent passes them on. A worker dies with its parent. At SIGTERM or
-SIGUSR1 it saves what its cell has, puts the cell back into the queue and ends.
+SIGUSR1 it saves what its cell has and ends; the cell waits again.
 """
 
 from __future__ import annotations
@@ -25,9 +25,7 @@ from direct.config import Run
 
 from ..cell import begin, read_config, read_json, read_result, run_cell
 from ..stages import REAL, Stages
-from . import leases
-from . import study as queue
-from .storage import VARIABLE, open_study, patient
+from . import leases, waiting
 from .workers import GPUS, on_several
 
 MARK = "\x1e"
@@ -41,31 +39,23 @@ class Place(NamedTuple):
     token: str
 
 
-def main(root: Path, cache: Path, name: str, stages: Stages = REAL) -> None:
-    """Drains the study `name` of the run folders below `root`."""
+def main(root: Path, cache: Path, sweep: str, stages: Stages = REAL) -> None:
+    """Works on what waits of this sweep over the run folders below `root`."""
     preempt.listen(signal.SIGTERM, signal.SIGUSR1)
     follow(os.getppid())
-    study = patient(open_study)(root, name, os.environ.get(VARIABLE))
-    while not preempt.requested() and (trial := queue.claim(study)):
-        run = root / trial.user_attrs["cell"]
-        token = leases.take(run)
-        if token is None:  # another sweep shares this cell and works on it: the planner waits
-            queue.fail(study, trial)
-            continue
+    left = dict.fromkeys(waiting.planned(root, sweep))
+    while not preempt.requested() and (claimed := waiting.claim(root, left)):
+        run, token = claimed
         send(event="start", cell=run.name)
         try:
             with leases.touched(run):
-                _work(study, trial, Place(cache, run, token), stages)
+                _work(Place(cache, run, token), stages)
         finally:
             leases.drop(run, token)
 
 
-def _work(study: Any, trial: Any, place: Place, stages: Stages) -> None:
-    """Attempts the cell, then tells the study what its folder says.
-
-    An error of the cell is on the disk before it is told, or the planner would try again at once;
-    one in telling ends the worker, and costs nothing: the planner reads folders.
-    """
+def _work(place: Place, stages: Stages) -> None:
+    """Attempts the cell, then tells the parent what its folder says."""
     run = place.folder
     with suppress(UserError):  # a damaged folder: the attempt itself says so
         begin(run, stages)
@@ -75,13 +65,10 @@ def _work(study: Any, trial: Any, place: Place, stages: Stages) -> None:
     else:
         stopped = attempt(*place, stages)
     if result := read_result(run):
-        queue.finish(study, trial, result)
         send(event="done", cell=run.name, status=result["status"])
     elif stopped:
-        queue.give_back(study, trial)
         send(event="stopped", cell=run.name)
     elif read_json(run / "failure.json"):
-        queue.fail(study, trial)
         send(event="failed", cell=run.name)
     else:
         send(event="say", text=f"{run.name}: another worker has taken over; its result counts")

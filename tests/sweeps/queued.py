@@ -9,8 +9,7 @@ from direct.profiles import profile
 from direct.settings import override
 from sweeps import cell as cell_module
 from sweeps.ablations import ABLATIONS
-from sweeps.queue import leases
-from sweeps.queue import study as queue
+from sweeps.queue import leases, waiting
 from sweeps.schema import cells
 
 TABLE = ABLATIONS["lambda_hard"]
@@ -24,28 +23,12 @@ STAGES = replace(
 )
 
 
-def states(study):
-    found = {}
-    for trial in study.get_trials(deepcopy=False):
-        found.setdefault(trial.user_attrs["cell"], []).append(trial.state.name)
-    return found
-
-
-def drain(study, root, **stages):
-    done = []
-    while trial := queue.claim(study):
-        run = root / trial.user_attrs["cell"]
-        token = leases.take(run)
-        own = replace(STAGES, **stages)
-        result = cell_module.run_cell(Run(cell_module.read_config(run), root, run), own)
-        queue.finish(study, trial, result)
-        leases.drop(run, token)
-        done.append(run.name)
+def drain(root, sweep="s", **stages):
+    """Works on all that waits of a planned sweep, as a worker does; the cells, in order."""
+    left, done = dict.fromkeys(waiting.planned(root, sweep)), []
+    while claim := waiting.claim(root, left):
+        run = Run(cell_module.read_config(claim.run), root, claim.run)
+        cell_module.run_cell(run, replace(STAGES, **stages))
+        leases.drop(*claim)
+        done.append(claim.run.name)
     return done
-
-
-def finish_all(study, root):
-    while trial := queue.claim(study):
-        run = root / trial.user_attrs["cell"]
-        result = cell_module.run_cell(Run(cell_module.read_config(run), root, run), STAGES)
-        queue.finish(study, trial, result)

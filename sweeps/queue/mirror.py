@@ -1,0 +1,118 @@
+"""What the dashboard shows: an Optuna study with a trial for every cell that has ended.
+
+    optuna-dashboard runs/<profile>/study.journal
+
+Nobody reads the study but a person. Only a planner writes it, from the run folders, so whatever it
+lacks is added later and one that is lost is built anew. No Optuna sampler chooses cells: grid
+samplers skip failed cells for ever and run others twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from pathlib import Path
+from statistics import fmean
+from typing import TYPE_CHECKING, Any
+
+from direct.settings import settings
+
+from ..cell import read_json, read_result
+from ..schema import Ablation, Cell
+from . import storage
+from .sweep import Sweep
+
+if TYPE_CHECKING:
+    import optuna
+
+INT_MAX, FLOAT_MAX = 2**31 - 1, 1e9  # ranges that hold every setting; nothing is sampled
+
+
+class Mirror:
+    """The study of one sweep. What keeps it from being written is said, and stops no work."""
+
+    def __init__(self, sweep: Sweep, say: Callable[[str], None]):
+        self.sweep, self.say, self.said = sweep, say, ""
+        self.study: optuna.Study | None = None
+        self.behind = {cell.id: cell for cell in sweep.cells}  # what it may not show yet
+
+    def update(self, left: Collection[Cell] = ()) -> None:
+        """Adds the cells that have ended; `left` have not. Call it under `waiting.planner`."""
+        open_cells = {cell.id for cell in left}
+        ended = [cell for name, cell in self.behind.items() if name not in open_cells]
+        if not ended:
+            return
+        try:
+            self.study = self.study or self._open()
+            add(self.study, self.sweep.table, ended, self.sweep.root)
+        except Exception as error:
+            if (reason := storage.problem(error)) != self.said:
+                self.say(f"{reason}; the dashboard shows these results later")
+            self.said = reason
+            return
+        self.said = ""
+        self.behind = {name: x for name, x in self.behind.items() if name in open_cells}
+
+    def _open(self) -> optuna.Study:
+        root, url = self.sweep.root, self.sweep.workers.storage
+        if not url and (said := storage.repair(root)):
+            self.say(said)
+        return storage.open_study(root, self.sweep.table.name, url)
+
+
+def add(study: optuna.Study, table: Ablation, cells: list[Cell], root: Path) -> None:
+    """Adds a trial for each of the cells that has ended and whose end the study does not show."""
+    known = {
+        (trial.user_attrs.get("cell"), trial.user_attrs.get("end"))
+        for trial in study.get_trials(deepcopy=False)
+    }
+    for cell in cells:
+        if (found := _ended(root / cell.id)) and (cell.id, found["user_attrs"]["end"]) not in known:
+            study.add_trial(_trial(table, cell, found))
+
+
+def _ended(run: Path) -> dict[str, Any] | None:
+    """How the cell ended, as Optuna says it; `end` tells one attempt's end from another's.
+
+    Mean PC, or the first metric, is the value.
+    """
+    from optuna.trial import TrialState
+
+    result, failure = read_result(run), read_json(run / "failure.json")
+    if result is None:
+        reason = str((failure or {}).get("reason"))
+        attributes = {"end": reason, "reason": reason}
+        return {"state": TrialState.FAIL, "user_attrs": attributes} if failure else None
+    attributes = {"end": result["checksum"]}
+    if result["status"] == "diverged":
+        attributes["reason"] = result["reason"]
+        return {"state": TrialState.PRUNED, "user_attrs": attributes}
+    means = {metric: fmean(values) for metric, values in result["scores"].items()}
+    value = means["PC"] if "PC" in means else next(iter(means.values()))
+    return {"state": TrialState.COMPLETE, "value": value, "user_attrs": attributes | means}
+
+
+def _trial(table: Ablation, cell: Cell, end: dict[str, Any]) -> optuna.trial.FrozenTrial:
+    from optuna.distributions import FloatDistribution, IntDistribution
+    from optuna.trial import create_trial
+
+    values = parameters(table, cell)
+    ranges = {
+        name: IntDistribution(-INT_MAX, INT_MAX)
+        if isinstance(value, int)
+        else FloatDistribution(-FLOAT_MAX, FLOAT_MAX)
+        for name, value in values.items()
+    }
+    own = {"cell": cell.id, "row": cell.row, "seed": cell.config.seed}
+    attributes = own | end["user_attrs"]
+    return create_trial(
+        **end | {"user_attrs": attributes}, params=values, distributions=dict(ranges)
+    )
+
+
+def parameters(table: Ablation, cell: Cell) -> dict[str, float | int]:
+    """What the dashboard shows as parameters: the numbers that this table varies, and the seed."""
+    flat = settings(cell.config)
+    varied = {"seed"} | {name for row in table.rows for name in row.values}
+    # A plug-in's setting is in the cells that use it.
+    found: dict[str, Any] = {name: flat.get(name) for name in sorted(varied)}
+    return {name: value for name, value in found.items() if type(value) in (int, float)}
