@@ -5,23 +5,14 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --no-compile --constraint constraints.txt
 SOURCES := setup.py pyproject.toml constraints.txt $(wildcard csrc/*)
 
-.PHONY: lambda_hard test test_direct test_rest quick rehearsal lint setup clean
+.PHONY: lambda_hard test quick rehearsal lint setup clean
 
 lambda_hard: .venv/.runtime
 	$(BIN)/python -m sweeps.run lambda_hard
 
-# Two halves side by side, a core each: most of the time goes into single processes. Each half's
-# output appears when it ends.
+# Two processes, a core each: most of the time goes into single processes. A file stays in one.
 test: .venv/.dev
-	@$(MAKE) --no-print-directory -k -j2 --output-sync=target test_direct test_rest
-
-HALF := tests/direct tests/examples tests/csrc tests/benchmarks
-
-test_direct: .venv/.dev
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(HALF)
-
-test_rest: .venv/.dev
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(HALF:%=--ignore=%)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
 # What takes under 90 s: all tests that are not marked slow.
 quick: .venv/.dev

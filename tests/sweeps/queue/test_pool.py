@@ -7,12 +7,12 @@ import time
 
 import pytest
 from programs import FAKE, environment, sweep, tables
-from queued import CELLS, STAGES, TABLE, states
+from queued import CELLS, STAGES, TABLE
 
 from direct.common.errors import UserError
 from direct.common.files import write_json
 from sweeps import run
-from sweeps.queue import pool
+from sweeps.queue import leases, pool, waiting
 from sweeps.queue.display import Display, Job
 from sweeps.queue.estimate import Estimator
 from sweeps.queue.sweep import Sweep, Workers
@@ -131,6 +131,9 @@ def test_a_cell_fails_when_it_has_ended_its_worker_too_often(tmp_path, capsys):
     assert "Killed: out of memory" in own.failed[name]
     assert capsys.readouterr().out.count("another takes over") == pool.ATTEMPTS
     assert own.reap() is False and own.processes == [] and own.slots == {}
+    assert not waiting.waits(tmp_path / name), "no worker gets it again in this run"
+    own.let_go()
+    assert waiting.waits(tmp_path / name), "the next may have no such killer"
 
 
 def test_workers_that_end_before_they_take_a_cell_end_the_sweep(tmp_path):
@@ -152,10 +155,11 @@ def test_a_worker_that_ends_well_or_has_told_its_failure_counts_for_nothing(tmp_
 
 def test_planning_leaves_failed_cells_out_unless_they_are_to_be_tried_again(tmp_path):
     write_json(tmp_path / CELLS[0].id / "failure.json", {"reason": "no clip"})
-    for retry, waiting in ((False, CELLS[1:3]), (True, CELLS[:3])):
+    for retry, expected in ((False, CELLS[1:3]), (True, CELLS[:3])):
         workers = Workers(1, retry_failed=retry)
-        study = pool.plan(Sweep(TABLE, CELLS[:3], tmp_path, tmp_path, workers, STAGES))
-        assert set(states(study)) == {cell.id for cell in waiting}
+        pool.plan(Sweep(TABLE, CELLS[:3], tmp_path, tmp_path, workers, STAGES))
+        assert waiting.planned(tmp_path, TABLE.name) == [cell.id for cell in expected]
+        assert waiting.waits(tmp_path / CELLS[0].id) == retry
     assert not (tmp_path / CELLS[0].id / "failure.json").exists()
 
 

@@ -16,12 +16,13 @@ from sweeps import run
 from sweeps.ablations import ABLATIONS
 from sweeps.cell import read_result
 from sweeps.options import options_of, workers_of
-from sweeps.queue import slurm, storage
+from sweeps.queue import slurm, waiting
 from sweeps.queue import workers as workers_module
 from sweeps.queue.sweep import Sweep
 from sweeps.schema import cells
 
 BASE = override(profile("tiny"), "evaluate.prompts=4")
+PLANNED = cells(ABLATIONS["lambda_hard"], BASE, (0,))
 
 
 def as_submitted(path):
@@ -71,18 +72,17 @@ def test_an_array_survives_its_time_limit(tmp_path, surroundings, capsys):
     assert (root / "scontrol.log").read_text() == "requeue 4711_3\n", "this task alone"
     begun = executed.read_text().split()
     assert len(begun) == 1 and not (root / begun[0] / "lease.json").exists()
-    states = [t.state.name for t in storage.open_study(root, "lambda_hard").trials]
-    assert states.count("WAITING") == 4 and "RUNNING" not in states, "given back, waiting again"
+    assert waiting.planned(root, "lambda_hard") == [cell.id for cell in PLANNED]
+    assert all(waiting.waits(root / cell.id) for cell in PLANNED), "the stopped one among them"
     tasks = [
         subprocess.Popen(["bash", str(path)], env=extra, text=True, stdout=subprocess.PIPE)
         for _ in range(2)
     ]
     said = [task.communicate(timeout=300)[0] for task in tasks]
     assert [task.returncode for task in tasks] == [0, 0]
-    planned = cells(ABLATIONS["lambda_hard"], BASE, (0,))
-    assert all(read_result(root / cell.id) for cell in planned)
+    assert all(read_result(root / cell.id) for cell in PLANNED)
     assert sorted(executed.read_text().split()) == sorted(
-        [*begun, *(cell.id for cell in planned)]
+        [*begun, *(cell.id for cell in PLANNED)]
     ), "every cell once, and the stopped one again"
     assert any("table_s3.md" in text for text in said)
 

@@ -10,31 +10,36 @@ import pytest
 from queued import CELLS, TABLE, drain
 
 from direct.common.errors import UserError
-from sweeps.queue import storage
-from sweeps.queue import study as queue
+from sweeps.queue import mirror, storage, waiting
 
 
-@pytest.fixture(autouse=True)
-def fast(monkeypatch):
-    monkeypatch.setattr(queue, "CLAIM_SECONDS", 0.0)
+def shown(root):
+    """The journal's study of a sweep whose cells have all ended."""
+    study = storage.open_study(root, "s")
+    mirror.add(study, TABLE, CELLS, root)
+    return study.trials
 
 
-def test_a_torn_line_is_cut_off_and_work_goes_on(tmp_path):
-    study = storage.open_study(tmp_path, "s")
-    queue.plan(study, TABLE, CELLS, tmp_path)
-    path = storage.journal(tmp_path)
-    whole = path.read_bytes()
-    path.write_bytes(whole + b'{"op_code": 4, "worker')
-    assert "torn line" in storage.repair(path)
-    assert path.read_bytes() == whole
-    assert len(drain(storage.open_study(tmp_path, "s"), tmp_path)) == len(CELLS)
-    assert storage.repair(path) is None
+@pytest.fixture
+def ended(tmp_path):
+    waiting.plan(tmp_path, "s", CELLS)
+    drain(tmp_path)
+    assert len(shown(tmp_path)) == len(CELLS)
+    return tmp_path
+
+
+def test_a_torn_journal_is_set_aside_and_rebuilt(ended):
+    """Optuna would append to the torn line."""
+    with open(storage.journal(ended), "ab") as out:
+        out.write(b'{"op_code": 4, "worker')
+    assert "set aside and rebuilt" in storage.repair(ended)
+    assert len(shown(ended)) == len(CELLS) and storage.repair(ended) is None
 
 
 def test_an_unreadable_journal_is_set_aside(tmp_path):
     path = storage.journal(tmp_path)
     path.write_bytes(b'{"op_code": 0}\nnot json\n{"op_code": 1}\n')
-    assert "damaged" in storage.repair(path)
+    assert "damaged" in storage.repair(tmp_path)
     assert not path.exists() and path.with_name("study.journal.damaged").exists()
 
 
@@ -51,27 +56,11 @@ def test_an_unreadable_journal_is_set_aside(tmp_path):
         "[" * 100_000,
     ],
 )
-def test_a_line_that_is_json_and_no_record_sets_the_journal_aside(tmp_path, line):
-    study = storage.open_study(tmp_path, "s")
-    queue.plan(study, TABLE, CELLS, tmp_path)
-    path = storage.journal(tmp_path)
-    with open(path, "a") as out:
+def test_a_line_that_is_json_and_no_record_sets_the_journal_aside(ended, line):
+    with open(storage.journal(ended), "a") as out:
         out.write(line + "\n")
-    assert "set aside and rebuilt" in storage.repair(path)
-    again = storage.open_study(tmp_path, "s")
-    queue.plan(again, TABLE, CELLS, tmp_path)
-    assert len(drain(again, tmp_path)) == len(CELLS)
-
-
-@pytest.mark.slow
-def test_a_stale_journal_lock_is_removed_and_said(tmp_path, monkeypatch):
-    monkeypatch.setattr(storage, "LOCK_GRACE_SECONDS", 3600)  # waiting for it would hang the test
-    study = storage.open_study(tmp_path, "s")
-    lock = tmp_path / "study.journal.lock"
-    lock.touch()
-    assert "left by a killed process" in storage.repair(storage.journal(tmp_path))
-    assert not lock.exists()
-    queue.plan(study, TABLE, CELLS[:1], tmp_path)
+    assert "set aside and rebuilt" in storage.repair(ended)
+    assert len(shown(ended)) == len(CELLS)
 
 
 @pytest.mark.slow
@@ -138,44 +127,26 @@ class StorageInternalError(Exception):
     """As Optuna names what a server's silence raises."""
 
 
-def failing(times, error):
-    left = [times]
-
-    def call():
-        if left[0]:
-            left[0] -= 1
-            raise error
-        return "answer"
-
-    return storage.patient(call)
-
-
-def test_a_silent_server_is_asked_again_and_given_up_in_the_end(monkeypatch, capsys):
-    monkeypatch.setattr(storage, "RETRY_SECONDS", 0)
-    silent = StorageInternalError("no\x1b route")
-    assert failing(3, silent)() == "answer"
-    said = capsys.readouterr().out.splitlines()
-    assert said == ["the storage does not answer, trying again (no  route)"] * 3
-    monkeypatch.setattr(storage, "PATIENCE_SECONDS", -1)
-    with pytest.raises(UserError, match=r"has not answered for 0 s .*results are kept"):
-        failing(1, silent)()
-    monkeypatch.setattr(storage, "PATIENCE_SECONDS", 60)
-    monkeypatch.setattr(storage.preempt, "requested", lambda: True)
-    with pytest.raises(UserError, match="results are kept"):
-        failing(1, silent)()
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (StorageInternalError("no route"), "the storage does not answer (no route)"),
+        (OSError(errno.ENOSPC, "full"), "no space is left for the journal"),
+        (OSError(errno.EDQUOT, "full"), "no space is left for the journal"),
+        (json.JSONDecodeError("bad", "{", 0), "the journal is damaged (bad: line 1 column 1"),
+        (UserError("the storage postgresql://h/d does not answer"), "the storage postgresql://h/d"),
+    ],
+)
+def test_what_keeps_a_study_from_being_written_has_words(error, words):
+    assert storage.problem(error).startswith(words)
 
 
-def test_other_errors_are_not_waited_out(capsys):
+def test_another_error_is_raised_again():
     with pytest.raises(ZeroDivisionError):
-        failing(1, ZeroDivisionError())()
-    with pytest.raises(UserError, match="no space left for the journal"):
-        failing(1, OSError(errno.ENOSPC, "full"))()
-    with pytest.raises(UserError, match="the journal is damaged"):
-        failing(1, json.JSONDecodeError("bad", "{", 0))()
-    assert capsys.readouterr().out == ""
+        storage.problem(ZeroDivisionError())
 
 
 def test_an_empty_or_absent_journal_needs_no_repair(tmp_path):
-    assert storage.repair(storage.journal(tmp_path)) is None
+    assert storage.repair(tmp_path) is None
     storage.journal(tmp_path).touch()
-    assert storage.repair(storage.journal(tmp_path)) is None
+    assert storage.repair(tmp_path) is None

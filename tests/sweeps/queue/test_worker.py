@@ -6,13 +6,12 @@ import subprocess
 import sys
 from dataclasses import replace
 
-from queued import CELLS, STAGES, TABLE, states
+from queued import CELLS, STAGES
 
 from direct.common import preempt
 from direct.common.text import plain
 from sweeps.cell import read_result, write_config
-from sweeps.queue import leases, pool, storage, worker
-from sweeps.queue import study as queue
+from sweeps.queue import leases, pool, waiting, worker
 
 
 def test_a_worker_whose_planner_is_gone_ends_and_fails_no_cell(tmp_path):
@@ -94,22 +93,35 @@ def test_a_stage_that_reports_stops_where_a_stop_was_asked_for(tmp_path, monkeyp
     ]
 
 
-def test_a_worker_drains_its_study_and_drops_its_leases(tmp_path, monkeypatch, capsys):
+def test_a_worker_drains_its_sweep_and_drops_its_leases(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(preempt, "listen", lambda *signals: None)
     monkeypatch.setattr(worker, "follow", lambda process: None)
-    monkeypatch.delenv(storage.VARIABLE, raising=False)
-    study = storage.open_study(tmp_path, "s")
-    queue.plan(study, TABLE, CELLS[:3], tmp_path)
+    waiting.plan(tmp_path, "s", CELLS[:3])
     held = leases.take(tmp_path / CELLS[1].id)  # another sweep works on it
     worker.main(tmp_path, tmp_path, "s", STAGES)
     said = events(capsys)
     assert [event["event"] for event in said] == ["start", "done"] * 2
-    assert {event["cell"] for event in said} == {CELLS[0].id, CELLS[2].id}
+    assert [event["cell"] for event in said[::2]] == [CELLS[0].id, CELLS[2].id]
     assert read_result(tmp_path / CELLS[1].id) is None and leases.holds(
         tmp_path / CELLS[1].id, held
     )
     assert not any((tmp_path / CELLS[i].id / leases.NAME).exists() for i in (0, 2))
-    assert states(study)[CELLS[1].id] == ["FAIL"]
+
+
+def test_a_worker_that_is_told_to_stop_leaves_its_cell_waiting(tmp_path, monkeypatch, capsys):
+    asked = []
+    monkeypatch.setattr(preempt, "listen", lambda *signals: None)
+    monkeypatch.setattr(preempt, "requested", lambda: bool(asked))
+    monkeypatch.setattr(worker, "follow", lambda process: None)
+
+    def trains(run):
+        asked.append(run)
+        raise preempt.Preempted
+
+    waiting.plan(tmp_path, "s", CELLS[:2])
+    worker.main(tmp_path, tmp_path, "s", replace(STAGES, train=trains))
+    assert [event["event"] for event in events(capsys)] == ["start", "stopped"]
+    assert all(waiting.waits(tmp_path / cell.id) for cell in CELLS[:2])
 
 
 def test_who_follows_a_process_that_is_gone_ends():
