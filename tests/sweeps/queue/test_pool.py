@@ -12,7 +12,7 @@ from queued import CELLS, STAGES, TABLE
 from direct.common.errors import UserError
 from direct.common.files import write_json
 from sweeps import run
-from sweeps.queue import leases, pool, waiting
+from sweeps.queue import pool, waiting
 from sweeps.queue.display import Display, Job
 from sweeps.queue.estimate import Estimator
 from sweeps.queue.sweep import Sweep, Workers
