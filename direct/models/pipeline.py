@@ -17,10 +17,10 @@ import torch
 from torch import Tensor
 
 from ..common.errors import UserError
-from ..common.files import digest, folder_digest
+from ..common.files import digest
 from ..common.manifest import MANIFEST, fault_of
 from ..config import Config, Model
-from . import families
+from . import content, families
 from .hub import located
 from .peers import named
 
@@ -114,20 +114,8 @@ def identity(model: Model) -> str:
     """12 hex digits that name the pipeline's weights: what is cached from them is found by it."""
     if model.peer:
         return digest(named(model.peer).repository)
-    source = Path(located(model.pipeline)[0])
-    if not source.is_dir():
-        return digest(model.pipeline)
-    if (source / MANIFEST).exists():  # checked against the files whenever they are loaded
-        lines = (source / MANIFEST).read_text().splitlines()
-        return digest([line for line in lines if not line.endswith(" README.md")])
-    files = (path for path in source.rglob("*") if path.is_file())
-    return _named(source, tuple(sorted((path, path.stat().st_mtime_ns) for path in files)))
-
-
-@lru_cache(maxsize=4)
-def _named(source: Path, stamps: tuple[Any, ...]) -> str:
-    """Hashed once a process for the same files: a pipeline may be tens of gigabytes."""
-    return folder_digest(source)[:12]
+    source, revision = located(model.pipeline)
+    return content.of_hub(source, revision) if revision else content.of_folder(Path(source))
 
 
 def _family(source: str, revision: str | None) -> Any:

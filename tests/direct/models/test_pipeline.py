@@ -97,8 +97,6 @@ def test_identity_follows_the_bytes_not_the_place(copy, pipeline_folder):
     assert identity(Model(pipeline=str(copy))) == same
     (copy / "vae" / "config.json").write_text("{}")
     assert identity(Model(pipeline=str(copy))) != same
-    ids = {identity(Model(pipeline=f"owner/name@{c * 40}")) for c in "ab"}
-    assert len(ids) == 2
 
 
 @pytest.mark.parametrize(
