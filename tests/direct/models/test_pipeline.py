@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from pathlib import Path
 
 import pytest
 import torch
@@ -65,6 +66,17 @@ def test_without_a_manifest_a_bad_weight_file_is_one_sentence(copy, part, fault)
     with pytest.raises(UserError, match=r"the weights at .*copy cannot be loaded") as caught:
         load_pipeline(str(copy))
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="Linux says what is mapped")
+def test_weights_on_the_cpu_are_the_file_itself(copy):
+    """Not a copy: eight ranks on one machine share the pages of one file."""
+    loaded = load_transformer(str(copy), on="cpu")
+    file = copy / "transformer" / "diffusion_pytorch_model.safetensors"
+    lines = [line for line in Path("/proc/self/maps").read_text().splitlines() if str(file) in line]
+    spans = [[int(end, 16) for end in line.split()[0].split("-")] for line in lines]
+    for name, weight in loaded.named_parameters():
+        assert any(low <= weight.data_ptr() < high for low, high in spans), name
 
 
 def test_pickle_where_safetensors_is_expected_is_refused_unread(copy, tmp_path):
