@@ -15,8 +15,8 @@ A family is a module with these names; `models.pipeline` asks them on behalf of 
 `forward` is the transformer, or what stands for it (an engine around it, the same weights without
 their adapter). t is the noise level in [0, 1]; text [B, L, D] is zero at padding. A new family is
 one more module here, and its line in `of`; or a plug-in's object with these names, and CLASSES, a
-dict of its own classes by name where diffusers does not have them. A family whose pipeline has
-other components than the five of PARTS, or options, names all that it knows in a PARTS of its own.
+dict of its own classes by name where diffusers does not have them. A family that knows more of a
+pipeline than the five components of PARTS names these components and options in KNOWN.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def check_pipeline(index: dict[str, Any], source: str) -> None:
 
     index: its model_index.json. So a second expert (Wan 2.2) or text encoder is not ignored.
     """
-    known = getattr(of(index["_class_name"]), "PARTS", PARTS)
+    known = (*PARTS, *getattr(of(index["_class_name"]), "KNOWN", ()))
     _refuse(
         source,
         index["_class_name"],

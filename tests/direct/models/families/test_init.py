@@ -36,7 +36,7 @@ def folder(pipeline_folder, tmp_path):
     ("entries", "said"),
     [
         (TWO_EXPERTS, "WanPipeline with boundary_ratio=0.875, transformer_2, which is not known"),
-        ({"expand_timesteps": True}, "WanPipeline with expand_timesteps=True"),
+        ({"of_its_own": True}, "WanPipeline with of_its_own=True"),
         ({"text_encoder_2": ["transformers", "CLIPTextModel"]}, "with text_encoder_2"),
     ],
 )
@@ -77,8 +77,14 @@ def test_what_is_null_or_off_asks_for_nothing():
     families.check_pipeline(index | off, "here")
 
 
+def test_times_of_tokens_are_known_to_wan_alone():
+    families.check_pipeline({"_class_name": "WanPipeline", "expand_timesteps": True}, "here")
+    with pytest.raises(UserError, match="is a LTXPipeline with expand_timesteps=True"):
+        families.check_pipeline({"_class_name": "LTXPipeline", "expand_timesteps": True}, "here")
+
+
 def test_a_plug_ins_family_may_know_more(monkeypatch):
-    own = SimpleNamespace(**vars(wan) | {"PIPELINE": "Mine", "PARTS": (*families.PARTS, "extra")})
+    own = SimpleNamespace(**vars(wan) | {"PIPELINE": "Mine", "KNOWN": ("extra",)})
     entry = SimpleNamespace(function=lambda: own)
     monkeypatch.setattr(families, "entries", lambda kind: [entry])
     families.check_pipeline({"_class_name": "Mine", "extra": ["a", "b"]}, "here")
