@@ -16,7 +16,7 @@ A family is a module with these names; `models.pipeline` asks them on behalf of 
 their adapter). t is the noise level in [0, 1]; text [B, L, D] is zero at padding. A new family is
 one more module here, and its line in `of`; or a plug-in's object with these names, and CLASSES, a
 dict of its own classes by name where diffusers does not have them. A family that knows more of a
-pipeline than the five components of PARTS names these components and options in KNOWN.
+pipeline than the five components of PARTS names these components, options and INPUTS in KNOWN.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def check_pipeline(index: dict[str, Any], source: str) -> None:
 
     index: its model_index.json. So a second expert (Wan 2.2) or text encoder is not ignored.
     """
-    known = (*PARTS, *getattr(of(index["_class_name"]), "KNOWN", ()))
+    known = (*PARTS, *_known(index["_class_name"]))
     _refuse(
         source,
         index["_class_name"],
@@ -72,7 +72,12 @@ def check_transformer(config: dict[str, Any], source: str) -> None:
     channels, out = config.get("in_channels"), config.get("out_channels")
     if out and out != channels:
         found["in_channels"] = f"{channels} for {out} out"
-    _refuse(source, config["_class_name"], found)
+    known = _known(config["_class_name"])
+    _refuse(source, config["_class_name"], {n: v for n, v in found.items() if n not in known})
+
+
+def _known(class_name: str) -> tuple[str, ...]:
+    return getattr(of(class_name), "KNOWN", ())
 
 
 def _is_set(value: Any) -> bool:

@@ -90,3 +90,8 @@ def test_a_plug_ins_family_may_know_more(monkeypatch):
     families.check_pipeline({"_class_name": "Mine", "extra": ["a", "b"]}, "here")
     with pytest.raises(UserError, match="is a Mine with other, which"):
         families.check_pipeline({"_class_name": "Mine", "other": ["a", "b"]}, "here")
+    own.KNOWN, own.TRANSFORMER = ("image_dim",), "MyTransformer"
+    families.check_transformer({"_class_name": "MyTransformer", "image_dim": 8}, "here")
+    with pytest.raises(UserError, match="is a MyTransformer with pooled_projection_dim=8"):
+        asked = {"_class_name": "MyTransformer", "image_dim": 8, "pooled_projection_dim": 8}
+        families.check_transformer(asked, "here")
