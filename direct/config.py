@@ -139,7 +139,9 @@ class Sampling:
 
     steps: int = 50  # Euler steps (App. D)
     guidance: float = 5.0  # classifier-free guidance (App. D); 1 is none
-    shift: float = 3.0  # of the noise levels towards noise (Wan's own at 480p)
+    # Of the noise levels towards noise (3: Wan's own at 480p); 0: as the pipeline's own scheduler
+    # has it for clips of this size
+    shift: float = 3.0
     negative_prompt: str = ""  # of guidance; WanPipeline's default, since the paper names none
     # How the negative prompt's velocity is taken off: as it is, or at CFG-Zero*'s optimal scale
     guidance_rule: Literal["cfg", "cfg_zero"] = added("cfg")

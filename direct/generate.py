@@ -89,8 +89,15 @@ def generate(config: Config, run: Path, prompt: str, seed: int) -> np.ndarray:
     )
     shape = pipeline.latent_shape(config, transformer, pipeline.vae_config(model))
     eps = initial_noise(seed, [prompt], shape, EVALUATION).to(pipeline.device())
-    velocity = pipeline.velocity(model)
-    latents = sample(transformer, text[:1].float(), text[1:].float(), eps, settings, velocity)
+    latents = sample(
+        transformer,
+        text[:1].float(),
+        text[1:].float(),
+        eps,
+        settings,
+        pipeline.velocity(model),
+        levels=pipeline.noise_levels(model, settings),
+    )
     del transformer
     decoder = pipeline.load_pipeline(model.pipeline, without=("transformer", "text_encoder"))
     clip: np.ndarray = codec.decode_latents(decoder, latents.cpu())[0]

@@ -11,6 +11,7 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -32,6 +33,7 @@ def sample(
     settings: Sampling,
     velocity: Callable[..., Tensor],
     x_ref: Tensor | None = None,
+    levels: np.ndarray | None = None,
 ) -> Tensor:
     """Latents [B, C, T, H, W] fp32 from noise of that shape: Euler steps of dx = v dt, from t = 1.
 
@@ -40,6 +42,8 @@ def sample(
     what the transformer is given is cast to its dtype. velocity: v(transformer, x_t, t, text), as
     `models.pipeline.velocity` gives it. Equals the family's own pipeline at the same noise levels.
     x_ref [B or 1, C, T, H, W]: the clip that a gain is about, where `settings.gain` is not 0.
+    levels [steps + 1]: as `models.pipeline.noise_levels` gives them for a pipeline with a scheduler
+    of its own; `flow.sampling_grid` without.
     """
     x = noise.float()
     two = settings.guidance > 1
@@ -47,9 +51,8 @@ def sample(
     text = prompt.to(x.device, transformer.dtype)
     if two:
         text = torch.cat([text, negative.to(text).expand_as(text)])
-    grid = flow.sampling_grid(settings.steps, settings.shift)
-    levels = torch.from_numpy(grid).float().to(x.device)
-    for t, t_next in itertools.pairwise(levels):
+    grid = flow.sampling_grid(settings.steps, settings.shift) if levels is None else levels
+    for t, t_next in itertools.pairwise(torch.from_numpy(grid).float().to(x.device)):
         x_in = (torch.cat([x, x]) if two else x).to(transformer.dtype)
         v = velocity(transformer, x_in, t.expand(len(x_in)), text).float()
         v, v_neg = v.chunk(2) if two else (v, None)

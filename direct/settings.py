@@ -232,9 +232,14 @@ def validate(config: Config) -> Config:
         )
     if not config.micro.axes:
         raise UserError(f"micro.axes is empty; name some of {', '.join(AXES)}")
-    for name in ("train.epsilon", "train.clip", "train.shift", "sample.shift", "hard_sample.shift"):
+    for name in ("train.epsilon", "train.clip", "train.shift"):
         if not flat[name] > 0:
             raise UserError(f"{name}={flat[name]} must be positive")
+    for name in ("sample.shift", "hard_sample.shift"):
+        if not flat[name] >= 0:
+            raise UserError(
+                f"{name}={flat[name]} must be positive, or 0 for the pipeline's own scheduler's"
+            )
     if not loss.threshold > 0:
         raise UserError(f"loss.threshold={loss.threshold} must be positive; inf turns the mask off")
     if not -1 <= config.micro.min_cosine <= 1:

@@ -18,6 +18,8 @@ from direct.plugins import files, registry
 from direct.profiles import profile
 from direct.settings import with_values
 
+os.environ.setdefault("HF_HUB_OFFLINE", "1")  # no test asks a hub; the hub's library would retry
+
 if not torch.cuda.is_available():
     # Triton's kernels run in its interpreter; it is chosen when Triton is first imported.
     os.environ.setdefault("TRITON_INTERPRET", "1")

@@ -124,12 +124,6 @@ def file_digest(path: Path) -> str:
         return hashlib.file_digest(handle, "sha256").hexdigest()
 
 
-def folder_digest(folder: Path) -> str:
-    """SHA-256 over the names and bytes of every file below a folder."""
-    files = sorted(path for path in Path(folder).rglob("*") if path.is_file())
-    return digest([(str(path.relative_to(folder)), file_digest(path)) for path in files], 64)
-
-
 def save_arrays(path: Path, arrays: dict[str, Any], metadata: dict[str, Any] | None = None) -> None:
     """Tensors as safetensors, atomically, with a `.sha256` file that `load_arrays` checks."""
     from safetensors.torch import save

@@ -53,6 +53,7 @@ def generate(run: Run) -> Path:
                 config.sample,
                 pipeline.velocity(config.model),
                 x_ref if x_ref is None or len(x_ref) == 1 else x_ref[torch.from_numpy(chosen)],
+                pipeline.noise_levels(config.model, config.sample),
             ).cpu()
             parts.write({keys[i]: z for i, z in zip(chosen[:valid], latents, strict=False)})
         run.progress("generate", done, len(names))

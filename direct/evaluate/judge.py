@@ -23,13 +23,15 @@ from ..data import source
 from ..data.benchmarks import Prompt
 from ..data.sample import Sample
 from ..data.video import write_video
+from ..identity import identity as name_of
+from ..identity import stored
 from ..models import codec
-from ..models.pipeline import load_pipeline
+from ..models.pipeline import identity, load_pipeline
 from ..plugins import carried
 from ..plugins.registry import Entry
-from . import videophy, worldmodelbench
+from . import made, videophy, worldmodelbench
 from .clips import generate
-from .rater import missing, rate, video_path
+from .rater import rate, video_path
 
 RATERS = {"videophy": videophy, "worldmodelbench": worldmodelbench}
 
@@ -76,11 +78,33 @@ def _judged_outside(run: Run, clips: Iterable[np.ndarray]) -> list[dict[str, Any
     """Writes the clips where a rater finds them, and has or reads its answers (`rater.rate`)."""
     config, name = run.config, run.config.evaluate.judge
     prompts, folder = prompts_of(config), run.folder / name
-    if missing(prompts, folder):
-        for done, (prompt, video) in enumerate(zip(prompts, clips, strict=True), 1):
-            write_video(video_path(folder, prompt), video, config.model.fps)
-            run.progress("videos", done, len(prompts))
+    if not config.model.peer:  # its own pipeline has written them (`peers.videos`)
+        _write_clips(run, prompts, folder, clips)
     return rate(RATERS[name], prompts, folder)
+
+
+def _write_clips(
+    run: Run, prompts: list[Prompt], folder: Path, clips: Iterable[np.ndarray]
+) -> None:
+    paths = [video_path(folder, prompt) for prompt in prompts]
+    texts = source.evaluation_texts(run.config)
+    made.claim(folder, _maker(run.config))
+    if all(map(made.is_made, paths, texts)):
+        return
+    for done, (path, text, video) in enumerate(zip(paths, texts, clips, strict=True), 1):
+        write_video(path, video, run.config.model.fps)
+        made.note(path, text)
+        run.progress("videos", done, len(paths))
+
+
+def _maker(config: Config) -> dict[str, Any]:
+    return {
+        "pipeline": config.model.pipeline,
+        "weights": identity(config.model),
+        "cell": name_of(config),
+        "seed": config.seed,
+        "settings": stored(config.sample),
+    }
 
 
 def prompts_of(config: Config) -> list[Prompt]:

@@ -13,6 +13,7 @@ noise is a function of (seed, prompt id). Running the same command again resumes
 from __future__ import annotations
 
 import argparse
+import inspect
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -28,11 +29,22 @@ from ..data import captions
 from ..data.benchmarks import PROMPTS, Prompt
 from ..data.source import evaluation_texts
 from ..data.video import write_video
+from ..models import content
 from ..models.hub import located
 from ..models.peers import PEERS, Peer, named
 from ..models.pipeline import device, one_sentence
+from . import made
 from .judge import prompts_of
-from .rater import missing, video_path
+from .rater import video_path
+
+SETTINGS = (  # of a pipeline's call, as its defaults have them
+    "num_frames",
+    "height",
+    "width",
+    "num_inference_steps",
+    "guidance_scale",
+    "max_sequence_length",
+)
 
 
 def videos(run: Run) -> None:
@@ -45,9 +57,25 @@ def videos(run: Run) -> None:
             f"{config.model.pipeline} needs one of {', '.join(PROMPTS)}"
         )
     prompts, folder = prompts_of(config), run.folder / config.evaluate.judge
-    if missing(prompts, folder):
-        texts = evaluation_texts(config)
+    texts = evaluation_texts(config)
+    made.claim(folder, maker(peer, config.seed))
+    paths = [video_path(folder, prompt) for prompt in prompts]
+    if not all(map(made.is_made, paths, texts)):
         write(load(peer), peer, prompts, folder, config.seed, texts, run.progress)
+
+
+def maker(peer: Peer, seed: int, weights: str | None = None) -> dict[str, Any]:
+    """Who makes the clips, as `made.claim` notes it. weights: a folder, in place of the hub's."""
+    import diffusers
+
+    call = inspect.signature(getattr(diffusers, peer.pipeline).__call__).parameters
+    return {
+        "pipeline": peer.pipeline,
+        "weights": content.of_folder(Path(weights)) if weights else peer.repository,
+        "dtype": f"{peer.dtype}, VAE {peer.vae}",
+        "settings": {name: call[name].default for name in SETTINGS if name in call},
+        "seed": seed,
+    }
 
 
 def load(peer: Peer, source: str | None = None) -> Any:
@@ -88,13 +116,17 @@ def write(
     progress: Progress = silent,
     **settings: Any,
 ) -> None:
-    """`folder/videos/<prompt>.mp4` of each prompt that has none yet, generated from its text."""
+    """`folder/videos/<prompt>.mp4` of each prompt that has none yet, generated from its text.
+
+    The folder is claimed by what makes them.
+    """
     for done, (prompt, text) in enumerate(zip(prompts, texts, strict=True), 1):
         path = video_path(folder, prompt)
-        if not path.is_file():
+        if not made.is_made(path, text):
             clip = render(pipeline, text, stable_seed(seed, prompt.id), **settings)
             path.parent.mkdir(parents=True, exist_ok=True)
             write_video(path, clip, peer.fps)
+            made.note(path, text)
         progress("generate", done, len(prompts))
 
 
@@ -116,5 +148,6 @@ def main() -> None:
     prompts = PROMPTS[options.judge](options.prompts)
     longer = captions.read(options.captions) if options.captions else None
     texts = [captions.longer_of(longer, prompt.caption) for prompt in prompts]
+    made.claim(options.folder, maker(peer, options.seed, options.weights))
     pipeline = load(peer, options.weights)
     write(pipeline, peer, prompts, options.folder, options.seed, texts, show_progress)

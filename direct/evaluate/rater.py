@@ -5,11 +5,13 @@ The contract is a folder:
     videos/<name>.mp4      one clip per prompt, at the model's own rate (Wan 2.1: 16 a second)
     <request files>        what the judge is asked, in its own upstream format; written by us
     <answer files>         what it said, in its own upstream format; written by the rater
+    made.json, asked.json  who made the clips, and which of them the answers are about (`made.py`)
 
 Where an answer is missing, the command in the environment variable `DIRECT_RATER`, if there is one,
 is run with the folder as its last argument; else an error says what to run. Every prompt must have
 its clip and all its answers: nothing is skipped and no mean is taken over fewer prompts than asked.
-A rater that ends early keeps what it wrote; running the same command again resumes.
+A rater that ends early keeps what it wrote; running the same command again resumes. Where a clip
+has changed since it was asked about, the answers are set aside and given again.
 """
 
 from __future__ import annotations
@@ -24,6 +26,7 @@ from typing import Any
 
 from ..common.errors import UserError
 from ..data.benchmarks import Prompt
+from . import made
 
 COMMAND = "DIRECT_RATER"
 
@@ -48,6 +51,7 @@ def rate(judge: ModuleType, prompts: Sequence[Prompt], folder: Path) -> list[dic
             f"{len(absent)} of {len(prompts)} clips are missing, the first is that of prompt "
             f"{absent[0].id}; generate them before judging"
         )
+    made.ask(Path(folder), [video_path(folder, prompt) for prompt in prompts], judge.ANSWERS)
     judge.request(prompts, folder)
     answers = judge.answers(prompts, folder)
     if len(answers) < len(prompts) and os.environ.get(COMMAND):
@@ -57,7 +61,8 @@ def rate(judge: ModuleType, prompts: Sequence[Prompt], folder: Path) -> list[dic
     if gaps:
         raise UserError(
             f"{folder}: {len(prompts) - len(gaps)} of {len(prompts)} clips are judged, prompt "
-            f"{gaps[0]} is not; {judge.HOW}, or set {COMMAND} to a command that is given the folder"
+            f"{gaps[0]} is not; {judge.how(folder)}; or set {COMMAND} to a command that is given "
+            "the folder"
         )
     return [
         {

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import csv
 import io
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -29,10 +30,8 @@ SA = OPENING + 'Does this video entail the description: "{caption}"?\nAI: '
 PC = OPENING + "Does this video follow the physical laws?\nAI: "
 
 FILES = {"SA": ("sa_testing.csv", "sa.csv"), "PC": ("physics_testing.csv", "pc.csv")}
-HOW = (
-    "in upstream's environment run entailment_inference.py twice there, with --input_csv "
-    "sa_testing.csv --output_csv sa.csv and --input_csv physics_testing.csv --output_csv pc.csv"
-)
+ANSWERS = tuple(name for _, name in FILES.values())
+SCRIPT = "videocon/training/pipeline_video/entailment_inference.py"
 THRESHOLD = 0.5
 
 
@@ -45,6 +44,20 @@ def request(prompts: Sequence[Prompt], folder: Path) -> None:
         for prompt in prompts:
             writer.writerow([video_path(folder, prompt), _question(question, prompt)])
         write_text(Path(folder) / name, text.getvalue())
+
+
+def how(folder: Path) -> str:
+    """What to run by hand, from a checkout of upstream's repository."""
+    at = Path(folder).resolve()
+    commands = (
+        ["python", SCRIPT, "--input_csv", at / asked, "--output_csv", at / said]
+        for asked, said in FILES.values()
+    )
+    lines = (shlex.join([*map(str, command), "--checkpoint", "CHECKPOINT"]) for command in commands)
+    return (
+        f"in upstream's checkout and environment run: {' && '.join(lines)} (CHECKPOINT: the folder "
+        "of videocon_physics)"
+    )
 
 
 def answers(prompts: Sequence[Prompt], folder: Path) -> dict[str, dict[str, float]]:

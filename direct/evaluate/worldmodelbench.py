@@ -4,7 +4,7 @@ violations of physics and two on common sense (Yes: it shows the fault).
 The benchmark has no licence, so its prompts and questions are not part of this package: the file
 worldmodelbench.json is the user's, and the questions are asked by upstream's own `evaluation.py`
 (github.com/WorldModelBench-Team/WorldModelBench). Its answers are read from `answers.json`, as it
-saves them, or from `answers.jsonl` with a line per clip:
+saves them (`answers_cot.json` with its `--cot`), or from `answers.jsonl` with a line per clip:
 
     {"video": name, "instruction": ["Score: 2"], "physical_laws": [5 strings], "common_sense": [2]}
 
@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import math
 import re
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -34,9 +35,8 @@ QUESTIONS = {
 }
 ITEMS = tuple(item for items in QUESTIONS.values() for item in items)
 PAPER = ("Instr", "Frame", "Temp", "Mass", "Penetr")  # the paper's Total is the sum of its columns
-HOW = (
-    "in upstream's environment run evaluation.py there with --video_dir videos --save_name answers"
-)
+SAVED = ("answers.json", "answers_cot.json")
+ANSWERS = (*SAVED, "answers.jsonl")
 
 Answer = dict[str, list[str]]
 
@@ -50,11 +50,27 @@ def request(prompts: Sequence[Prompt], folder: Path) -> None:
     write_text(Path(folder) / "request.jsonl", "".join(line + "\n" for line in lines))
 
 
+def how(folder: Path) -> str:
+    """What to run by hand, from a checkout of upstream's repository: its prompts are read there."""
+    at = Path(folder).resolve()
+    command = ["python", "evaluation.py", "--judge", "JUDGE", "--model_name", "direct"]
+    command += ["--video_dir", str(at / "videos"), "--save_name", str(at / "answers")]
+    there = next((at / name for name in SAVED if (at / name).exists()), None)
+    first = f"remove {there}, beside which evaluation.py rates nothing, and " if there else ""
+    return (
+        f"{first}in upstream's checkout and environment run: {shlex.join(command)} (JUDGE: the "
+        "folder of vila-ewm-qwen2-1.5b)"
+    )
+
+
 def answers(prompts: Sequence[Prompt], folder: Path) -> dict[str, Answer]:
     """{clip name: {question group: raw strings}} of the clips that are answered."""
     found: dict[str, Answer] = {}
-    whole, lines = Path(folder) / "answers.json", Path(folder) / "answers.jsonl"
-    if whole.exists():
+    lines = Path(folder) / "answers.jsonl"
+    saved = [Path(folder) / name for name in SAVED if (Path(folder) / name).exists()]
+    if len(saved) > 1:
+        raise UserError(f"{folder} holds both {' and '.join(SAVED)}; keep one of them")
+    for whole in saved:
         content = read_json(whole)
         if not isinstance(content, dict) or not isinstance(content.get("preds"), dict):
             raise UserError(f"{whole} has no 'preds'; it is not a file that evaluation.py saved")

@@ -29,7 +29,7 @@ from ..common.errors import UserError
 from ..common.files import write_json
 from ..common.progress import Progress
 from ..config import Config, Run
-from ..models import lora, pipeline
+from ..models import lora
 from ..prepare.shared import Shared
 from ..train import engine, loop
 from ..train.batch import load_passes
@@ -94,13 +94,11 @@ def methods(config: Config) -> dict[str, Config]:
 def _start(config: Config) -> tuple[Any, Any]:
     """The engine, and the reference where this method has an anchor."""
     torch.manual_seed(0)
-    model = random_transformer(config).to(pipeline.device()).train().requires_grad_(True)
+    model = random_transformer(config).train().requires_grad_(True)
     if config.train.lora_rank:
         lora.add(model, config)
     running = engine.start(model, config)
-    return running, loop.frozen_reference(
-        config, running, lambda: random_transformer(config).to(pipeline.device())
-    )
+    return running, loop.frozen_reference(config, running, lambda: random_transformer(config))
 
 
 # Memory -------------------------------------------------------------------------------------------

@@ -56,6 +56,7 @@ class Step:
     name: str
     hours: float | None  # of GPUs; None: no GPU, or unknown
     memory: float | None  # bytes of one GPU
+    host: float | None  # bytes of main memory for all GPUs' processes together
     disk: float
     note: str
 
@@ -99,6 +100,18 @@ def training_memory(clip: Counts, config: Config, gpus: int) -> dict[str, float]
     return parts | {"reserved": RESERVED}
 
 
+def training_host_memory(clip: Counts, config: Config) -> float:
+    """Bytes of main memory, of all ranks together: the most of loading, saving and exporting.
+
+    Ranks map the start's fp32 weights, one file for all. Rank 0 holds ZeRO's gathered masters and
+    moments while it saves, and its masters beside the start's weights while it exports.
+    """
+    start, trained = 4.0 * clip.weights, 4.0 * clip.trained
+    if config.train.engine == "deepspeed":
+        return max(start, 3 * trained, start + trained)
+    return max(start, 2 * trained)
+
+
 def drawn(config: Config) -> float:
     """How many of the perturbed prompts a run draws, expected, where each clip has kept all."""
     train, keep, clips = config.train, config.micro.keep, config.data.clips
@@ -121,11 +134,18 @@ def steps(config: Config, gpu: Gpu, gpus: int, share: float) -> Iterator[Step]:
     def rendering(settings: Any) -> float:
         return settings.steps * (2 if settings.guidance > 1 else 1) * clip.forward / speed
 
-    yield Step("curate", None, None, 0, "CPU: decodes all 80,000 videos once")
+    # Each GPU's process reads its model into main memory, in the precision that it runs in.
+    loading = gpus * clip.item * clip.weights
+    yield Step("curate", None, None, None, 0, "CPU: decodes all 80,000 videos once")
     seconds = 2 * TEXT_ENCODER * CAPTION_TOKENS / speed + clip.encode / vae
     disk = clips * (latent + text)
     yield Step(
-        "encode", clips * seconds / 3600, 2 * TEXT_ENCODER + RESERVED, disk, f"{clips:,} clips"
+        "encode",
+        clips * seconds / 3600,
+        2 * TEXT_ENCODER + RESERVED,
+        gpus * 2 * TEXT_ENCODER,
+        disk,
+        f"{clips:,} clips",
     )
     asked = clips * config.micro.candidates
     writing = asked / 16 * CAPTION_TOKENS * 2 * LANGUAGE_MODEL / (gpu.bandwidth * 1e12)
@@ -133,6 +153,7 @@ def steps(config: Config, gpu: Gpu, gpus: int, share: float) -> Iterator[Step]:
         "perturb",
         writing / 3600,
         2 * (LANGUAGE_MODEL + TEXT_ENCODER) + RESERVED,
+        2 * (LANGUAGE_MODEL + TEXT_ENCODER),
         0,
         f"{asked:,} answers; at least: 16 at a time, at the memory's speed",
     )
@@ -141,6 +162,7 @@ def steps(config: Config, gpu: Gpu, gpus: int, share: float) -> Iterator[Step]:
         "render",
         hard * seconds / 3600,
         inference + RESERVED,
+        loading,
         hard * (latent + text),
         f"{hard:,.0f} negatives of {seconds:.0f} s; shared by a seed's cells",
     )
@@ -152,6 +174,7 @@ def steps(config: Config, gpu: Gpu, gpus: int, share: float) -> Iterator[Step]:
         "train",
         train.steps * step * gpus / 3600,
         sum(memory.values()),
+        training_host_memory(clip, config),
         (4 if adapter else 4 + 3 * 12) * clip.weights,
         f"a cell: {train.steps:,} steps of {step:.1f} s on {gpus}",
     )
@@ -160,6 +183,7 @@ def steps(config: Config, gpu: Gpu, gpus: int, share: float) -> Iterator[Step]:
         "evaluate",
         prompts * seconds / 3600,
         inference + RESERVED,
+        loading,
         prompts * (2 * latent + 2e6),
         f"a cell: {prompts} clips; the rater not counted",
     )
@@ -192,17 +216,20 @@ def report(
     lines = [
         f"{config.profile} on {gpus} x {name}: {clip.weights / 1e9:.2f} billion weights, "
         f"{clip.tokens:,} tokens a clip, {clip.forward / 1e12:.0f} TFLOP a pass",
-        f"{'step':<9}{'GPU-hours':>10}{'GB of ' + f'{gpu.memory:.0f}':>11}{'disk GB':>9}",
+        f"{'step':<9}{'GPU-hours':>10}{'GB of ' + f'{gpu.memory:.0f}':>11}{'host GB':>9}"
+        f"{'disk GB':>9}",
     ]
     fits = True
     for row in rows:
         hours = "" if row.hours is None else f"{row.hours:,.1f}"
         memory = "" if row.memory is None else f"{row.memory / GB:.1f}"
+        host = "" if row.host is None else f"{row.host / GB:.1f}"
         too_much = row.memory is not None and row.memory > gpu.memory * GB
         fits &= not too_much
         verdict = "DOES NOT FIT; " if too_much else ""
         lines.append(
-            f"{row.name:<9}{hours:>10}{memory:>11}{row.disk / GB:>9.1f}  {verdict}{row.note}"
+            f"{row.name:<9}{hours:>10}{memory:>11}{host:>9}{row.disk / GB:>9.1f}  "
+            f"{verdict}{row.note}"
         )
     per_cell = sum(row.hours or 0 for row in rows[-2:])
     total = sum(row.hours or 0 for row in rows[:-2]) + cells * per_cell
@@ -233,6 +260,8 @@ def _basis(share: float, config: Config) -> list[str]:
     lines = [
         f"times: {100 * share:.0f} % of the GPU's peak; measured is only the paper's 85 s a clip "
         f"on an H200, {100 * paper_share():.0f} % of its peak; memory: counted, not measured",
+        "training loads and exports in main memory and casts weight by weight, so a GPU holds no "
+        "more then; host GB: main memory of all GPUs' processes together",
         f"the paper says 13 GPU-hours for its {clips:,} hard negatives (App. E); at its own "
         f"{PAPER_CLIP_SECONDS:.0f} s a clip they are {clips * PAPER_CLIP_SECONDS / 3600:,.0f}",
     ]

@@ -13,14 +13,15 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from ..common.errors import UserError
-from ..common.files import digest, folder_digest
+from ..common.files import digest
 from ..common.manifest import MANIFEST, fault_of
-from ..config import Config, Model
-from . import families
+from ..config import Config, Model, Sampling
+from . import content, families, schedule
 from .hub import located
 from .peers import named
 
@@ -52,24 +53,27 @@ def load_pipeline(
         if (module := getattr(pipeline, part)) is not None:
             _check_complete(module, source)
             module.eval().requires_grad_(False)
+    schedule.check(pipeline.scheduler)
     return pipeline.to(device())
 
 
-def load_transformer(name: str | Path, dtype: torch.dtype = torch.float32) -> Any:
-    """The transformer of a pipeline ("tiny", folder, hub id), or of a folder of its own."""
+def load_transformer(
+    name: str | Path, dtype: torch.dtype = torch.float32, on: str | torch.device | None = None
+) -> Any:
+    """The transformer of a pipeline ("tiny", folder, hub id), or of a folder of its own.
+
+    on: "cpu" in place of `device()`. There, weights of the file's own dtype are the file itself,
+    mapped: a shard is read when it is used, and processes on one machine share its pages.
+    """
     source, revision = _checked(str(name))
     own_folder = (Path(source) / "config.json").exists()
     with one_sentence(source):
         kind = families.named(_family(source, revision), "TRANSFORMER")
-        transformer = kind.from_pretrained(
-            source,
-            subfolder=None if own_folder else "transformer",
-            revision=revision,
-            dtype=dtype,
-            use_safetensors=True,
-        )
+        place = {"subfolder": None if own_folder else "transformer", "revision": revision}
+        families.check_transformer(kind.load_config(source, **place), source)
+        transformer = kind.from_pretrained(source, **place, dtype=dtype, use_safetensors=True)
     _check_complete(transformer, source)
-    return transformer.eval().to(device())
+    return transformer.eval().to(on or device())
 
 
 def architecture(model: Model, part: str) -> tuple[Any, dict[str, Any]]:
@@ -80,6 +84,8 @@ def architecture(model: Model, part: str) -> tuple[Any, dict[str, Any]]:
         found = kind.load_config(source, subfolder=part, revision=revision)
     if found.get("_class_name") != kind.__name__:  # a folder's own config.json, where `part` lacks
         raise UserError(f"model.pipeline={source} has no {part}; give a whole pipeline's folder")
+    if part == "transformer":
+        families.check_transformer(found, source)
     return kind, found
 
 
@@ -95,6 +101,28 @@ def velocity(model: Model) -> Callable[..., Tensor]:
     with one_sentence(source):
         family = _family(source, revision)
     return family.velocity(model, vae_config(model))
+
+
+@lru_cache(maxsize=16)
+def noise_levels(model: Model, settings: Sampling) -> np.ndarray:
+    """[settings.steps + 1] float64, falling to 0: by the pipeline's scheduler (`schedule.py`)."""
+    import diffusers
+
+    source, revision = located(model.pipeline)
+    with one_sentence(source):
+        family = _family(source, revision)
+        index = diffusers.DiffusionPipeline.load_config(source, revision=revision)
+        kind = getattr(diffusers, index["scheduler"][1])
+        scheduler = kind.from_pretrained(source, subfolder="scheduler", revision=revision)
+        temporal, spatial = family.strides(vae_config(model))
+        tokens = ((model.frames - 1) // temporal + 1) * (model.height // spatial)
+        return schedule.levels(
+            scheduler,
+            family.points(settings.steps),
+            settings.steps,
+            settings.shift,
+            tokens * (model.width // spatial),
+        )
 
 
 def latent_shape(config: Config, transformer: Any, vae_config: Any) -> tuple[int, int, int, int]:
@@ -114,20 +142,8 @@ def identity(model: Model) -> str:
     """12 hex digits that name the pipeline's weights: what is cached from them is found by it."""
     if model.peer:
         return digest(named(model.peer).repository)
-    source = Path(located(model.pipeline)[0])
-    if not source.is_dir():
-        return digest(model.pipeline)
-    if (source / MANIFEST).exists():  # checked against the files whenever they are loaded
-        lines = (source / MANIFEST).read_text().splitlines()
-        return digest([line for line in lines if not line.endswith(" README.md")])
-    files = (path for path in source.rglob("*") if path.is_file())
-    return _named(source, tuple(sorted((path, path.stat().st_mtime_ns) for path in files)))
-
-
-@lru_cache(maxsize=4)
-def _named(source: Path, stamps: tuple[Any, ...]) -> str:
-    """Hashed once a process for the same files: a pipeline may be tens of gigabytes."""
-    return folder_digest(source)[:12]
+    source, revision = located(model.pipeline)
+    return content.of_hub(source, revision) if revision else content.of_folder(Path(source))
 
 
 def _family(source: str, revision: str | None) -> Any:
@@ -137,8 +153,9 @@ def _family(source: str, revision: str | None) -> Any:
     config = Path(source) / "config.json"
     if config.exists():  # a transformer's own folder
         return families.of(json.loads(config.read_text())["_class_name"])
-    entry = DiffusionPipeline.load_config(source, revision=revision)
-    return families.of(entry["_class_name"])
+    index = DiffusionPipeline.load_config(source, revision=revision)
+    families.check_pipeline(index, source)
+    return families.of(index["_class_name"])
 
 
 def _checked(name: str) -> tuple[str, str | None]:

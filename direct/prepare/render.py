@@ -67,6 +67,7 @@ def _render(run: Run, prompts: list[str]) -> list[Tensor | str]:
                 eps,
                 config.hard_sample,
                 pipeline.velocity(config.model),
+                levels=pipeline.noise_levels(config.model, config.hard_sample),
             )
             .to(getattr(torch, config.model.dtype))
             .cpu()

@@ -31,7 +31,7 @@ class Engine:
     dtype = torch.float32  # of the weights
 
     def __init__(self, model: nn.Module, settings: Train, dtype: torch.dtype = torch.float32):
-        self.model, self.clip = model, settings.clip
+        self.model, self.clip = model.to(pipeline.device()), settings.clip
         self.passes = len(ranks.share(settings.batch, settings.micro_batch))  # per update
         self.optimizer: Any = adamw(model, settings)
         self._autocast, self._norm = dtype, math.nan
@@ -69,7 +69,9 @@ class DeepSpeed:
 
     def __init__(self, model: nn.Module, config: Config):
         deepspeed = _deepspeed()
-        weights = {name: p.detach().clone() for name, p in _trained(model)}  # fp32, before the cast
+        weights = {name: p.detach() for name, p in _trained(model)}  # fp32, before the cast
+        self.dtype, self._pending = getattr(torch, config.model.dtype), False
+        _place(model, self.dtype, copy=True)  # what is updated are not `weights` themselves
         self.engine, self.optimizer, _, _ = deepspeed.initialize(
             model=model,
             optimizer=adamw(model, config.train),
@@ -77,7 +79,6 @@ class DeepSpeed:
             dist_init_required=False,
         )
         self.model = self.engine.module
-        self.dtype, self._pending = getattr(torch, config.model.dtype), False
         put(self.model, self.optimizer, weights, {}, 0)
 
     def __call__(self, *inputs: Tensor, **options: Any) -> Any:
@@ -109,7 +110,10 @@ class DeepSpeed:
 
 
 def start(model: nn.Module, config: Config) -> Engine | DeepSpeed:
-    """The engine that `train.engine` names, around a model whose trained weights require grad."""
+    """The engine that `train.engine` names, around a model whose trained weights require grad.
+
+    The model may be on the CPU, and is moved.
+    """
     if config.train.gradient_checkpointing:
         model.enable_gradient_checkpointing()  # type: ignore[operator]
     if config.train.compile:
@@ -125,14 +129,20 @@ def start(model: nn.Module, config: Config) -> Engine | DeepSpeed:
 
 
 def frozen(base: nn.Module, dtype: torch.dtype) -> nn.Module:
-    """`base` as the reference of a model trained in this dtype.
-
-    Its weights are cast, its buffers are not, as the engine casts the trained one.
-    """
+    """`base` on the device, as the reference of a model trained in this dtype."""
     base.requires_grad_(False)
-    for parameter in base.parameters():
-        parameter.data = parameter.data.to(dtype)
+    _place(base, dtype)
     return base
+
+
+def _place(model: nn.Module, dtype: torch.dtype, copy: bool = False) -> None:
+    """Moves the model to the device, its weights cast and its buffers not, as DeepSpeed does.
+
+    One weight after another: a 14B model's fp32 weights are 57 GB, and never on the device at once.
+    """
+    for parameter in model.parameters():
+        parameter.data = parameter.data.to(pipeline.device(), dtype, copy=copy)
+    model.to(pipeline.device())
 
 
 def adamw(model: nn.Module, settings: Train) -> torch.optim.AdamW:

@@ -109,9 +109,12 @@ def _train(run: Run) -> None:
         _sync(log)
     _note_seconds(run, steps.stop - start, time.monotonic() - began)
 
-    # Publish: the last checkpoint, from which a longer run resumes; then the weights.
+    # Publish: the last checkpoint, from which an export that failed is made again and a longer run
+    # resumes; then the weights.
     if config.train.keep_last:
         trajectory.keep_last(run, save)
+    else:
+        save(folder, steps.stop)
     _export(run, running)
 
 
@@ -163,7 +166,8 @@ def _start(run: Run) -> str | Path:
 
 
 def _loaded(config: Config, start: str | Path) -> nn.Module:
-    model = pipeline.load_transformer(start).requires_grad_(True)
+    """On the CPU: an engine moves it, in its own precision."""
+    model = pipeline.load_transformer(start, on="cpu").requires_grad_(True)
     if config.train.lora_rank:
         lora.add(model, config)
     return model
@@ -189,7 +193,7 @@ def frozen_reference(
         return None
     if config.train.lora_rank:
         return lora.reference(running.model)
-    base = load() if load else pipeline.load_transformer(config.model.pipeline)
+    base = load() if load else pipeline.load_transformer(config.model.pipeline, on="cpu")
     base = engine.frozen(base, running.dtype)
     if config.train.compile:
         base.compile()
@@ -241,8 +245,8 @@ def _export(run: Run, running: Any) -> None:
         trained = engine.masters(model, running.optimizer)
         running.release()
         if ranks.rank() == 0:
-            model = _loaded(config, _start(run)).cpu()  # alone: no collective call
-            model.load_state_dict(trained, strict=False)
+            model = _loaded(config, _start(run))  # alone: no collective call
+            model.load_state_dict(trained, strict=False, assign=True)
 
     def write() -> None:
         if config.train.lora_rank:

@@ -25,6 +25,16 @@ def tokenizer_and_encoder(width: int = 24):
     return tokenizer, T5EncoderModel(config).eval()
 
 
+LTX_SCHEDULER = {  # as LTX-Video is released
+    "use_dynamic_shifting": True,
+    "base_image_seq_len": 1024,
+    "max_image_seq_len": 4096,
+    "base_shift": 0.95,
+    "max_shift": 2.05,
+    "shift_terminal": 0.1,
+}
+
+
 def build_ltx():
     from diffusers import (
         AutoencoderKLLTXVideo,
@@ -60,7 +70,7 @@ def build_ltx():
         caption_channels=24,
     ).eval()
     return LTXPipeline(
-        scheduler=FlowMatchEulerDiscreteScheduler(shift=3.0),
+        scheduler=FlowMatchEulerDiscreteScheduler(**LTX_SCHEDULER),
         vae=vae,
         text_encoder=encoder,
         tokenizer=tokenizer,

@@ -9,12 +9,14 @@ A family is a module with these names; `models.pipeline` asks them on behalf of 
     states(encoder, ids, mask)         -> text states [B, L, D]; the caller cuts padding off
     latent_scale(vae)                  -> mean, std [C]: latents are (z - mean) / std
     decode(vae, z)                     -> pixels [B, 3, T, H, W] in [-1, 1]
+    points(steps)                      -> [steps] that the pipeline has its scheduler shift, or None
     velocity(model, vae_config)        -> v(forward, x_t, t, text) [B, C, T, H, W], v = eps - x
 
 `forward` is the transformer, or what stands for it (an engine around it, the same weights without
 their adapter). t is the noise level in [0, 1]; text [B, L, D] is zero at padding. A new family is
 one more module here, and its line in `of`; or a plug-in's object with these names, and CLASSES, a
-dict of its own classes by name where diffusers does not have them.
+dict of its own classes by name where diffusers does not have them. A family that knows more of a
+pipeline than the five components of PARTS names these components, options and INPUTS in KNOWN.
 """
 
 from __future__ import annotations
@@ -23,6 +25,16 @@ from typing import Any
 
 from ...common.errors import UserError
 from ...plugins.registry import entries
+
+PARTS = ("scheduler", "text_encoder", "tokenizer", "transformer", "vae")
+# What a transformer's configuration says of inputs that no family's velocity gives it.
+INPUTS = (
+    "added_kv_proj_dim",
+    "guidance_embeds",
+    "image_dim",
+    "pooled_projection_dim",
+    "pos_embed_seq_len",
+)
 
 
 def of(class_name: str) -> Any:
@@ -35,6 +47,51 @@ def of(class_name: str) -> Any:
             return family
     names = " or ".join(family.PIPELINE for family in known)
     raise UserError(f"model.pipeline is a {class_name}, which is not trained here; use a {names}")
+
+
+def check_pipeline(index: dict[str, Any], source: str) -> None:
+    """A `UserError` where a pipeline has what its family does not know, and would leave out.
+
+    index: its model_index.json. So a second expert (Wan 2.2) or text encoder is not ignored.
+    """
+    known = (*PARTS, *_known(index["_class_name"]))
+    _refuse(
+        source,
+        index["_class_name"],
+        {
+            name: None if isinstance(value, list) else value
+            for name, value in sorted(index.items())
+            if name[0] != "_" and name not in known and _is_set(value)
+        },
+    )
+
+
+def check_transformer(config: dict[str, Any], source: str) -> None:
+    """The same of a transformer's configuration: inputs beside the noisy latents and the text."""
+    found = {name: config[name] for name in INPUTS if config.get(name)}
+    channels, out = config.get("in_channels"), config.get("out_channels")
+    if out and out != channels:
+        found["in_channels"] = f"{channels} for {out} out"
+    known = _known(config["_class_name"])
+    _refuse(source, config["_class_name"], {n: v for n, v in found.items() if n not in known})
+
+
+def _known(class_name: str) -> tuple[str, ...]:
+    return getattr(of(class_name), "KNOWN", ())
+
+
+def _is_set(value: Any) -> bool:
+    """A component that is null, or an option that is off, asks for nothing."""
+    return bool(value[1]) if isinstance(value, list) else value not in (None, False)
+
+
+def _refuse(source: str, class_name: str, unknown: dict[str, Any]) -> None:
+    if unknown:
+        said = (f"{name}={value}" if value is not None else name for name, value in unknown.items())
+        raise UserError(
+            f"model.pipeline={source} is a {class_name} with {', '.join(said)}, which is not known "
+            "here and would be left out; use a pipeline without"
+        )
 
 
 def named(family: Any, part: str) -> Any:

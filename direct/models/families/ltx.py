@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 from torch import Tensor
 
 from ...flow import TIMESTEPS
@@ -42,6 +43,10 @@ def decode(vae: Any, z: Tensor) -> Tensor:
     """A decoder that is conditioned on a noise level is given 0, as the pipeline does."""
     level = z.new_zeros(len(z)) if vae.config.timestep_conditioning else None
     return vae.decode(z, level, return_dict=False)[0]
+
+
+def points(steps: int) -> np.ndarray:
+    return np.linspace(1, 1 / steps, steps)
 
 
 def velocity(model: Any, vae_config: Any) -> Callable[..., Tensor]:

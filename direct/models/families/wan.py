@@ -1,4 +1,8 @@
-"""Wan 2.1: `diffusers.WanPipeline` with `WanTransformer3DModel` and `AutoencoderKLWan`."""
+"""Wan 2.1, and Wan 2.2's TI2V-5B as a text-to-video model: `diffusers.WanPipeline` and its parts.
+
+With `expand_timesteps` (5B) the pipeline gives its transformer a time for each token. From text
+alone all of them are the clip's own, which is what one time per clip computes.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +14,7 @@ from torch import Tensor
 
 from ...flow import TIMESTEPS
 
+KNOWN = ("expand_timesteps",)
 PIPELINE, TRANSFORMER, VAE = "WanPipeline", "WanTransformer3DModel", "AutoencoderKLWan"
 
 
@@ -36,6 +41,10 @@ def latent_scale(vae: Any) -> tuple[Tensor, Tensor]:
 
 def decode(vae: Any, z: Tensor) -> Tensor:
     return vae.decode(z, return_dict=False)[0]
+
+
+def points(steps: int) -> None:
+    """The pipeline takes its scheduler's own."""
 
 
 def velocity(model: Any, vae_config: Any) -> Callable[..., Tensor]:

@@ -129,19 +129,6 @@ def test_a_torn_last_line_is_cut_off_the_journal(tmp_path):
     assert files.read_journal(path) == [] and path.read_bytes() == b""
 
 
-def test_a_folders_digest_is_of_names_and_bytes(tmp_path):
-    def made(name, entries):
-        for entry, text in entries.items():
-            files.write_text(tmp_path / name / entry, text)
-        return files.folder_digest(tmp_path / name)
-
-    one = made("one", {"a": "1", "b/c": "2"})
-    assert made("two", {"b/c": "2", "a": "1"}) == one
-    assert (
-        len({one, made("three", {"a": "1", "b/d": "2"}), made("four", {"a": "1", "b/c": "3"})}) == 3
-    )
-
-
 def test_arrays_come_back_and_damaged_ones_are_set_aside(tmp_path, capsys):
     path = tmp_path / "x.safetensors"
     tensors = {"a": torch.randn(2, 3).T, "b": torch.arange(3)}

@@ -19,7 +19,7 @@ from direct.data import source
 from direct.data.benchmarks import Prompt
 from direct.data.sample import Sample
 from direct.data.video import probe
-from direct.evaluate import peers, rater
+from direct.evaluate import made, peers, rater
 from direct.evaluate.rater import video_path
 from direct.models.peers import PEERS
 from direct.prepare.shared import build
@@ -48,6 +48,7 @@ def test_peer_is_loaded_as_its_class_and_writes_every_clip(name, tmp_path, pipel
     assert type(pipeline).__name__ == PEERS[name].pipeline
     small = settings | {"num_inference_steps": 2, "max_sequence_length": 16}
     texts = [prompt.caption for prompt in PROMPTS]
+    made.claim(tmp_path, peers.maker(PEERS[name], 0, str(folder)))
     peers.write(pipeline, PEERS[name], PROMPTS, tmp_path, 0, texts, **small)
     for prompt in PROMPTS:
         found = probe(video_path(tmp_path, prompt))
@@ -90,6 +91,24 @@ def test_a_row_of_table_2_from_its_own_pipeline_to_scores(tmp_path, monkeypatch)
         REAL.inputs(config)["weights"]
         != REAL.inputs(with_values(config, {"model.pipeline": "peer:mochi"}))["weights"]
     )
+
+
+def test_who_makes_clips_is_told_by_pipeline_commit_settings_and_seed():
+    said = [peers.maker(PEERS[name], 0) for name in sorted(PEERS)]
+    assert all("@" in maker["weights"] for maker in said)
+    assert len({maker["weights"] for maker in said}) == len(PEERS)
+    mochi = peers.maker(PEERS["mochi"], 3)
+    assert mochi["settings"]["num_frames"] == 19 and mochi["seed"] == 3
+    assert mochi["pipeline"] == "MochiPipeline" and "guidance_scale" in mochi["settings"]
+
+
+def test_another_models_folder_is_refused_before_anything_is_loaded(tmp_path, monkeypatch):
+    made.claim(tmp_path, peers.maker(PEERS["cogvideox-5b"], 0))
+    monkeypatch.setattr(peers, "load", lambda *_: pytest.fail("loaded"))
+    line = ["direct.peers", "mochi", "--judge", "videophy", "--folder", str(tmp_path)]
+    monkeypatch.setattr(sys, "argv", line)
+    with pytest.raises(UserError, match="made with pipeline=CogVideoXPipeline, not Mochi"):
+        peers.main()
 
 
 def test_a_peer_that_is_none_or_is_to_be_trained_is_refused(tmp_path):

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import argparse
+import re
+import shlex
 import sys
+from pathlib import Path
 
 import pytest
 
 from direct.common.errors import UserError
-from direct.evaluate import rater, videophy
+from direct.evaluate import rater, videophy, worldmodelbench
 
 
 def test_too_few_rows_are_an_error_and_the_same_command_goes_on(prompts, folder, command):
@@ -19,6 +23,44 @@ def test_too_few_rows_are_an_error_and_the_same_command_goes_on(prompts, folder,
     command(3)
     assert len(rater.rate(videophy, prompts, folder)) == 3  # p0 and p1 are there twice by now
     assert len((folder / "pc.csv").read_text().splitlines()) == 5 * 4
+
+
+UPSTREAM = {  # options of these scripts, as their argument parsers have them; True: required
+    videophy.SCRIPT: {
+        "--input_csv": True,
+        "--output_csv": False,
+        "--checkpoint": True,
+        "--batch_size": False,
+    },
+    "evaluation.py": {
+        "--judge": True,
+        "--video_dir": True,
+        "--model_name": True,
+        "--save_name": False,
+    },
+}
+
+
+@pytest.mark.parametrize("judge", [videophy, worldmodelbench])
+def test_the_command_that_is_printed_runs_by_upstreams_options(judge, tmp_path):
+    """From any folder, also one with a space; every answer file is written where it is read."""
+    folder = tmp_path / "a folder"
+    said = re.search(r"environment run: (.*) \([A-Z]+: ", judge.how(folder))[1]
+    for line in said.split(" && "):
+        python, script, *words = shlex.split(line)
+        parser = argparse.ArgumentParser(exit_on_error=False, allow_abbrev=False)
+        for option, required in UPSTREAM[script].items():
+            parser.add_argument(option, required=required)
+        given = parser.parse_args(words)
+        assert python == "python"
+        if judge is videophy:
+            assert Path(given.output_csv).name in judge.ANSWERS
+            places = given.input_csv, given.output_csv
+        else:
+            assert f"{Path(given.save_name).name}.json" in judge.ANSWERS
+            assert f"{Path(given.save_name).name}_cot.json" in judge.ANSWERS
+            places = given.video_dir, given.save_name
+        assert all(Path(place).parent == folder for place in places)
 
 
 def test_a_missing_clip_is_an_error(prompts, folder, command):

@@ -102,6 +102,21 @@ def test_worldmodelbench_prompts_and_answer_files(bench, monkeypatch):
     saved = {"model_name": "m", "preds": {p.name: ANSWER for p in prompts}, "accs": {}}
     (folder / "answers.json").write_text(json.dumps(saved))
     assert rater.rate(worldmodelbench, prompts, folder) == records
+    (folder / "answers.json").rename(folder / "answers_cot.json")  # with its --cot
+    assert rater.rate(worldmodelbench, prompts, folder) == records
+    (folder / "answers.json").write_text("{}")
+    with pytest.raises(UserError, match=r"both answers\.json and answers_cot\.json; keep one"):
+        rater.rate(worldmodelbench, prompts, folder)
+
+
+def test_a_file_that_upstream_would_only_read_is_to_be_removed_first(bench, monkeypatch):
+    """evaluation.py rates nothing where its results are there, also where clips lack in them."""
+    folder, prompts = bench
+    monkeypatch.delenv(rater.COMMAND, raising=False)
+    saved = {"preds": {prompts[0].name: ANSWER}}
+    (folder / "answers.json").write_text(json.dumps(saved))
+    with pytest.raises(UserError, match=r"human_1 is not; remove .*answers\.json, beside which"):
+        rater.rate(worldmodelbench, prompts, folder)
 
 
 @pytest.mark.parametrize(

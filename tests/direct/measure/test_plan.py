@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import fields
 
 import pytest
 
@@ -36,6 +37,27 @@ def test_memory_by_hand():
     assert more > 10 * four["activations"] > 10 * 30 * 32_760 * 1536 * 2
 
 
+def counts(weights: float, trained: float) -> counted.Counts:
+    """Of these sizes alone: main memory asks for no others."""
+    others = dict.fromkeys((field.name for field in fields(counted.Counts)), 0)
+    return counted.Counts(**others | {"item": 2, "weights": weights, "trained": trained})
+
+
+@pytest.mark.parametrize(
+    ("profile_name", "settings", "trained", "gigabytes"),
+    [
+        ("wan2.1-t2v-14b", (), 0.1e9, 57.6),  # exporting: the start, and the adapter's masters
+        ("wan2.1-t2v-14b", ("train.lora_rank=0",), 14.3e9, 171.6),  # saving: masters and moments
+        ("wan2.1-1gpu", (), 0.05e9, 57.2),  # loading, on one GPU
+        ("wan2.1-1gpu", ("train.lora_rank=0",), 14.3e9, 114.4),  # saving: the moments' file
+    ],
+)
+def test_main_memory_is_that_of_one_copy_for_all_ranks(profile_name, settings, trained, gigabytes):
+    config = override(profile(profile_name), *settings)
+    needed = plan.training_host_memory(counts(14.3e9, trained), config)
+    assert needed == pytest.approx(gigabytes * 1e9)
+
+
 def run(monkeypatch, *arguments):
     monkeypatch.setattr(sys, "argv", ["direct.plan", *arguments])
     return plan.main()
@@ -47,6 +69,8 @@ def test_the_command_states_the_cost_and_what_does_not_fit(monkeypatch, capsys):
     said = capsys.readouterr().out
     assert "13 GPU-hours" in said and "they are 800" in said and "gives up" not in said
     assert "DOES NOT FIT" not in said
+    train = next(line for line in said.splitlines() if line.startswith("train "))
+    assert "host GB" in said and train.split()[3] == "17.0", "12 bytes of 1.42 billion weights"
     full = ("--profile", "wan2.1-t2v-14b", "--set", "train.lora_rank=0", "--gpus", "1")
     assert run(monkeypatch, *full) == 1
     assert "train" in next(x for x in capsys.readouterr().out.splitlines() if "DOES NOT FIT" in x)

@@ -162,6 +162,20 @@ def test_masters_and_moments_come_back_by_name():
     assert torch.equal(first.model.a, second.model.a)
 
 
+def test_weights_are_cast_in_place_and_what_they_were_cast_from_stays():
+    """The fp32 weights that the masters start from."""
+    model = Line()
+    before = {name: p.detach() for name, p in model.named_parameters()}
+    engine._place(model, torch.float32, copy=True)
+    with torch.no_grad():
+        model.a.add_(1.0)
+    assert before["a"].item() == 2.0 and model.a.item() == 3.0, "the masters' start is not it"
+    trained = model.a
+    engine._place(model, torch.bfloat16)
+    assert {p.dtype for p in model.parameters()} == {torch.bfloat16}
+    assert model.a is trained and model.table.dtype == torch.float32
+
+
 def test_a_frozen_reference_is_cast_but_for_its_buffers():
     base = engine.frozen(Line(), torch.bfloat16)
     assert {p.dtype for p in base.parameters()} == {torch.bfloat16}

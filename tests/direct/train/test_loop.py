@@ -113,6 +113,34 @@ def test_an_adapter_whose_merged_weights_were_not_written_is_exported_again(
     assert loop.train(run).is_dir()
 
 
+@pytest.mark.parametrize("keep_last", [False, True])
+def test_an_export_that_fails_costs_no_step(small, tmp_path, monkeypatch, keep_last):
+    """The last step is in a checkpoint by then, whether or not it is kept for a longer run."""
+    config = small(train__steps=3, train__checkpoint_every=100, train__keep_last=keep_last)
+    run = Run(config, tmp_path / "c", tmp_path / "run")
+    with monkeypatch.context() as patch, pytest.raises(MemoryError):
+        patch.setattr(loop, "_export", lambda *_: (_ for _ in ()).throw(MemoryError))
+        loop.train(run)
+    told = (tmp_path / "run/metrics.jsonl").read_bytes()
+    monkeypatch.setattr(loop, "train_step", lambda *_: pytest.fail("a step is taken again"))
+    assert loop.train(run).is_dir()
+    assert (tmp_path / "run/metrics.jsonl").read_bytes() == told
+    assert not (tmp_path / "run/checkpoints").exists()
+
+
+def test_what_is_trained_and_its_reference_are_loaded_beside_the_device(
+    small, tmp_path, monkeypatch
+):
+    """fp32 weights of 14B do not fit a 48 GB card: an engine moves them in its own precision."""
+    monkeypatch.setattr(pipeline, "device", lambda: torch.device("meta"))
+    config = small(train__lora_rank=0)
+    model = loop.initial_model(Run(config, tmp_path, tmp_path / "run"))
+    assert {p.device.type for p in model.parameters()} == {"cpu"}
+    monkeypatch.setattr(loop.engine, "frozen", lambda base, dtype: base)  # which moves it
+    reference = loop.frozen_reference(config, SimpleNamespace(dtype=torch.bfloat16))
+    assert {p.device.type for p in reference.parameters()} == {"cpu"}
+
+
 def test_a_measuring_cell_is_no_training(small, tmp_path):
     """And the SFT run that it may start from is that of the scores' cells, half of their steps."""
     config = small(measure__kind="alignment", measure__steps=10, train__init="sft")

@@ -19,7 +19,7 @@ from direct.data import source
 from direct.evaluate.clips import generate
 from direct.models import codec
 from direct.models.families import ltx
-from direct.models.pipeline import load_pipeline, load_transformer, velocity
+from direct.models.pipeline import load_pipeline, load_transformer, noise_levels, velocity
 from direct.profiles import profile
 from direct.train import loop
 
@@ -86,9 +86,9 @@ def test_latents_are_normalised_as_the_pipeline_does_and_come_back(pipeline):
     assert np.abs(decoded - expected).max() <= 0.51
 
 
-def test_sampling_equals_the_pipeline_at_equal_noise_levels(pipeline, folder, monkeypatch):
-    """Velocity, places in seconds and pixels, the text's mask and guidance, all at once."""
-    model = settings(folder)
+def test_sampling_equals_the_pipeline(pipeline, folder):
+    """Noise levels, velocity, places in seconds and pixels, the text's mask, guidance: at once."""
+    model, asked = settings(folder, height=32, width=32), Sampling(steps=4, guidance=3.0, shift=0.0)
     text, _ = codec.encode_prompts(pipeline, [PROMPTS[0]], 12)
     negative, _ = codec.encode_prompts(pipeline, [""], 12)
     eps = torch.randn(1, 8, 3, 8, 8, generator=torch.manual_seed(1))
@@ -97,15 +97,10 @@ def test_sampling_equals_the_pipeline_at_equal_noise_levels(pipeline, folder, mo
         text,
         negative,
         eps,
-        Sampling(steps=4, guidance=3.0, shift=3.0),
+        asked,
         velocity(model),
+        levels=noise_levels(model, asked),
     )
-    set_timesteps = pipeline.scheduler.set_timesteps
-
-    def ours_too(num_inference_steps=None, device=None, sigmas=None, mu=None, timesteps=None):
-        set_timesteps(sigmas=np.linspace(1, 1e-3, 4), device=device)  # it shifts them, once
-
-    monkeypatch.setattr(pipeline.scheduler, "set_timesteps", ours_too)
     pipeline.set_progress_bar_config(disable=True)
     theirs = pipeline(
         prompt=PROMPTS[0],
@@ -121,6 +116,8 @@ def test_sampling_equals_the_pipeline_at_equal_noise_levels(pipeline, folder, mo
         output_type="latent",
     ).frames
     theirs = pipeline._unpack_latents(theirs, 3, 8, 8)
+    np.testing.assert_allclose(noise_levels(model, asked), pipeline.scheduler.sigmas, rtol=1e-6)
+    assert pipeline.scheduler.sigmas[-2] == pytest.approx(0.1)
     torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
 
 
