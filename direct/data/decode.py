@@ -25,6 +25,7 @@ TURNS: dict[str, Callable[[np.ndarray], np.ndarray]] = {  # of frames [N, H, W, 
     "hflip": lambda frames: frames[:, :, ::-1],
     "vflip": lambda frames: frames[:, ::-1],
 }
+QUARTERS = {0: "", 90: "transpose vflip", 180: "hflip vflip", 270: "transpose hflip"}  # to the left
 
 
 class Unreadable(Exception):
@@ -113,7 +114,10 @@ def _turned(picture: Any) -> str | None:
 
     A coded point (x, y) is shown at (a x + c y, b x + d y), but for a shift (ISO/IEC 14496-12).
     """
-    found = [data for data in picture.side_data if data.type.name == "DISPLAYMATRIX"]
+    try:
+        found = [data for data in picture.side_data if data.type.name == "DISPLAYMATRIX"]
+    except ValueError:  # side data of a kind that PyAV does not know yet hides the matrix
+        return QUARTERS.get(picture.rotation % 360)
     if not found:
         return ""
     a, b, _, c, d = np.frombuffer(bytes(found[0]), np.int32)[:5].tolist()

@@ -52,10 +52,10 @@ def _spoken(text: str) -> str:
 
 def _unquoted(text: str) -> str:
     """Without a pair of quotes, or of Markdown's emphasis, around all of it."""
-    for first, last in PAIRS:
+    for pair in PAIRS:
         inner = text[1:-1]
-        if len(text) > 2 and text[0] == first and text[-1] == last:
-            once = first not in inner and last not in inner
+        if len(text) > 2 and text[0] == pair[0] and text[-1] == pair[1]:
+            once = not set(pair) & set(inner)
             return inner.strip() if once else _strong(text)
     return text
 

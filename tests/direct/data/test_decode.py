@@ -123,6 +123,23 @@ def test_clockwise_is_what_ffmpeg_calls_minus_90():
         assert next(container.decode(video=0)).rotation == -90
 
 
+@pytest.mark.parametrize("name", ["upright", "clockwise", "upside down", "counterclockwise"])
+def test_side_data_that_pyav_does_not_know_hides_no_turn(name):
+    class Unknown:
+        def __init__(self, picture):
+            self.rotation, self.height, self.width = picture.rotation, 24, 32
+            self.interlaced_frame, self.color_trc = False, 2
+
+        @property
+        def side_data(self):
+            raise ValueError("31 is not a valid Type")
+
+    data = turned(encoded(3), MATRICES[name])
+    with av.open(io.BytesIO(data)) as container:
+        found = decode.look(Unknown(next(container.decode(video=0))), 1.0)
+    assert found == looked(data)
+
+
 def test_another_angle_is_set_aside():
     found = looked(turned(encoded(3), (0.7071, 0.7071, -0.7071, 0.7071)))
     assert found.unfit[0] == "turned by an odd angle"
