@@ -106,9 +106,10 @@ def _curate(arguments: argparse.Namespace) -> None:
         report = wisa.curate(arguments.wisa, out, *how)
     print(canonical_json(report, indent=1))
     if again := report["to_try_again"]:
+        late = f"{again} of {report['entries']} clips took longer than {arguments.seconds:g} s"
         print(
-            f"{again} clips took longer than {arguments.seconds:g} s or could not be read; the "
-            "same command tries them again, and --seconds gives each more time",
+            f"{late} or could not be read; the same command tries them again, and --seconds gives "
+            "each more time",
             file=sys.stderr,
         )
 

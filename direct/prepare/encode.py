@@ -82,7 +82,8 @@ def _encode(run: Run, indices: list[int]) -> list[Tensor | str]:
             try:
                 videos[index] = samples[index].video()
             except Unreadable as fault:
-                made[index] = f"clip {samples[index].id}: {fault}"
+                again = "; run again to try it again" if fault.passing else ""
+                made[index] = f"clip {samples[index].id}: {fault}{again}"
         if videos:
             pipeline = _part(config.model, "vae")
             latents = codec.encode_videos(pipeline, np.stack(list(videos.values())))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -9,6 +11,8 @@ from small_wan import build_samples
 
 from direct.common.errors import UserError
 from direct.config import Run
+from direct.data import source
+from direct.data.decode import Unreadable
 from direct.models import codec
 from direct.models import pipeline as pipeline_module
 from direct.negatives import macro
@@ -85,6 +89,17 @@ def test_a_caption_that_is_too_long_is_named_with_its_clip_before_any_work(small
     with pytest.raises(UserError, match=rf"clip {clips[0].id} has .*model.text_length=4 .*3 of 3"):
         encode.texts(run, [clip.prompt for clip in clips], clips)
     assert not encode.text_store(run).folder.exists() or not list(tmp_path.rglob("*.safetensors"))
+
+
+@pytest.mark.parametrize(("passing", "more"), [(True, "; run again to try it again"), (False, "")])
+def test_a_clip_that_cannot_be_read_is_named(small, tmp_path, monkeypatch, passing, more):
+    def video():
+        raise Unreadable("no good", passing)
+
+    (clip,) = build_samples(1, "training")
+    run = Run(small(), tmp_path)
+    monkeypatch.setattr(source, "training", lambda run: [replace(clip, video=video)])
+    assert encode._encode(run, [0]) == [f"clip {clip.id}: no good{more}"]
 
 
 def test_short_captions_need_no_tokenizer(small, monkeypatch):

@@ -134,7 +134,7 @@ def test_curate_knows_the_encoders_limit_and_says_how_to_try_again(
     report = json.loads(said.out)
     reasons = {"caption too long for the text encoder": 1, "not decoded yet": 1}
     assert report["left_out"] == reasons and report["captions_cut"] == 0
-    assert "1 clips took longer than 7 s" in said.err and "--seconds" in said.err
+    assert "1 of 3 clips took longer than 7 s" in said.err and "--seconds" in said.err
 
     kept = curate(monkeypatch, tmp_path, pipeline_folder, "data.long_captions=truncate")
     assert kept == {"a": captions["a"], "b": "the red ball falls."}
