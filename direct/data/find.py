@@ -42,8 +42,11 @@ def is_video(name: str) -> bool:
 
 
 def _below(root: Path) -> Iterator[Path]:
+    def refuse(error: OSError) -> None:  # a folder that cannot be read is not an empty one
+        raise error
+
     seen = set()
-    for folder, folders, files in os.walk(root, followlinks=True):
+    for folder, folders, files in os.walk(root, onerror=refuse, followlinks=True):
         status = os.stat(folder)
         if (status.st_dev, status.st_ino) in seen:  # a link that leads back
             folders.clear()

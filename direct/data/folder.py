@@ -59,13 +59,14 @@ def curate(
 def read_table(path: Path) -> list[dict[str, Any]]:
     """The rows of a CSV file with a header, or of a JSON-lines file; a `UserError` otherwise."""
     path = Path(path)
-    if path.suffix not in (".csv", ".jsonl"):
+    kind = path.suffix.lower()
+    if kind not in (".csv", ".jsonl"):
         raise UserError(f"{path} is neither a .csv nor a .jsonl file; give one")
     try:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path} cannot be read ({error}); give a file of UTF-8 text") from None
-    if path.suffix == ".csv":
+    if kind == ".csv":
         return list(csv.DictReader(text.splitlines(keepends=True)))
     rows = []
     for number, line in enumerate(text.splitlines(), 1):

@@ -57,17 +57,18 @@ def probe(path: Path) -> dict[str, Any]:
     pictures are not upright (for `read_frames`), and "unfit": [reason, remedy], where a player does
     more than turning them to show them.
     """
-    frames, looks = 0, None
+    frames, shape, unfit = 0, None, None
     for picture, aspect in pictures(path):
-        if looks not in (None, look(picture, aspect)):
-            raise Unreadable(f"the picture's size or kind changes at frame {frames}")
-        frames, looks = frames + 1, look(picture, aspect)
-    if looks is None:
+        seen = look(picture, aspect)
+        if shape not in (None, seen[:3]):
+            raise Unreadable(f"the picture's size or turn changes at frame {frames}")
+        frames, shape, unfit = frames + 1, seen[:3], unfit or seen.unfit
+    if shape is None:
         raise Unreadable("no frame in it")
-    found: dict[str, Any] = {"frames": frames, "height": looks.height, "width": looks.width}
-    if looks.turned:
-        found["turned"] = looks.turned
-    return found | ({"unfit": list(looks.unfit)} if looks.unfit else {})
+    found: dict[str, Any] = {"frames": frames, "height": shape[0], "width": shape[1]}
+    if shape[2]:
+        found["turned"] = shape[2]
+    return found | ({"unfit": list(unfit)} if unfit else {})
 
 
 def read_frames(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import unicodedata
 
 import pytest
@@ -74,6 +76,19 @@ def test_both_spellings_of_unicode_are_one_name(tmp_path, disk, asked):
     assert found.named(unicodedata.normalize(asked, "é.mp4")) == [path]
     assert found.at(unicodedata.normalize(asked, "Café/é.mov")) == [path]
     assert found.at("é.mp4") == []
+
+
+def test_a_folder_that_cannot_be_read_is_not_an_empty_one(root, monkeypatch):
+    scan = os.scandir
+
+    def broken(path):
+        if str(path).endswith("data/1"):
+            raise OSError(errno.EIO, "Input/output error", str(path))
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", broken)
+    with pytest.raises(OSError, match="Input/output error"):
+        Videos(root)
 
 
 def test_endings():

@@ -72,6 +72,18 @@ def test_what_is_unfit_is_said_with_the_remedy(tmp_path):
     assert found.pop("unfit")[0] == "interlaced video" and found["frames"] == 3
 
 
+def test_one_interlaced_frame_makes_a_clip_unfit(tmp_path, monkeypatch):
+    """As in a film that was brought to another rate by repeating fields."""
+    import av
+
+    with av.open(io.BytesIO(encoded(3, x264_params="tff=1"))) as container:
+        field = next(container.decode(video=0))
+    pair = [(av.VideoFrame(32, 24, "rgb24"), 1.0), (field, 1.0)]
+    monkeypatch.setattr(video, "pictures", lambda path: iter(pair))
+    found = video.probe(tmp_path / "a.mp4")
+    assert found["frames"] == 2 and found["unfit"][0] == "interlaced video"
+
+
 def test_a_size_or_a_turn_that_changes_is_unreadable(tmp_path, monkeypatch):
     import av
 
