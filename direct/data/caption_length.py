@@ -7,6 +7,7 @@ names of cells.
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Callable
 from typing import Any
 
@@ -30,6 +31,14 @@ def limited(described: list[Entry], rule: str, fits: Fits) -> list[Entry]:
             "truncate"
         )
     return [_shortened(clip, rule, fits) if n in long else clip for n, clip in enumerate(described)]
+
+
+def surely_fits(caption: str, tokens: int) -> bool:
+    """Whether no tokenizer can make more of it: a token is a byte or more, but for both ends.
+
+    Tokenizers write letters in Unicode's compatible form first.
+    """
+    return len(unicodedata.normalize("NFKC", caption).encode()) + 2 <= tokens
 
 
 def cut(caption: str, fits: Fits) -> str | None:

@@ -116,9 +116,11 @@ def _curate(arguments: argparse.Namespace) -> None:
 
 def _limit(config: Config) -> Callable[[list[dict[str, Any]]], list[dict[str, Any]]]:
     """What becomes of captions that the profile's text encoder does not take whole."""
-    from ..data.caption_length import limited
+    from ..data.caption_length import limited, surely_fits
 
     def fits(text: str) -> bool:
+        if surely_fits(text, config.model.text_length):
+            return True
         from . import encode  # torch comes with it
 
         return encode.fits(config, text)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import lru_cache, partial
@@ -19,6 +18,7 @@ from ..common.fingerprint import code
 from ..common.progress import Progress, silent
 from ..config import Config, Model, Run
 from ..data import source
+from ..data.caption_length import surely_fits
 from ..data.decode import Unreadable
 from ..data.sample import Sample
 from ..models import codec
@@ -143,9 +143,7 @@ def pool_once(config: Config, prompts: Sequence[str], progress: Progress = silen
 def fits(config: Config, prompt: str) -> bool:
     """Whether the text encoder takes the prompt whole. Weights are not read for it."""
     cleaned, most = codec.clean(prompt), config.model.text_length
-    if len(unicodedata.normalize("NFKC", cleaned).encode()) + 2 <= most:
-        return True  # a token is a byte or more, but for one at each end
-    return len(_tokenizer(config.model)(cleaned).input_ids) <= most
+    return surely_fits(cleaned, most) or len(_tokenizer(config.model)(cleaned).input_ids) <= most
 
 
 def check_lengths(config: Config, clips: Sequence[Sample]) -> None:

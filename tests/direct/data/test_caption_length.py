@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from direct.common.errors import UserError
-from direct.data.caption_length import cut, limited
+from direct.data.caption_length import cut, limited, surely_fits
 from direct.data.wisa import LeftOut
 
 
@@ -62,6 +62,12 @@ def test_error_names_the_first_clip_and_counts_the_others():
 )
 def test_where_sentences_end(text, kept):
     assert cut(text, fits) == kept
+
+
+def test_what_surely_fits_is_counted_in_bytes():
+    assert surely_fits("a ball", 8) and not surely_fits("a ball", 7)
+    assert surely_fits("é", 4) and not surely_fits("é", 3)
+    assert not surely_fits("\ufdfa", 12), "one letter that tokenizers write as 18"
 
 
 def test_sentences_without_spaces():
