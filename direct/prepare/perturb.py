@@ -170,7 +170,7 @@ def fault(text: str, complete: bool, prompt: str, seen: set[str]) -> str | None:
         return "empty"
     if REFUSAL.search(text):
         return "refusal"
-    if WORDS.findall(text.lower()) == WORDS.findall(prompt.lower()):
+    if _words(prompt) in (_words(text), _words(text.partition(":")[2])):  # whatever heads it
         return "echo"
     if "\n" in text.strip() or (DECORATION.search(text) and not DECORATION.search(prompt)):
         return "quotes or a heading"
@@ -183,6 +183,10 @@ def fault(text: str, complete: bool, prompt: str, seen: set[str]) -> str | None:
     if words < SHORTER * expected:
         return "too short"
     return "repeat" if micro.normal(text) in seen else None
+
+
+def _words(text: str) -> list[str]:
+    return WORDS.findall(text.lower())
 
 
 def statistics(lines: Sequence[dict[str, Any]], min_cosine: float) -> dict[str, Any]:

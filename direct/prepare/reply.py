@@ -18,7 +18,7 @@ HEADING = re.compile(
     r"[*#\s]*(?:(?:sure|certainly|of course|okay|ok)\b[,.!:]*\s*)?"
     r"(?:here(?:'s|’s| is)\s+)?(?:(?:the|a|my|your)\s+)?"
     r"(?:(?:modified|altered|changed|new|revised|updated|rewritten|perturbed|physics-violating)\s+)?"
-    r"(?:caption|version|variant|prompt|description|modified|answer)"
+    r"(?:caption|version|variant|prompt|description|modified|answer|output|result)"
     r"(?:\s+(?:should|could|would|can|will|might|may)\s+(?:now\s+)?(?:read|be)|\s+reads?|\s+is)?"
     r"(?:\s+as\s+follows)?[*\s]*:[*\s]*",
     re.IGNORECASE,

@@ -138,8 +138,8 @@ def test_a_clip_held_upright_is_trained_upright(tmp_path, monkeypatch):
         (root / f"{name}.mp4").write_bytes(turned(encoded(12), MATRICES[matrix]))
     rows = [{"file_name": f"{x}.mp4", "caption": f"A {x} ball."} for x in ("phone", "plain")]
     (root / "metadata.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    small = ["data.source=cache", "data.clips=2", "model.frames=5", "model.height=24"]
-    run = Run(override(profile("tiny"), *small, "model.width=32"), tmp_path / "cache" / "tiny")
+    small = ["data.source=cache", "data.clips=2", "macro.clusters=2", "model.frames=5"]
+    run = Run(override(profile("tiny"), *small, "model.height=24"), tmp_path / "cache" / "tiny")
     folder.curate(root, None, curated.home(run.cache), wisa.Rule(5, "any"))
     samples = {sample.id: sample for sample in source.training(run)}
     red = {name: samples[name].video()[0, :, :, 0] > 180 for name in samples}

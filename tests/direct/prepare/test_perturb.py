@@ -56,6 +56,7 @@ def test_the_instruction_names_the_dimension_and_the_caption():
         ("a red ball falls " + "very " * 30 + "slowly", "too long"),
         ("a ball rises", "too short"),
         ("a red ball falls, from the shelf; and bounces on the floor!", "echo"),
+        ("My edit of it: a red ball falls from the shelf and bounces on the floor", "echo"),
         ("the modified caption has a red ball that rises from the shelf", "talk about the caption"),
         ("<think> a red ball rises from the shelf and bounces", "talk about the caption"),
         ("a red ball was seen before on the shelf and the floor", "repeat"),

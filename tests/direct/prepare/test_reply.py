@@ -27,6 +27,7 @@ TEXT = "a red ball rises from the shelf and bounces on the floor"
         "The modified caption should read: {}",
         "Modified caption: {}",
         "MODIFIED: {}",
+        "Output: {}",
         "**Modified Caption:** {}",
         '**Modified Caption**: "{}"',
         "Sure! Here's the modified caption:\n\n{}",
