@@ -57,6 +57,9 @@ class Data:
     clips: int = 11_299  # training clips
     seed: int = 0  # of the procedural world
     content: str = ""  # hash of the curated clips; set by the program
+    # Where a caption is longer than model.text_length, `curate` leaves out the clip, cuts the text
+    # at a sentence, or stops. Results depend on it by data.content alone
+    long_captions: Literal["drop", "truncate", "error"] = added("drop", **{NO_EFFECT: True})
 
 
 @dataclass(frozen=True, kw_only=True)

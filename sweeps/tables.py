@@ -216,9 +216,9 @@ def _chosen(row: Row, cells: list[Cell], results: dict[str, dict[str, Any]]) -> 
 
 
 def _gain(line: Line, results: dict[str, dict[str, Any]]) -> Gain | None:
-    """From the cells of sweep `gain` that measured this row's training."""
+    """From the cells of sweep `gain` that measured this row's training; a reading has none."""
     loss = line.cells[0].config.loss if line.cells else None
-    if not loss or not line.trained or not loss.lambda_rand + loss.lambda_hard:
+    if not loss or line.row.reading or not line.trained or not loss.lambda_rand + loss.lambda_hard:
         return None
     measured = [identity(replace(cell.config, measure=Measure(kind="gain"))) for cell in line.cells]
     found = [results[name]["scores"] for name in dict.fromkeys(measured) if name in results]

@@ -20,8 +20,10 @@ from ..common.files import digest, file_digest, parse_json
 from ..config import Config, Run
 from ..identity import stored
 from . import wisa
+from .child import Child
+from .decode import Unreadable
 from .sample import Sample
-from .video import Child, Unreadable, read_frames
+from .video import read_frames
 
 PIXELS = 1  # raise it when `read_clip` gives other pixels: latents cached from them are named by it
 
@@ -66,8 +68,9 @@ def clips(run: Run) -> list[Sample]:
     chosen = _chosen(run)
     _most(config, min(line.get("curated_to", wisa.FRAMES) for line in chosen))
     _check("data", config.data.content, _content(chosen), home(run.cache))
-    root = Path(_read(home(run.cache) / "report.json")["folder"])
-    return [_sample(line, root, config) for line in chosen]
+    report = _read(home(run.cache) / "report.json")
+    root, seconds = Path(report["folder"]), report.get("seconds", wisa.SECONDS)
+    return [_sample(line, root, config, seconds) for line in chosen]
 
 
 def _most(config: Config, frames: int) -> None:
@@ -87,12 +90,15 @@ def read_clip(
     width: int,
     count: int = wisa.FRAMES,
     step: float = 0.0,
+    turned: str = "",
+    seconds: float = wisa.SECONDS,
 ) -> np.ndarray:
     """uint8 [frames, height, width, 3]: the start of the uniform `count` frames of a clip of
     `length`; where `step` is given, every step-th frame (nearest), from its start.
 
-    Fewer frames are a shorter clip of the same speed. Decoded in a child process, under its limits;
-    a file that is not the curated one, or cannot be read, is `Unreadable`.
+    Fewer frames are a shorter clip of the same speed. turned: as `video.read_frames` has it.
+    Decoded in a child process, under its limits and in `seconds` at most; a file that is not the
+    curated one, or cannot be read, is `Unreadable`.
     """
     try:
         if file_digest(path) != sha256:
@@ -103,7 +109,8 @@ def read_clip(
         indices = (np.arange(frames) * step).round().astype(np.int64)
     else:
         indices = wisa.subsample(length, count)[:frames]
-    clip: np.ndarray = _child.call(read_frames, path, indices, height, width, seconds=wisa.SECONDS)
+    wanted = (path, indices, height, width, turned)
+    clip: np.ndarray = _child.call(read_frames, *wanted, seconds=seconds)
     return clip
 
 
@@ -140,9 +147,10 @@ def _check(section: str, pinned: str, found: str, place: Path) -> None:
         )
 
 
-def _sample(line: dict[str, Any], root: Path, config: Config) -> Sample:
+def _sample(line: dict[str, Any], root: Path, config: Config, seconds: float) -> Sample:
     size = (config.model.frames, config.model.height, config.model.width)
     own = {"count": line.get("curated_to", wisa.FRAMES), "step": line.get("step", 0.0)}
+    own |= {"turned": line.get("turned", ""), "seconds": seconds}
     place, sha256 = root / line["video"], line["sha256"]
     video = partial(read_clip, place, sha256, line["frames"], *size, **own)
     pixels = " ".join([sha256, *_taken(line)])
@@ -150,8 +158,8 @@ def _sample(line: dict[str, Any], root: Path, config: Config) -> Sample:
 
 
 def _taken(line: dict[str, Any]) -> list[str]:
-    """Which frames are taken, where that is not the paper's rule."""
-    return [f"{name}={line[name]}" for name in ("curated_to", "step") if name in line]
+    """Which frames are taken and how they are turned, where that is not the paper's rule."""
+    return [f"{name}={line[name]}" for name in ("curated_to", "step", "turned") if name in line]
 
 
 def _none(*arguments: Any) -> None:

@@ -10,16 +10,22 @@ from __future__ import annotations
 
 import csv
 import json
+import os
+from collections.abc import Callable
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from ..common.errors import UserError, nearest
 from ..common.progress import Progress
 from . import wisa
+from .find import Videos
 from .wisa import Entry, LeftOut, Rule
 
 COLUMNS = ("file_name", "caption", "law")
 METADATA = ("metadata.jsonl", "metadata.csv")
+
+Files = Callable[[str], list[Path]]  # of a path relative to the folder
 
 
 def curate(
@@ -28,7 +34,9 @@ def curate(
     out: Path,
     rule: Rule,
     workers: int = 1,
+    seconds: float = wisa.SECONDS,
     progress: Progress | None = None,
+    limit: wisa.Limit = list,
 ) -> Entry:
     """Writes what `wisa.curate` writes, of these clips; returns the report."""
     root = Path(videos)
@@ -41,22 +49,24 @@ def curate(
     _check_columns(file, rows)
     laws = any(_text(row, "law") for row in rows)
     seen: dict[Path, str] = {}
+    files = _files(root)
     described = [
-        _described(n, row, root, Path(file).parent, laws, seen) for n, row in enumerate(rows)
+        _described(n, row, root, Path(file).parent, files, laws, seen) for n, row in enumerate(rows)
     ]
-    return wisa.choose(described, root, out, rule, workers, progress=progress)
+    return wisa.choose(described, root, out, rule, workers, seconds, progress, limit)
 
 
 def read_table(path: Path) -> list[dict[str, Any]]:
     """The rows of a CSV file with a header, or of a JSON-lines file; a `UserError` otherwise."""
     path = Path(path)
-    if path.suffix not in (".csv", ".jsonl"):
+    kind = path.suffix.lower()
+    if kind not in (".csv", ".jsonl"):
         raise UserError(f"{path} is neither a .csv nor a .jsonl file; give one")
     try:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path} cannot be read ({error}); give a file of UTF-8 text") from None
-    if path.suffix == ".csv":
+    if kind == ".csv":
         return list(csv.DictReader(text.splitlines(keepends=True)))
     rows = []
     for number, line in enumerate(text.splitlines(), 1):
@@ -81,7 +91,7 @@ def _check_columns(file: Path, rows: list[dict[str, Any]]) -> None:
 
 
 def _described(
-    number: int, row: Entry, root: Path, base: Path, laws: bool, seen: dict[Path, str]
+    number: int, row: Entry, root: Path, base: Path, files: Files, laws: bool, seen: dict[Path, str]
 ) -> Entry:
     """What the table says of a clip, as `wisa.choose` takes it; or its id and `left_out`."""
     clip: Entry = {"id": f"row {number + 1}"}
@@ -89,17 +99,16 @@ def _described(
         name = _text(row, "file_name")
         if not name:
             raise LeftOut("no video named", "")
-        places = [(folder / name).resolve() for folder in (base, root)]
-        inside = [x for x in places if x.is_relative_to(root.resolve())]
-        if not inside:
+        places = [place for folder in (base, root) if (place := _inside(folder / name, root))]
+        if not places:
             raise LeftOut("not in the folder of videos", name)
-        clip["id"] = inside[0].relative_to(root.resolve()).with_suffix("").as_posix()
-        path = next((x for x in inside if x.is_file()), None)
-        if path is None:
+        clip["id"] = Path(places[0]).with_suffix("").as_posix()
+        paths = next((found for place in places if (found := files(place))), [])
+        if not paths:
             raise LeftOut("no such video file", name)
-        if path in seen:
-            raise LeftOut("named twice", seen[path])
-        seen[path] = f"row {number + 1}"
+        if paths[0].resolve() in seen:
+            raise LeftOut("named twice", seen[paths[0].resolve()])
+        seen[paths[0].resolve()] = f"row {number + 1}"
         raw = _text(row, "caption") or _text(row, "text")
         cleaned = wisa.clean_caption(raw)
         if not cleaned:
@@ -108,7 +117,7 @@ def _described(
         if laws and not law:
             raise LeftOut("no law", "other clips have one; MaNS compares them")
         return clip | {
-            "paths": [root / path.relative_to(root.resolve())],
+            "paths": paths,
             "law": law,
             "caption": cleaned,
             "caption_cleaned": cleaned != " ".join(raw.split()),
@@ -116,6 +125,30 @@ def _described(
         }
     except LeftOut as reason:
         return clip | {"left_out": reason}
+
+
+def _inside(path: Path, root: Path) -> str | None:
+    """The path relative to the folder, with links followed, or else as it is written."""
+    for place, top in (
+        (path.resolve(), root.resolve()),
+        (Path(os.path.abspath(path)), Path(os.path.abspath(root))),
+    ):
+        if place.is_relative_to(top):
+            return place.relative_to(top).as_posix()
+    return None
+
+
+def _files(root: Path) -> Files:
+    """Finds the files that a table names; searches the folder where one is not there as written."""
+
+    @lru_cache(maxsize=1)
+    def videos() -> Videos:
+        return Videos(root)
+
+    def found(place: str) -> list[Path]:
+        return [root / place] if (root / place).is_file() else videos().at(place)
+
+    return found
 
 
 def _text(row: Entry, name: str) -> str:

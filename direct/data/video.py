@@ -1,16 +1,8 @@
-"""Video files by PyAV: writing clips for raters, and decoding files that may be broken.
-
-A damaged file can bring a decoder's process down or hang it, so files of unknown health are decoded
-in a child process, under a time limit and a memory limit.
-"""
+"""Video files by PyAV: writing clips for raters, and reading files as a player shows them."""
 
 from __future__ import annotations
 
 import io
-import multiprocessing
-import resource
-from collections.abc import Callable, Iterator
-from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -18,21 +10,7 @@ import numpy as np
 
 from ..common.errors import UserError
 from ..common.files import write_bytes
-
-CHILD_MEMORY = 16 << 30  # bytes of address space: an endless allocation ends the child, not us
-
-
-class Unreadable(Exception):
-    """The file cannot be decoded; the message says why."""
-
-
-def av() -> Any:
-    """The PyAV module, or one sentence on how to get it."""
-    try:
-        import av
-    except ImportError:
-        raise UserError("video files need PyAV; run: pip install 'direct-fm[scale]'") from None
-    return av
+from .decode import TURNS, Unreadable, av, look, pictures, video_stream
 
 
 def write_video(path: Path, frames: np.ndarray, fps: int = 16) -> None:
@@ -67,113 +45,47 @@ def rate(path: Path) -> float:
     """Frames per second, as the file says; 0 where it does not."""
     try:
         with av().open(str(path)) as container:
-            return float(container.streams.video[0].average_rate or 0)
-    except (av().FFmpegError, OSError, ValueError, IndexError):
+            return float(video_stream(container).average_rate or 0)
+    except (av().FFmpegError, Unreadable, OSError, ValueError):
         return 0.0
 
 
-def probe(path: Path) -> dict[str, int]:
-    """{"frames", "height", "width"} as coded, by decoding every frame; raises `Unreadable`."""
-    frames = height = width = 0
-    for picture in _pictures(path):
-        if frames and (picture.height, picture.width) != (height, width):
-            raise Unreadable(f"the picture's size changes at frame {frames}")
-        frames, height, width = frames + 1, picture.height, picture.width
-    if not frames:
+def probe(path: Path) -> dict[str, Any]:
+    """What a player shows, by decoding every frame; raises `Unreadable`.
+
+    {"frames", "height", "width"}: upright and in square pixels. Also "turned", where the coded
+    pictures are not upright (for `read_frames`), and "unfit": [reason, remedy], where a player does
+    more than turning them to show them.
+    """
+    frames, shape, unfit = 0, None, None
+    for picture, aspect in pictures(path):
+        seen = look(picture, aspect)
+        if shape not in (None, seen[:3]):
+            raise Unreadable(f"the picture's size or turn changes at frame {frames}")
+        frames, shape, unfit = frames + 1, seen[:3], unfit or seen.unfit
+    if shape is None:
         raise Unreadable("no frame in it")
-    return {"frames": frames, "height": height, "width": width}
+    found: dict[str, Any] = {"frames": frames, "height": shape[0], "width": shape[1]}
+    if shape[2]:
+        found["turned"] = shape[2]
+    return found | ({"unfit": list(unfit)} if unfit else {})
 
 
-def read_frames(path: Path, indices: np.ndarray, height: int, width: int) -> np.ndarray:
-    """The frames at ascending `indices`, resized (bicubic): uint8 [N, height, width, 3]."""
+def read_frames(
+    path: Path, indices: np.ndarray, height: int, width: int, turned: str = ""
+) -> np.ndarray:
+    """The frames at ascending `indices`, resized (bicubic), turned: uint8 [N, height, width, 3].
+
+    turned: steps of `decode.TURNS`, as `probe` gives them; "" reads the coded pictures.
+    """
     wanted, found = set(indices.tolist()), {}
-    for n, picture in enumerate(_pictures(path)):
+    coded = (height, width) if "transpose" in turned else (width, height)
+    for n, (picture, _) in enumerate(pictures(path)):
         if n in wanted:
-            resized = picture.reformat(width, height, "rgb24", interpolation="BICUBIC")
-            found[n] = resized.to_ndarray()
+            found[n] = picture.reformat(*coded, "rgb24", interpolation="BICUBIC").to_ndarray()
     if len(found) < len(wanted):
         raise Unreadable(f"frame {min(wanted - set(found))} is missing")
-    return np.stack([found[n] for n in indices.tolist()])
-
-
-def _pictures(path: Path) -> Iterator[Any]:
-    """Every frame, or `Unreadable`: ffmpeg alone would return what it can of a damaged stream."""
-    library = av()
-    packets = 0
-    try:
-        with library.open(str(path)) as container:
-            if not container.streams.video:
-                raise Unreadable("no video stream in it")
-            stream = container.streams.video[0]
-            stream.codec_context.options = {"err_detect": "explode"}
-            for packet in container.demux(stream):
-                packets += packet.size > 0
-                yield from packet.decode()
-            if packets < stream.frames:  # the header's count; 0 where it has none
-                raise Unreadable(f"cut short: {packets} of {stream.frames} frames are there")
-    except (library.FFmpegError, OSError, ValueError, MemoryError) as error:
-        raise Unreadable(str(error) or type(error).__name__) from None
-
-
-class Child:
-    """A process that runs functions for us, one at a time; started anew after a crash or a hang."""
-
-    def __init__(self) -> None:
-        self._process: Any = None
-        self._pipe: Any = None
-
-    def __enter__(self) -> Child:
-        return self
-
-    def __exit__(self, *fault: object) -> None:
-        self._end()
-
-    def call(self, function: Callable[..., Any], *arguments: Any, seconds: float) -> Any:
-        """`function(*arguments)`; what it raises, a crash or running too long is `Unreadable`."""
-        if self._process is None:
-            self._start()
-        self._pipe.send((function, arguments))
-        try:
-            if not self._pipe.poll(seconds):
-                self._end()
-                raise Unreadable(f"decoding took more than {seconds:g} s")
-            fault, value = self._pipe.recv()
-        except (EOFError, ConnectionError):
-            self._process.join()
-            status = self._process.exitcode
-            self._end()
-            raise Unreadable(f"the decoder died (exit status {status})") from None
-        if fault is not None:
-            raise Unreadable(fault)
-        return value
-
-    def _start(self) -> None:
-        context = multiprocessing.get_context("spawn")  # a fork may inherit another thread's lock
-        self._pipe, other = context.Pipe()
-        self._process = context.Process(target=_serve, args=(other,), daemon=True)
-        self._process.start()
-        other.close()
-        self._pipe.recv()  # it is up: from here on the clock measures decoding alone
-
-    def _end(self) -> None:
-        if self._process is not None:
-            self._process.kill()
-            self._process.join()
-            self._pipe.close()
-        self._process = self._pipe = None
-
-
-def _serve(pipe: Connection) -> None:
-    _, hard = resource.getrlimit(resource.RLIMIT_AS)
-    limit = CHILD_MEMORY if hard == resource.RLIM_INFINITY else min(CHILD_MEMORY, hard)
-    resource.setrlimit(resource.RLIMIT_AS, (limit, hard))
-    pipe.send("up")
-    while True:
-        try:
-            function, arguments = pipe.recv()
-        except EOFError:
-            return  # the parent has gone
-        try:
-            pipe.send((None, function(*arguments)))
-        except Exception as error:
-            pipe.send((str(error) or type(error).__name__, None))
+    frames = np.stack([found[n] for n in indices.tolist()])
+    for step in turned.split():
+        frames = TURNS[step](frames)
+    return np.ascontiguousarray(frames)

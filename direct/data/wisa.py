@@ -4,27 +4,27 @@ The paper (Sec. 5.1) keeps clips of at least 81 frames and 16:9 and subsamples l
 to 81; that left it 11,299. The published metadata is a JSON array (some copies are several arrays,
 one after another) whose entries name a video by `video_name`; the authors' loader reads a variant
 with `file` and `video_id`; their examples are flat and may sit under "data". Videos are found by
-file name anywhere below the folder, so that the data's paths are never followed.
+file name anywhere below the folder, so that the data's paths are never followed: `data.find`. What
+decoding them showed: `data.probes`.
 """
 
 from __future__ import annotations
 
 import json
 import unicodedata
-from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from threading import Lock, local
 from typing import Any
 
 import numpy as np
 
 from ..common.errors import UserError
-from ..common.files import canonical_json, file_digest, read_journal, write_json, write_text
+from ..common.files import canonical_json, write_json, write_text
 from ..common.progress import Progress
-from .video import Child, Unreadable, probe, rate
+from .find import ENDINGS, Videos, is_video
+from .probes import Probe, probed
 
 LAWS = (
     "collision",
@@ -48,9 +48,16 @@ LAWS = (
 FRAMES = 81
 ASPECT, TOLERANCE = 16 / 9, 0.01  # relative: 854x480 and 1366x768 are 16:9, 832x480 is not
 SECONDS = 120.0  # to decode one clip
+PASSING = "not decoded yet"  # a time-out or an I/O error: the next run tries again
 PREFIX = "PIKA_CRUSH "  # WISA's own trigger word, in front of captions of its loader's variant
 
+SOURCE = (
+    "the dataset on the hub, qihoo360/WISA-80K, holds the JSON alone by now; download data/videos/ "
+    "of its revision 8fbd4a1d1a83bdd9e1f58187d1974c3fbb3a0d37 and unpack the zip files there"
+)
+
 Entry = dict[str, Any]
+Limit = Callable[[list[Entry]], list[Entry]]  # what becomes of captions that are too long
 
 
 @dataclass(frozen=True)
@@ -89,6 +96,7 @@ def curate(
     workers: int = 1,
     seconds: float = SECONDS,
     progress: Progress | None = None,
+    limit: Limit = list,
 ) -> Entry:
     """Writes `out`/manifest.jsonl (clips kept), left_out.jsonl (each other one with its reason) and
     report.json (counts); returns the report. Order: the metadata's.
@@ -97,11 +105,16 @@ def curate(
     resumes; a file whose size or time changed is decoded again.
     """
     entries = read_metadata(wisa)
-    files: dict[str, list[Path]] = defaultdict(list)
-    for path in sorted(Path(wisa).rglob("*.mp4")):
-        files[path.name].append(path)
-    described = [_described(number, entry, files) for number, entry in enumerate(entries)]
-    return choose(described, Path(wisa), out, Rule(), workers, seconds, progress)
+    videos = Videos(wisa)
+    if not videos.paths:
+        packed = sum(1 for _ in Path(wisa).rglob("*.zip"))
+        remedy = f"unpack its {packed} zip files there" if packed else SOURCE
+        raise UserError(
+            f"{wisa} has metadata of {len(entries)} clips and no video file "
+            f"({', '.join(ENDINGS)}): {remedy}"
+        )
+    described = [_described(number, entry, videos.named) for number, entry in enumerate(entries)]
+    return choose(described, Path(wisa), out, Rule(), workers, seconds, progress, limit)
 
 
 def choose(
@@ -112,10 +125,13 @@ def choose(
     workers: int = 1,
     seconds: float = SECONDS,
     progress: Progress | None = None,
+    limit: Limit = list,
 ) -> Entry:
     """`curate`, of clips that some file has described: their ids, paths, captions and laws."""
-    paths = sorted({path for clip in described for path in clip.get("paths", [])})
-    probes = _probes(root, paths, Path(out) / "probes.jsonl", workers, seconds, progress)
+    described = limit(list(described))
+    wanted = [clip for clip in described if "left_out" not in clip]
+    paths = sorted({path for clip in wanted for path in clip["paths"]})
+    probes = probed(root, paths, Path(out) / "probes.jsonl", workers, seconds, progress)
     kept: list[Entry] = []
     left_out: list[Entry] = []
     owner: dict[str, str] = {}  # of each video's bytes
@@ -124,15 +140,25 @@ def choose(
             kept.append(_admitted(clip, probes, owner, root, rule))
         except LeftOut as reason:
             left_out.append({"id": clip["id"], "reason": reason.args[0], "detail": reason.args[1]})
+    reasons = dict(Counter(line["reason"] for line in left_out))
     report = {
         "folder": str(root.resolve()),
+        "seconds": seconds,
         "entries": len(described),
         "kept": len(kept),
-        "left_out": dict(Counter(line["reason"] for line in left_out)),
+        "left_out": reasons,
+        "to_try_again": reasons.get(PASSING, 0),
         "kept_by_law": dict(Counter(clip["law"] for clip in kept)),
         "captions_cleaned": sum(clip["caption_cleaned"] for clip in kept),
+        "captions_cut": sum(clip.get("caption_cut", False) for clip in kept),
     }
     _write_lines(Path(out) / "left_out.jsonl", left_out)
+    if not kept:
+        counts = ", ".join(f"{count} {reason}" for reason, count in reasons.items())
+        raise UserError(
+            f"none of {len(described)} clips can be kept ({counts}); look up each one's reason in "
+            f"{Path(out) / 'left_out.jsonl'}"
+        )
     write_json(Path(out) / "report.json", report)
     _write_lines(Path(out) / "manifest.jsonl", kept)  # last: where it is, the rest is
     return report
@@ -189,7 +215,7 @@ def _json_values(text: str) -> Iterator[Any]:
         yield value
 
 
-def _described(number: int, entry: Any, files: dict[str, list[Path]]) -> Entry:
+def _described(number: int, entry: Any, named: Callable[[str], list[Path]]) -> Entry:
     """What the metadata says of a clip: id, paths, caption, ...; or id and `left_out`."""
     clip: Entry = {"id": f"entry {number}"}
     try:
@@ -199,7 +225,7 @@ def _described(number: int, entry: Any, files: dict[str, list[Path]]) -> Entry:
         if name is None:
             raise LeftOut("no video named", "")
         file = Path(name.replace("\\", "/")).name
-        clip["id"] = Path(file).stem if file.endswith(".mp4") else file
+        clip["id"] = Path(file).stem if is_video(file) else file
         annotation = entry.get("physical_annotation")
         source = {**entry, **annotation} if isinstance(annotation, dict) else entry
         caption = (_first(source, "captions", "en_caption", "caption") or "").removeprefix(PREFIX)
@@ -209,9 +235,10 @@ def _described(number: int, entry: Any, files: dict[str, list[Path]]) -> Entry:
         label = law(entry.get("label"))
         if label is None:
             raise LeftOut("unknown law label", repr(entry.get("label")))
-        paths = files.get(f"{clip['id']}.mp4", [])
+        file = file if is_video(file) else f"{file}.mp4"
+        paths = named(file)
         if not paths:
-            raise LeftOut("no such video file", f"{clip['id']}.mp4")
+            raise LeftOut("no such video file", file)
         return clip | {
             "paths": paths,
             "law": label,
@@ -230,18 +257,12 @@ def _first(entry: Entry, *names: str) -> str | None:
 
 
 def _admitted(
-    clip: Entry, probes: dict[Path, Entry], owner: dict[str, str], root: Path, rule: Rule
+    clip: Entry, probes: dict[Path, Probe], owner: dict[str, str], root: Path, rule: Rule
 ) -> Entry:
     """The clip's line of the manifest, or `LeftOut`."""
     if "left_out" in clip:
         raise clip["left_out"]
-    found = [probes[path] for path in clip["paths"]]
-    if len({probe["sha256"] for probe in found}) > 1:
-        places = ", ".join(str(path.relative_to(root)) for path in clip["paths"])
-        raise LeftOut("several different files of this name", places)
-    video = found[0]
-    if "fault" in video:
-        raise LeftOut("unreadable video", video["fault"])
+    video = _video(clip, probes, root)
     length = video["frames"]
     if rule.fps:
         if not video.get("fps"):
@@ -254,60 +275,29 @@ def _admitted(
     if video["sha256"] in owner:
         raise LeftOut("duplicate", f"same bytes as {owner[video['sha256']]}")
     owner[video["sha256"]] = clip["id"]
-    fields = ("frames", "height", "width", "sha256")
-    shown = {name: clip[name] for name in ("id", "law", "caption", "caption_cleaned", "phys_law")}
+    always = ("id", "law", "caption", "caption_cleaned", "phys_law")
+    shown = {name: clip[name] for name in (*always, "caption_cut") if name in clip}
+    fields = ("frames", "height", "width", "sha256", "turned")
+    seen = {name: video[name] for name in fields if name in video}
     path = str(clip["paths"][0].relative_to(root))
-    return shown | {"video": path} | {name: video[name] for name in fields} | rule.noted(video)
+    return shown | {"video": path} | seen | rule.noted(video)
 
 
-def _probes(
-    root: Path,
-    paths: Sequence[Path],
-    journal: Path,
-    workers: int,
-    seconds: float,
-    progress: Progress | None,
-) -> dict[Path, Entry]:
-    """{path: {"sha256", and "frames", "height", "width", "fps" or "fault"}} of each."""
-    known = {line.pop("key"): line for line in read_journal(journal)}
-    found = {path: known[key] for path in paths if (key := _key(root, path)) in known}
-    todo = [path for path in paths if path not in found]
-    journal.parent.mkdir(parents=True, exist_ok=True)
-    writing, mine = Lock(), local()
-    children: list[Child] = []
-
-    def look(path: Path) -> None:
-        if not hasattr(mine, "child"):
-            mine.child = Child()
-            children.append(mine.child)
-        try:
-            probed = mine.child.call(_probe_and_hash, path, seconds=seconds)
-        except Unreadable as fault:
-            probed = {"sha256": file_digest(path), "fault": clean_caption(str(fault))}
-        with writing:
-            found[path] = probed
-            handle.write(canonical_json({"key": _key(root, path), **probed}) + "\n")
-            handle.flush()
-            if progress:
-                progress("curate", len(found), len(paths))
-
-    with open(journal, "a", encoding="utf-8") as handle, ThreadPoolExecutor(workers) as pool:
-        try:
-            list(pool.map(look, todo))
-        finally:
-            pool.shutdown(cancel_futures=True)
-            for child in children:
-                child.__exit__()
-    return found
-
-
-def _key(root: Path, path: Path) -> str:
-    status = path.stat()
-    return f"{path.relative_to(root)} {status.st_size} {status.st_mtime_ns}"
-
-
-def _probe_and_hash(path: Path) -> Entry:
-    return {"sha256": file_digest(path), **probe(path), "fps": rate(path)}
+def _video(clip: Entry, probes: dict[Path, Probe], root: Path) -> Probe:
+    """What the clip's file shows, or `LeftOut`."""
+    found = [probes[path] for path in clip["paths"]]
+    for probe in found:
+        if "passing" in probe:
+            raise LeftOut(PASSING, clean_caption(probe["fault"]))
+    if len({probe["sha256"] for probe in found}) > 1:
+        places = ", ".join(str(path.relative_to(root)) for path in clip["paths"])
+        raise LeftOut("several different files of this name", places)
+    video = found[0]
+    if "fault" in video:
+        raise LeftOut("unreadable video", clean_caption(video["fault"]))
+    if "unfit" in video:
+        raise LeftOut(*video["unfit"])
+    return video
 
 
 def _write_lines(path: Path, lines: Sequence[Entry]) -> None:

@@ -14,12 +14,14 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from ..common.errors import UserError, command
 from ..common.files import canonical_json
 from ..common.progress import show_progress
-from ..config import Run
+from ..config import Config, Run
 from ..profiles import profile
 from ..settings import override, with_values
 
@@ -35,7 +37,7 @@ def main() -> int:
     steps = parser.add_subparsers(dest="step", required=True, metavar="STEP")
     step = _step(steps, "curate", _curate)
     which = step.add_mutually_exclusive_group(required=True)
-    which.add_argument("--wisa", type=Path, help="wisa-80k.json and the mp4 files")
+    which.add_argument("--wisa", type=Path, help="wisa-80k.json and the video files")
     which.add_argument("--videos", type=Path, help="a folder of clips of your own")
     step.add_argument(
         "--captions",
@@ -47,6 +49,7 @@ def main() -> int:
     step.add_argument("--aspect", help="of --videos, as 4:3, or any (default: 16:9, as WISA's)")
     step.add_argument("--retime", action="store_true", help="--videos: frames at model.fps")
     step.add_argument("--workers", type=int, default=1, help="clips decoded at a time")
+    step.add_argument("--seconds", type=float, default=120.0, help="to decode one clip in")
     step = _step(steps, "encode", _encode)
     step.add_argument("--workers", type=int, help="processes (default: one per GPU)")
     step = _step(steps, "perturb", _perturb)
@@ -88,6 +91,9 @@ def _curate(arguments: argparse.Namespace) -> None:
     own = ("captions", "min_frames", "aspect", "retime")
     if arguments.wisa and (given := [name for name in own if getattr(arguments, name)]):
         raise UserError(f"--{given[0].replace('_', '-')} is for --videos; WISA's rule is fixed")
+    if not 0 < arguments.seconds < float("inf"):
+        raise UserError(f"--seconds {arguments.seconds} is no time to decode in; use 120 or so")
+    how = (run.workers, arguments.seconds, run.progress, _limit(run.config))
     if arguments.videos:
         frames = wisa.FRAMES if arguments.min_frames is None else arguments.min_frames
         if frames < 1:
@@ -95,13 +101,31 @@ def _curate(arguments: argparse.Namespace) -> None:
         rate = float(run.config.model.fps) if arguments.retime else 0.0
         rule = wisa.Rule(frames, arguments.aspect or "16:9", rate)
         rule.aspect  # noqa: B018  refuses what is none before any clip is decoded
-        report = folder.curate(
-            arguments.videos, arguments.captions, out, rule, run.workers, run.progress
-        )
-        print(canonical_json(report, indent=1))
-        return
-    report = wisa.curate(arguments.wisa, out, run.workers, progress=run.progress)
+        report = folder.curate(arguments.videos, arguments.captions, out, rule, *how)
+    else:
+        report = wisa.curate(arguments.wisa, out, *how)
     print(canonical_json(report, indent=1))
+    if again := report["to_try_again"]:
+        late = f"{again} of {report['entries']} clips took longer than {arguments.seconds:g} s"
+        print(
+            f"{late} or could not be read; the same command tries them again, and --seconds gives "
+            "each more time",
+            file=sys.stderr,
+        )
+
+
+def _limit(config: Config) -> Callable[[list[dict[str, Any]]], list[dict[str, Any]]]:
+    """What becomes of captions that the profile's text encoder does not take whole."""
+    from ..data.caption_length import limited, surely_fits
+
+    def fits(text: str) -> bool:
+        if surely_fits(text, config.model.text_length):
+            return True
+        from . import encode  # torch comes with it
+
+        return encode.fits(config, text)
+
+    return lambda described: limited(described, config.data.long_captions, fits)
 
 
 def _encode(arguments: argparse.Namespace) -> None:
@@ -116,7 +140,7 @@ def _encode(arguments: argparse.Namespace) -> None:
         config.sample.negative_prompt,
         *source.evaluation_texts(config),
     ]
-    encode.texts(run, wanted)
+    encode.texts(run, wanted, samples)
     encode.clip_latents(run, samples)
     if config.loss.lambda_rand and config.macro.sampling not in ("uniform", "batch"):
         shared.partition(run, samples)
@@ -128,6 +152,7 @@ def _perturb(arguments: argparse.Namespace) -> None:
 
     run = _run(arguments)
     config, clips = run.config, source.training(run)
+    encode.check_lengths(config, clips)
     llm: str = arguments.llm
     if arguments.server:
         llm = llm.partition("@")[0]  # a server has its own copy

@@ -12,13 +12,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..common.errors import UserError
 from ..common.files import digest
 from ..common.fingerprint import code
 from ..common.progress import Progress, silent
 from ..config import Config, Model, Run
 from ..data import source
+from ..data.caption_length import surely_fits
+from ..data.decode import Unreadable
 from ..data.sample import Sample
-from ..data.video import Unreadable
 from ..models import codec
 from ..models.pipeline import identity, load_pipeline, text_identity
 from ..negatives.macro import pool
@@ -32,11 +34,15 @@ SHARD = 128  # clips or prompts per shard of the cache: half a GB of the paper's
 PARTS = ("transformer", "text_encoder", "vae")
 
 
-def texts(run: Run, prompts: Sequence[str]) -> Lookup:
-    """prompts -> embeddings [B, text_length, D]; cached without their padding."""
+def texts(run: Run, prompts: Sequence[str], clips: Sequence[Sample] = ()) -> Lookup:
+    """prompts -> embeddings [B, text_length, D]; cached without their padding.
+
+    A prompt that the encoder does not take whole is a `UserError`, which names its clip of `clips`.
+    """
     store, length = text_store(run), run.config.model.text_length
     key = lru_cache(maxsize=None)(text_key)
     wanted = {key(prompt): prompt for prompt in prompts}
+    check_lengths(run.config, [clip for clip in clips if store.missing([key(clip.prompt)])])
     fill(store, wanted, partial(_embed, run.config), SHARD, "text", run.progress, run.workers)
 
     def lookup(wanted: Sequence[str]) -> Tensor:
@@ -76,7 +82,8 @@ def _encode(run: Run, indices: list[int]) -> list[Tensor | str]:
             try:
                 videos[index] = samples[index].video()
             except Unreadable as fault:
-                made[index] = f"clip {samples[index].id}: {fault}"
+                again = "; run again to try it again" if fault.passing else ""
+                made[index] = f"clip {samples[index].id}: {fault}{again}"
         if videos:
             pipeline = _part(config.model, "vae")
             latents = codec.encode_videos(pipeline, np.stack(list(videos.values())))
@@ -134,9 +141,20 @@ def pool_once(config: Config, prompts: Sequence[str], progress: Progress = silen
 
 
 def fits(config: Config, prompt: str) -> bool:
-    """Whether the text encoder takes the prompt whole."""
-    tokens = _part(config.model, "text_encoder").tokenizer(codec.clean(prompt)).input_ids
-    return len(tokens) <= config.model.text_length
+    """Whether the text encoder takes the prompt whole. Weights are not read for it."""
+    cleaned, most = codec.clean(prompt), config.model.text_length
+    return surely_fits(cleaned, most) or len(_tokenizer(config.model)(cleaned).input_ids) <= most
+
+
+def check_lengths(config: Config, clips: Sequence[Sample]) -> None:
+    """A caption that the text encoder does not take whole is a `UserError` that names its clip."""
+    long = [clip.id for clip in clips if not fits(config, clip.prompt)]
+    if long:
+        raise UserError(
+            f"clip {long[0]} has a caption of more than model.text_length="
+            f"{config.model.text_length} tokens, as have {len(long)} of {len(clips)}; curate with "
+            "--set data.long_captions=drop or truncate, or raise model.text_length"
+        )
 
 
 def text_key(prompt: str) -> str:
@@ -146,6 +164,11 @@ def text_key(prompt: str) -> str:
 def release() -> None:
     """Frees the text encoder or VAE: rendering and training need neither."""
     _part.cache_clear()
+
+
+@lru_cache(maxsize=1)
+def _tokenizer(model: Model) -> Any:
+    return load_pipeline(model.pipeline, without=PARTS).tokenizer
 
 
 @lru_cache(maxsize=1)

@@ -1,9 +1,10 @@
 """MiNS at the paper's scale (Sec. 4.2, App. B): a language model changes one axis of physics.
 
 Per prompt, `candidates` axes are drawn uniformly and the instruction of Fig. S1 is put to the
-model. An answer that is no usable caption is rejected and asked for again; of the others, those
-within the cosine of Eq. 4 are kept, nearest first (`micro.select`). The model itself runs in this
-process (`language.local`) or behind an OpenAI-compatible server (`language.server`).
+model. What wraps the caption in a reply is taken off (`reply`). An answer that is no usable caption
+is rejected and asked for again; of the others, those within the cosine of Eq. 4 are kept, nearest
+first (`micro.select`). The model itself runs in this process (`language.local`) or behind an
+OpenAI-compatible server (`language.server`).
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from ..common.files import canonical_json, read_journal, write_json, write_text
 from ..common.seed import stable_seed
 from ..config import Micro
 from ..negatives import micro
+from .reply import caption
 
 # Fig. S1, to the letter; its line breaks inside a sentence are the page's.
 DIMENSIONS = {
@@ -92,6 +94,12 @@ COMPARISON = re.compile(
     r"than (?:before|usual|normal|expected|in the original)|original(?:ly)?|contrary to)\b",
     re.IGNORECASE,
 )
+TALK = re.compile(
+    r"\b(?:modified|altered|revised|rewritten|updated|changed|physics-violating)"
+    r"\s+(?:caption|version|variant|prompt|description)\b|\bcaptions?\b|</?think|<\|",
+    re.IGNORECASE,
+)
+WORDS = re.compile(r"(?<!\w)[+-](?=\d)|\w+")
 DECORATION = re.compile(
     r"""^\W*(modified|original|altered|new|caption|here is|here's|sure)\b[^.]{0,40}:"""
     r"""|^["'“‘`*].*["'”’`*]\W?$""",
@@ -162,10 +170,12 @@ def fault(text: str, complete: bool, prompt: str, seen: set[str]) -> str | None:
         return "empty"
     if REFUSAL.search(text):
         return "refusal"
-    if micro.normal(text).strip(".") == micro.normal(prompt).strip("."):
+    if _words(prompt) in (_words(text), _words(text.partition(":")[2])):  # whatever heads it
         return "echo"
     if "\n" in text.strip() or (DECORATION.search(text) and not DECORATION.search(prompt)):
         return "quotes or a heading"
+    if TALK.search(text) and not TALK.search(prompt):
+        return "talk about the caption"
     if leaked - {m.lower() for m in COMPARISON.findall(prompt)}:
         return "comparison with the original"
     if not complete or words > LONGER * expected + SLACK:
@@ -173,6 +183,10 @@ def fault(text: str, complete: bool, prompt: str, seen: set[str]) -> str | None:
     if words < SHORTER * expected:
         return "too short"
     return "repeat" if micro.normal(text) in seen else None
+
+
+def _words(text: str) -> list[str]:
+    return WORDS.findall(text.lower())
 
 
 def statistics(lines: Sequence[dict[str, Any]], min_cosine: float) -> dict[str, Any]:
@@ -214,10 +228,11 @@ def _group(
         texts = [instruction(axis, prompts[i][1]) for i, axis in wanted]
         replies = ask(texts, stable_seed(texts, attempt) >> 32)
         for (i, axis), (reply, complete) in zip(wanted, replies, strict=True):
-            text = reply.strip()
+            text = caption(reply, prompts[i][1])
             fate = fault(text, complete, prompts[i][1], seen[i])
             fate = fate or (None if fits(text) else "too long")
-            answers[i].append({"axis": axis, "prompt": text, "cosine": None, "fate": fate})
+            whole = {} if text == reply.strip() else {"reply": reply}
+            answers[i].append({"axis": axis, "prompt": text, "cosine": None, "fate": fate} | whole)
             if fate is None:
                 seen[i].add(micro.normal(text))
     _settle(prompts, answers, settings, embed)

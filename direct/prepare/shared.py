@@ -62,7 +62,7 @@ def open_shared(run: Run) -> Shared:
     torch.set_num_threads(config.threads)
     samples = source.training(run)
     latents = clip_latents(run, samples)
-    text = texts(run, ["", *(item.prompt for item in samples)])
+    text = texts(run, ["", *(item.prompt for item in samples)], samples)
     pools = None
     if config.loss.lambda_rand and config.macro.sampling == "partition":
         labels = np.array(partition(run, samples)["labels"])

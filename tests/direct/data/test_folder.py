@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from small_video import MATRICES, encoded, turned
 
 from direct.common.errors import UserError
 from direct.config import Run
@@ -102,6 +103,50 @@ def test_the_command_curates_and_training_reads_the_frames_at_the_model_s_rate(
     with pytest.raises(UserError, match=r"model.frames=9 is above the 5 frames"):
         source.training(longer)
     assert curated.pinned(run).data.content
+
+
+def test_files_are_found_in_linked_folders_and_under_other_spellings(tmp_path, monkeypatch):
+    def probed(root, paths, *more):
+        shown = {"frames": 12, "height": 24, "width": 32, "fps": 8.0}
+        return {path: shown | {"sha256": str(path)} for path in paths}
+
+    monkeypatch.setattr(wisa, "probed", probed)
+    root, other = tmp_path / "videos", tmp_path / "other"
+    for path in (root / "a.MP4", root / "Cafe\u0301.webm", other / "b.mkv", other / "c.ogv"):
+        path.parent.mkdir(exist_ok=True)
+        path.touch()
+    (root / "more").symlink_to(other)
+    names = ["a.mp4", "Caf\u00e9.webm", "more/b.mkv", "more/c.ogv", "../other/b.mkv"]
+    rows = [{"file_name": name, "caption": "A ball falls."} for name in names]
+    (root / "metadata.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    report = folder.curate(root, None, tmp_path / "out", RULE)
+    kept = [(x["id"], x["video"]) for x in lines(tmp_path / "out" / "manifest.jsonl")]
+    assert kept == [
+        ("a", "a.MP4"),
+        ("Caf\u00e9", "Cafe\u0301.webm"),
+        ("more/b", "more/b.mkv"),
+        ("more/c", "more/c.ogv"),
+    ]
+    assert report["left_out"] == {"not in the folder of videos": 1}
+
+
+@pytest.mark.slow
+def test_a_clip_held_upright_is_trained_upright(tmp_path, monkeypatch):
+    root = tmp_path / "videos"
+    root.mkdir()
+    for name, matrix in (("phone", "clockwise"), ("plain", "upright")):
+        (root / f"{name}.mp4").write_bytes(turned(encoded(12), MATRICES[matrix]))
+    rows = [{"file_name": f"{x}.mp4", "caption": f"A {x} ball."} for x in ("phone", "plain")]
+    (root / "metadata.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    small = ["data.source=cache", "data.clips=2", "macro.clusters=2", "model.frames=5"]
+    run = Run(override(profile("tiny"), *small, "model.height=24"), tmp_path / "cache" / "tiny")
+    folder.curate(root, None, curated.home(run.cache), wisa.Rule(5, "any"))
+    samples = {sample.id: sample for sample in source.training(run)}
+    red = {name: samples[name].video()[0, :, :, 0] > 180 for name in samples}
+    assert red["plain"][4:8, 4:12].all() and not red["plain"][4:8, 20:].any()
+    assert red["phone"][4:8, 20:28].all() and not red["phone"][4:8, :12].any()
+    assert samples["phone"].content.endswith("turned=transpose hflip")
+    assert "turned" not in samples["plain"].content
 
 
 @pytest.mark.parametrize(

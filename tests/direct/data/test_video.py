@@ -1,12 +1,12 @@
-"""Video files: frames in their places, damage seen, decoding that cannot take us along."""
+"""Video files: frames in their places and upright, damage seen."""
 
 from __future__ import annotations
 
-import os
-import time
+import io
 
 import numpy as np
 import pytest
+from small_video import MATRICES, encoded, scene, turned
 
 from direct.common.errors import UserError
 from direct.data import video
@@ -50,21 +50,62 @@ def test_a_damaged_stream_is_unreadable_although_it_opens(tmp_path):
         video.probe(path)
 
 
-def crash():
-    os.kill(os.getpid(), 11)
+def test_frames_come_back_as_they_are_shown(tmp_path):
+    """A phone held upright: coded 32x24, shown 24x32."""
+    path = tmp_path / "phone.mp4"
+    path.write_bytes(turned(encoded(6), MATRICES["clockwise"]))
+    shown = {"frames": 6, "height": 32, "width": 24, "turned": "transpose hflip"}
+    assert video.probe(path) == shown
+    got = video.read_frames(path, np.array([1, 5]), 64, 48, "transpose hflip")
+    assert got.shape == (2, 64, 48, 3)
+    expected = np.rot90(scene(6)[[1, 5]], -1, (1, 2)).repeat(2, 1).repeat(2, 2)
+    inner = np.s_[:, 4:28, 28:44], np.s_[:, 4:28, 4:20], np.s_[:, 36:60, 4:44]  # off the edges
+    for part in inner:
+        assert np.abs(got[part].mean((1, 2)) - expected[part].mean((1, 2))).max() < 12
+    coded = video.read_frames(path, np.array([5]), 24, 32)  # as a manifest from before asks for it
+    assert np.abs(coded.astype(int) - scene(6)[5:]).mean() < 6
 
 
-@pytest.mark.slow
-def test_a_crash_or_a_hang_of_the_child_leaves_the_parent_and_the_next_file(tmp_path):
-    video.write_video(tmp_path / "a.mp4", clip(3))
-    with video.Child() as child:
-        with pytest.raises(video.Unreadable, match="exit status -11"):
-            child.call(crash, seconds=60)
-        with pytest.raises(video.Unreadable, match=r"more than 0\.2 s"):
-            child.call(time.sleep, 60, seconds=0.2)
-        assert child.call(video.probe, tmp_path / "a.mp4", seconds=60)["frames"] == 3
-        with pytest.raises(video.Unreadable, match="No such file"):
-            child.call(video.probe, tmp_path / "b.mp4", seconds=60)
+def test_what_is_unfit_is_said_with_the_remedy(tmp_path):
+    (tmp_path / "a.mp4").write_bytes(encoded(3, x264_params="tff=1"))
+    found = video.probe(tmp_path / "a.mp4")
+    assert found.pop("unfit")[0] == "interlaced video" and found["frames"] == 3
+
+
+def test_one_interlaced_frame_makes_a_clip_unfit(tmp_path, monkeypatch):
+    """As in a film that was brought to another rate by repeating fields."""
+    import av
+
+    with av.open(io.BytesIO(encoded(3, x264_params="tff=1"))) as container:
+        field = next(container.decode(video=0))
+    pair = [(av.VideoFrame(32, 24, "rgb24"), 1.0), (field, 1.0)]
+    monkeypatch.setattr(video, "pictures", lambda path: iter(pair))
+    found = video.probe(tmp_path / "a.mp4")
+    assert found["frames"] == 2 and found["unfit"][0] == "interlaced video"
+
+
+def test_a_size_or_a_turn_that_changes_is_unreadable(tmp_path, monkeypatch):
+    import av
+
+    for other in (av.VideoFrame(32, 32, "rgb24"), next(phone())):
+        pair = [(av.VideoFrame(32, 24, "rgb24"), 1.0), (other, 1.0)]
+        monkeypatch.setattr(video, "pictures", lambda path, pair=pair: iter(pair))
+        with pytest.raises(video.Unreadable, match="changes at frame 1"):
+            video.probe(tmp_path / "a.mp4")
+
+
+def phone():
+    import av
+
+    with av.open(io.BytesIO(turned(encoded(3), MATRICES["mirrored"]))) as container:
+        yield next(container.decode(video=0))
+
+
+def test_the_rate_is_the_files_own(tmp_path):
+    (tmp_path / "a.mp4").write_bytes(encoded(6))
+    assert video.rate(tmp_path / "a.mp4") == 8
+    (tmp_path / "b.mp4").write_text("no video")
+    assert video.rate(tmp_path / "b.mp4") == video.rate(tmp_path / "c.mp4") == 0
 
 
 def test_frames_that_no_mp4_can_hold_are_refused(tmp_path):

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from direct.common.errors import UserError
-from direct.data import video, wisa
+from direct.data import probes, video, wisa
 
 SHARED = Path(__file__).parents[4] / "shared" / "data" / "wisa"  # beside the checkout
 
@@ -121,7 +121,7 @@ def test_a_run_cut_short_goes_on(data, tmp_path, monkeypatch):
     seen = []
     wisa.curate(data, tmp_path / "a", progress=lambda stage, done, total: seen.append(done))
     assert seen[0] == len(before) + 1 and lines(journal)[: len(before)] == before
-    monkeypatch.setattr(wisa, "_probe_and_hash", None)  # nothing is decoded again
+    monkeypatch.setattr(probes, "_probe_and_hash", None)  # nothing is decoded again
     whole = (tmp_path / "a" / "manifest.jsonl").read_bytes()
     wisa.curate(data, tmp_path / "a")
     assert (tmp_path / "a" / "manifest.jsonl").read_bytes() == whole
@@ -151,7 +151,8 @@ def test_the_published_samples(tmp_path, name):
     entries = wisa.read_metadata(tmp_path)
     assert len(entries) >= 1 and all("phys_law" in entry for entry in entries)
     for number, item in enumerate(entries):
-        described = wisa._described(number, item | {"video_name": "x.mp4"}, {"x.mp4": [Path("x")]})
+        named = item | {"video_name": "x.mp4"}
+        described = wisa._described(number, named, lambda name: [Path(name)])
         known = str(item["label"]).strip().lower() in wisa.LAWS
         assert ("left_out" not in described) == known
         assert not described.get("caption", "").startswith("PIKA")
@@ -177,6 +178,60 @@ def test_broken_metadata_is_one_sentence(tmp_path, text):
     (tmp_path / "wisa-80k.json").write_text(text)
     with pytest.raises(UserError, match="is not JSON"):
         wisa.read_metadata(tmp_path)
+
+
+def test_metadata_without_a_video_says_how_to_get_them(tmp_path):
+    """The hub has the JSON alone, and a folder of it is no data set of which nothing is kept."""
+    (tmp_path / "wisa-80k.json").write_text(json.dumps([entry("a.mp4"), entry("b.mp4")]))
+    said = r"2 clips and no video file .*download data/videos/"
+    with pytest.raises(UserError, match=said) as error:
+        wisa.curate(tmp_path, tmp_path / "out")
+    assert "\n" not in str(error.value) and not (tmp_path / "out").exists()
+    (tmp_path / "0.zip").touch()
+    with pytest.raises(UserError, match="unpack its 1 zip files"):
+        wisa.curate(tmp_path, tmp_path / "out")
+
+
+def test_nothing_kept_is_an_error_with_the_reasons(tmp_path):
+    (tmp_path / "wisa-80k.json").write_text(json.dumps([entry("a.mp4"), entry("b.mp4", "magic")]))
+    (tmp_path / "other.mp4").touch()
+    out = tmp_path / "out"
+    with pytest.raises(UserError, match=r"none of 2 clips .*1 no such video file, 1 unknown law"):
+        wisa.curate(tmp_path, out)
+    assert [line["id"] for line in lines(out / "left_out.jsonl")] == ["a", "b"]
+    assert not (out / "manifest.jsonl").exists() and not (out / "report.json").exists()
+
+
+SHOWN = {"sha256": "0", "frames": 81, "height": 18, "width": 32, "fps": 16.0}
+
+
+@pytest.mark.parametrize(
+    ("seen", "reason"),
+    [
+        ({"height": 32, "width": 18, "turned": "transpose hflip"}, "not 16:9"),  # as it is shown
+        ({"unfit": ["interlaced video", "deinterlace it"]}, "interlaced video"),
+        ({"unfit": ["HDR video (PQ)", "map it"]}, "HDR video (PQ)"),
+        ({"fault": "cut short"}, "unreadable video"),
+        ({"fault": "decoding took more than 9 s", "passing": True}, "not decoded yet"),
+    ],
+)
+def test_what_a_file_shows_decides(tmp_path, monkeypatch, seen, reason):
+    """Beside a clip that is kept: mirrored, and of pixels that are wider than high."""
+    good = SHOWN | {"sha256": "1", "turned": "hflip"}
+    monkeypatch.setattr(
+        wisa,
+        "probed",
+        lambda root, paths, *more: {p: SHOWN | seen if p.stem == "a" else good for p in paths},
+    )
+    for name in "ab":
+        (tmp_path / f"{name}.mkv").touch()
+    metadata = [entry("a.mp4"), entry("b.mp4")]
+    (tmp_path / "wisa-80k.json").write_text(json.dumps(metadata))
+    report = wisa.curate(tmp_path, tmp_path / "out", seconds=9)
+    assert report["left_out"] == {reason: 1} and report["seconds"] == 9
+    assert report["to_try_again"] == (reason == "not decoded yet")
+    (line,) = lines(tmp_path / "out" / "manifest.jsonl")
+    assert (line["id"], line["video"], line["turned"]) == ("b", "b.mkv", "hflip")
 
 
 def test_absent_metadata_is_one_sentence(tmp_path):

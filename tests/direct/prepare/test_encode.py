@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
+from small_wan import build_samples
 
+from direct.common.errors import UserError
 from direct.config import Run
+from direct.data import source
+from direct.data.decode import Unreadable
 from direct.models import codec
 from direct.models import pipeline as pipeline_module
 from direct.negatives import macro
@@ -75,6 +81,35 @@ def test_pools_are_means_over_the_tokens_of_a_prompt(small, tmp_path):
 def test_what_the_encoder_takes_whole(small):
     config = small(model__text_length=4)
     assert encode.fits(config, "a red ball") and not encode.fits(config, "a red ball falls")
+
+
+def test_a_caption_that_is_too_long_is_named_with_its_clip_before_any_work(small, tmp_path):
+    run = Run(small(model__text_length=4), tmp_path)
+    clips = build_samples(3, "training")
+    with pytest.raises(UserError, match=rf"clip {clips[0].id} has .*model.text_length=4 .*3 of 3"):
+        encode.texts(run, [clip.prompt for clip in clips], clips)
+    assert not encode.text_store(run).folder.exists() or not list(tmp_path.rglob("*.safetensors"))
+
+
+@pytest.mark.parametrize(("passing", "more"), [(True, "; run again to try it again"), (False, "")])
+def test_a_clip_that_cannot_be_read_is_named(small, tmp_path, monkeypatch, passing, more):
+    def video():
+        raise Unreadable("no good", passing)
+
+    (clip,) = build_samples(1, "training")
+    run = Run(small(), tmp_path)
+    monkeypatch.setattr(source, "training", lambda run: [replace(clip, video=video)])
+    assert encode._encode(run, [0]) == [f"clip {clip.id}: no good{more}"]
+
+
+def test_short_captions_need_no_tokenizer(small, monkeypatch):
+    monkeypatch.setattr(encode, "_tokenizer", None)
+    config = small(model__text_length=12)
+    assert encode.fits(config, "a red ball")  # 10 bytes and an end at each side
+    with pytest.raises(TypeError):
+        encode.fits(config, "a red ball!")
+    with pytest.raises(TypeError):
+        encode.fits(config, "\ufdfa")  # one letter, which tokenizers write as 18
 
 
 def test_edited_code_renames_what_is_cached_on_the_small_world_alone(small, tmp_path, monkeypatch):

@@ -55,6 +55,10 @@ def test_the_instruction_names_the_dimension_and_the_caption():
         ("a red ball no longer falls from the shelf on the floor", "comparison with the original"),
         ("a red ball falls " + "very " * 30 + "slowly", "too long"),
         ("a ball rises", "too short"),
+        ("a red ball falls, from the shelf; and bounces on the floor!", "echo"),
+        ("My edit of it: a red ball falls from the shelf and bounces on the floor", "echo"),
+        ("the modified caption has a red ball that rises from the shelf", "talk about the caption"),
+        ("<think> a red ball rises from the shelf and bounces", "talk about the caption"),
         ("a red ball was seen before on the shelf and the floor", "repeat"),
     ],
 )
@@ -62,6 +66,11 @@ def test_what_is_rejected(text, reason):
     seen = {"a red ball was seen before on the shelf and the floor"}
     assert perturb.fault(text, True, PROMPT, seen) == reason
     assert perturb.fault(text, False, PROMPT, seen) in (reason, "too long")
+
+
+def test_a_sign_is_no_echo():
+    warm, cold = "a ball of 5 degrees falls", "a ball of -5 degrees falls"
+    assert perturb.fault(cold, True, warm, set()) is None
 
 
 def test_a_comparison_of_the_caption_itself_is_no_leak():
@@ -182,6 +191,26 @@ def test_other_settings_need_another_folder(tmp_path):
         perturb.perturb(PROMPTS[:1], tmp_path, Micro(keep=2), Script(), embed, model="m")
     with pytest.raises(UserError, match="levity"):
         perturb.perturb([], tmp_path, Micro(axes=("levity",)), Script(), embed, model="m")
+
+
+def test_replies_are_unwrapped_and_an_echo_in_a_heading_is_none_the_less_one(tmp_path):
+    def wrapped(instructions, seed):
+        captions = [text.split("ORIGINAL: ")[1].split("\n")[0] for text in instructions]
+        return [
+            (f"The modified caption should read: {caption}", True)
+            if n % 2
+            else (f"<think></think> {caption} oddly 0.00{n}<|im_end|>", True)
+            for n, caption in enumerate(captions)
+        ]
+
+    report = run(tmp_path, wrapped, PROMPTS[:2])
+    _, *lines = read(tmp_path / "candidates.jsonl")
+    every = [c for line in lines for c in line["candidates"]]
+    echoes = [c for c in every if c["fate"] == "echo"]
+    assert echoes and all(c["reply"].startswith("The modified caption") for c in echoes)
+    kept = [c for line in read(tmp_path / "kept.jsonl") for c in line["kept"]]
+    assert len(kept) == report["overall"]["kept"] == 6
+    assert all(re.fullmatch(r"a ball number \d falls oddly [\d.]+", c["prompt"]) for c in kept)
 
 
 def test_nothing_usable_leaves_a_prompt_without(tmp_path):

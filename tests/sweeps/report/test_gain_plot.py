@@ -55,3 +55,10 @@ def test_tables_show_what_their_trainings_have_learnt():
     assert scores.rows[2][column].text == "0.0839 (0.0959)"
     bare = tables.build(s3, cells(s3, BASE, (0, 1)), {})
     assert all(line.gain is None for line in bare.lines)
+
+
+def test_a_reading_has_learnt_nothing():
+    """Its rows are one training's measurements: SFT's among them, which has no negatives."""
+    s4 = ABLATIONS["cost"]
+    table = tables.build(s4, cells(s4, BASE, (0,)), results())
+    assert all(line.gain is None for line in table.lines)
