@@ -164,7 +164,8 @@ def _both(folder: Path, barrier) -> None:
     barrier.wait()
     with torch.no_grad():
         for step in range(3 * SHARD):
-            assert torch.equal(velocities(*given(step))[0], Base()(*given(step))[0])
+            found = velocities(*given(step), return_dict=False)[0]
+            assert torch.equal(found, Base()(*given(step))[0])
     velocities.flush()
 
 
