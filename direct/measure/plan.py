@@ -156,11 +156,11 @@ def steps(config: Config, gpu: Gpu, gpus: int, share: float) -> Iterator[Step]:
     train = config.train
     step = train.batch * training_flops(clip, config) / (speed * gpus)
     memory = training_memory(clip, config, gpus)
-    disk, saved = reference_cache(clip, config)
-    if disk:
+    velocities, saved = reference_cache(clip, config)
+    if velocities:
         held = memory["reference"] / GB
         note = f"a seed's, where there is room: each cell but the first {saved / speed / 3600:.1f}"
-        yield Step("reference", None, None, disk, f"{note} GPU-hours and {held:.1f} GB less")
+        yield Step("reference", None, None, velocities, f"{note} GPU-hours and {held:.1f} GB less")
     adapter = train.lora_rank > 0
     yield Step(
         "train",
