@@ -127,6 +127,9 @@ class Train:
     checkpoint_every: int = field(default=500, metadata={NO_EFFECT: True})  # steps
     # The last step's checkpoint stays in the cache, so that a longer run resumes from it.
     keep_last: bool = added(True, **{NO_EFFECT: True})
+    # The frozen base's velocities are computed once for all cells of a seed. "auto": for cells that
+    # a sweep trains together; "on": also for a training alone, and kept until deleted
+    reference_cache: Literal["auto", "on", "off"] = added("auto", **{NO_EFFECT: True})
     # "torch": AdamW in one process; "deepspeed": ZeRO-2 on any number of ranks
     engine: Literal["torch", "deepspeed"] = "torch"
     micro_batch: int = 0  # samples per forward pass of a rank; 0: its whole share of the batch

@@ -163,6 +163,7 @@ PAPER = (
             Row("SFT", {}, reading="sft"),
             Row("DiReCT", {}, reading="direct"),
             Row("flow matching alone", {}, reference=True, reading="fm"),
+            Row("DiReCT, reference read from the cache", {}, reference=True, reading="cached"),
         ),
         baseline="SFT",
         contrasts=(("DiReCT", "memory_gb"), ("DiReCT", "seconds_per_iteration")),

@@ -6,15 +6,12 @@ Nothing heavy is imported before a stage is called.
 
 from __future__ import annotations
 
-import platform
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
-from pathlib import Path
 from typing import Any
 
-from direct.common import fingerprint
+from direct.common import device, fingerprint
 from direct.common.files import write_json
 from direct.config import Config, Run
 
@@ -105,21 +102,4 @@ def _code(config: Config) -> dict[str, str]:
     return {name: own for name, own in found.items() if world or "direct.world" not in name}
 
 
-@cache
-def _device() -> str:
-    try:
-        import torch
-
-        if torch.cuda.is_available():
-            return torch.cuda.get_device_name()
-    except ImportError:
-        pass
-    try:
-        text = Path("/proc/cpuinfo").read_text()
-        names = [x.split(":", 1)[1].strip() for x in text.splitlines() if "model name" in x]
-        return names[0] if names else platform.machine()
-    except OSError:
-        return platform.processor() or platform.machine()
-
-
-REAL = Stages(_prepare, _train, _generate, _judge, _measure, _inputs, _code, _device)
+REAL = Stages(_prepare, _train, _generate, _judge, _measure, _inputs, _code, device.name)

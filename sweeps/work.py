@@ -40,7 +40,7 @@ def work(sweep: Sweep) -> dict[str, str]:
     failed = {} if workers.retry_failed else failures(sweep.cells, root)
     todo = [cell for cell in sweep.cells if cell.id not in failed]
     if left := [cell for cell in todo if not read_result(root / cell.id)]:
-        from direct.train import trajectory
+        from direct.train import reference_cache, trajectory
 
         from .queue import pool, storage, waiting
 
@@ -51,9 +51,13 @@ def work(sweep: Sweep) -> dict[str, str]:
             estimator = Estimator(root, {cell.id: cell.config for cell in sweep.cells})
             display.say(summary(sweep.cells, estimator, workers))
             trajectory.want((cell.config for cell in sweep.cells), sweep.cache)
+            reference_cache.want((cell.config for cell in left), sweep.cache)
             prepared = 0.0 if workers.join else _prepare(sweep, left, display, estimator)
             before = _stage_seconds(sweep, left)
             failed |= pool.drain(replace(sweep, cells=todo), display, estimator)
+        for cell in left:
+            if cell.id in failed or read_result(root / cell.id):
+                reference_cache.release(cell.config, sweep.cache)
         after = _stage_seconds(sweep, left)
         spent = {stage: after[stage] - before[stage] for stage in STAGES}
         count = min(workers.count, len(left))

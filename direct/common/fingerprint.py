@@ -20,6 +20,7 @@ from .files import digest
 PACKAGE = Path(__file__).parent.parent  # direct/
 EXTENSION = PACKAGE / "_C.abi3.so"
 MECHANICS = (
+    "direct.common.device",
     "direct.common.errors",
     "direct.common.files",
     "direct.common.fingerprint",
@@ -41,6 +42,7 @@ MECHANICS = (
     "direct.loss.machine_code",
     "direct.models.hub",
     "direct.train.board",
+    "direct.train.reference_cache",
     "direct.train.trajectory",
 )
 

@@ -1,9 +1,10 @@
 """What one training step costs (Table S4): seconds, their parts, and peak memory, by method.
 
-Flow matching alone, SFT (with the anchor) and DiReCT take turns, step by step, on one engine, so
-that whatever else the machine does falls on all three. Cost depends neither on the weights nor on
-what the clips show: weights are random, and the trainer reads stand-ins of the real sizes through
-its real cache. So nothing has to be downloaded or prepared, at either scale.
+Flow matching alone, SFT (with the anchor), DiReCT, and DiReCT with the reference's velocities read
+from the cache take turns, step by step, on one engine, so that whatever else the machine does falls
+on all four. Cost depends neither on the weights nor on what the clips show: weights are random, and
+the trainer reads stand-ins of the real sizes through its real cache. So nothing has to be
+downloaded or prepared, at either scale.
 """
 
 from __future__ import annotations
@@ -29,11 +30,12 @@ from ..common.errors import UserError
 from ..common.files import write_json
 from ..common.progress import Progress
 from ..config import Config, Run
-from ..models import lora
+from ..models import lora, pipeline
 from ..prepare.shared import Shared
 from ..train import engine, loop
 from ..train.batch import load_passes
-from ..train.step import train_step
+from ..train.reference_cache import Velocities
+from ..train.step import noised, train_step
 from . import published
 from .standin import check_room, clips, random_transformer
 
@@ -41,6 +43,7 @@ METHODS: dict[str, dict[str, Any]] = {
     "fm": {"lambda_rand": 0.0, "lambda_hard": 0.0, "lambda_anc": 0.0},
     "sft": {"lambda_rand": 0.0, "lambda_hard": 0.0},
     "direct": {},
+    "cached": {},  # DiReCT; the reference's velocities are read
 }
 PARTS = ("data", "forward", "reference", "loss", "backward", "update")
 BLOCKS = 12  # a reading is the median of one block of a method's consecutive iterations
@@ -62,13 +65,15 @@ def measure(run: Run) -> list[dict[str, Any]]:
     try:
         config = published.in_folder(config, folder)
         parameters = check_room(config)
-        data = clips(config, folder)
+        data, written = clips(config, folder), folder / "velocities"
+        _write(config, data, written)
         _two_steps(config, data)  # what is made once and kept belongs to no method
-        memory = {
-            name: peak_bytes(partial(_two_steps, own, data)) / 1e9
+        two = {
+            name: partial(_two_steps, own, data, written if name == "cached" else None)
             for name, own in methods(config).items()
         }
-        seconds = _interleaved(config, data, run.progress)
+        memory = {name: peak_bytes(steps) / 1e9 for name, steps in two.items()}
+        seconds = _interleaved(config, data, written, run.progress)
     except torch.OutOfMemoryError as error:
         raise UserError(
             f"a step of batch {config.train.batch} does not fit this GPU; lower "
@@ -92,21 +97,46 @@ def methods(config: Config) -> dict[str, Config]:
 
 
 def _start(config: Config) -> tuple[Any, Any]:
-    """The engine, and the reference where this method has an anchor."""
+    """The engine, and what makes the reference where this method has an anchor."""
     torch.manual_seed(0)
+    running = engine.start(_model(config), config)
+    base = partial(random_transformer, config)
+    return running, partial(loop.frozen_reference, config, running, base)
+
+
+def _model(config: Config) -> Any:
     model = random_transformer(config).train().requires_grad_(True)
     if config.train.lora_rank:
         lora.add(model, config)
-    running = engine.start(model, config)
-    return running, loop.frozen_reference(config, running, lambda: random_transformer(config))
+    return model
+
+
+def _write(config: Config, data: Shared, folder: Path) -> None:
+    """Leaves the reference's velocities of all rounds, as the first cell of a seed does."""
+    if not config.loss.lambda_anc:
+        return
+    running, load = _start(config)
+    reference, velocity = Velocities(folder, load), pipeline.velocity(config.model)
+    with torch.no_grad(), running.precision():
+        for step in range(WARM_UP + config.measure.iterations):
+            for batch in load_passes(config, data, step):
+                x_t, text = running.inputs(noised(batch, config)[1], batch.text)
+                velocity(reference, x_t, batch.t, text)
+    reference.flush()
+    if config.train.engine == "deepspeed":
+        running.release()
 
 
 # Memory -------------------------------------------------------------------------------------------
 
 
-def _two_steps(config: Config, data: Shared) -> tuple[Any, Any]:
-    """From nothing to the second step, which finds the optimizer's moments in place."""
-    running, reference = _start(config)
+def _two_steps(config: Config, data: Shared, written: Path | None = None) -> tuple[Any, Any]:
+    """From nothing to the second step, which finds the optimizer's moments in place.
+
+    written: holds the reference's velocities, which are then read.
+    """
+    running, load = _start(config)
+    reference = Velocities(written, load) if written and config.loss.lambda_anc else load()
     for step in range(2):
         train_step(running, reference, load_passes(config, data, step), config)
     if config.train.engine == "deepspeed":
@@ -145,16 +175,19 @@ def peak_bytes(work: Callable[[], Any]) -> int:
 
 
 def _interleaved(
-    config: Config, data: Shared, progress: Progress
+    config: Config, data: Shared, written: Path, progress: Progress
 ) -> dict[str, list[dict[str, float]]]:
     """Seconds of each part, by method and iteration. No method always follows the same other."""
-    running, reference = _start(config)
+    running, load = _start(config)
+    reference = load()
     own, seconds = methods(config), defaultdict(list)
+    references = dict.fromkeys(own, reference) | {"cached": Velocities(written, lambda: reference)}
     rounds = WARM_UP + config.measure.iterations
     for step in range(rounds):
         names = list(own)
-        for name in names[step % 3 :] + names[: step % 3]:
-            parts = iteration(running, reference, data, step, own[name])
+        first = step % len(names)
+        for name in names[first:] + names[:first]:
+            parts = iteration(running, references[name], data, step, own[name])
             if step >= WARM_UP:
                 seconds[name].append(parts)
         progress("train", step + 1, rounds)

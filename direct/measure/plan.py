@@ -79,6 +79,15 @@ def training_flops(clip: Counts, config: Config) -> float:
     return forwards * clip.forward + backward
 
 
+def reference_cache(clip: Counts, config: Config) -> tuple[float, float]:
+    """Bytes of a seed's reference velocities; FLOPs that each cell which reads them saves."""
+    train = config.train
+    if train.reference_cache == "off" or not config.loss.lambda_anc:
+        return 0.0, 0.0
+    samples = train.steps * train.batch
+    return samples * clip.item * math.prod(clip.latent), samples * clip.forward
+
+
 def training_memory(clip: Counts, config: Config, gpus: int) -> dict[str, float]:
     """Bytes on one GPU, by what they are."""
     train, p, item = config.train, clip.weights, clip.item
@@ -169,6 +178,11 @@ def steps(config: Config, gpu: Gpu, gpus: int, share: float) -> Iterator[Step]:
     train = config.train
     step = train.batch * training_flops(clip, config) / (speed * gpus)
     memory = training_memory(clip, config, gpus)
+    velocities, saved = reference_cache(clip, config)
+    if velocities:
+        held = memory["reference"] / GB
+        note = f"a seed's, where there is room: each cell but the first {saved / speed / 3600:.1f}"
+        yield Step("reference", None, None, velocities, f"{note} GPU-hours and {held:.1f} GB less")
     adapter = train.lora_rank > 0
     yield Step(
         "train",

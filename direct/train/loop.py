@@ -28,7 +28,7 @@ from ..identity import canonical
 from ..models import lora, pipeline
 from ..plugins import carried
 from ..prepare import shared
-from . import board, checkpoint, engine, terms, trajectory
+from . import board, checkpoint, engine, reference_cache, terms, trajectory
 from .batch import load_passes
 from .step import train_step
 
@@ -59,18 +59,18 @@ def train(run: Run) -> Path:
             _train(run)
         if ranks.rank() == 0:
             shutil.rmtree(run.folder / "checkpoints", ignore_errors=True)
+            reference_cache.release(config, run.cache)
     return final
 
 
 def _train(run: Run) -> None:
-    # Set-up: weights, data, engine, the frozen reference.
+    # Set-up: weights, data, engine.
     config, metrics = run.config, run.folder / "metrics.jsonl"
     torch.set_num_threads(config.threads)
     ranks.share(config.train.batch, config.train.micro_batch)  # what does not divide ends here
     model = initial_model(run).train()
     data = _open_data(run)
     running = engine.start(model, config)
-    reference = frozen_reference(config, running)
 
     # Resume: the newest checkpoint's weights, moments, counters and metrics, or a start.
     counters = _resume(run, running, metrics)
@@ -82,12 +82,13 @@ def _train(run: Run) -> None:
         metrics=metrics,
     )
 
-    # Steps: Eq. 6, until train.steps.
+    # Steps: Eq. 6, until train.steps; what the frozen reference says may be there already.
     steps, folder = shared.steps(config), run.folder / "checkpoints"
     began, start = time.monotonic(), counters["step"]
     branches = ranks.on_first(lambda: trajectory.wanted(run))
     live = _live(run, start)
-    with open(os.devnull if ranks.rank() else metrics, "a") as log:
+    anchor = reference_cache.opened(run, data, partial(frozen_reference, config, running))
+    with open(os.devnull if ranks.rank() else metrics, "a") as log, anchor as reference:
         left = range(start, steps.stop)
         for step, measured in _updates(config, left, running, reference, data):
             _count_skips(counters, measured)
@@ -189,7 +190,7 @@ def frozen_reference(
 
     load: makes the base, where it is not the pipeline's own.
     """
-    if not (config.loss.lambda_anc or terms.need_reference(config)):
+    if not terms.need_reference(config):
         return None
     if config.train.lora_rank:
         return lora.reference(running.model)

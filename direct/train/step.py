@@ -33,16 +33,20 @@ def train_step(
     return metrics.line(ranks.gather(torch.cat(rows)), running.norm(), terms.names(config))
 
 
+def noised(batch: Batch, config: Config) -> tuple[Tensor | None, Tensor]:
+    """eps and x_t, [B, C, T, H, W]; eps is None where the loss draws it again."""
+    x, t = batch.x, batch.t
+    if config.loss.regenerate_noise:
+        return None, noise.interpolate(x, batch.key, t)
+    eps = noise.normal(batch.key, x.shape, device=x.device)
+    return eps, flow.interpolate(x, eps, t)
+
+
 def _accumulate(running: Any, reference: Any, batch: Batch, config: Config) -> Tensor:
     """Forward and backward of one micro-batch; the rows of `metrics.line`."""
     loss, velocity = config.loss, pipeline.velocity(config.model)
     x, t = batch.x, batch.t
-    if loss.regenerate_noise:  # eps is drawn again inside the loss
-        eps, x_t = None, noise.interpolate(x, batch.key, t)
-    else:
-        eps = noise.normal(batch.key, x.shape, device=x.device)
-        x_t = flow.interpolate(x, eps, t)
-
+    eps, x_t = noised(batch, config)
     x_t, text = running.inputs(x_t, batch.text)
     with running.precision():
         v_ref = None

@@ -41,8 +41,10 @@ def names(config: Config) -> list[str]:
 
 
 def need_reference(config: Config) -> bool:
-    """Whether one of them asks for the frozen base."""
-    return any(entry.options["reference"] for entry, _ in carried.active(config, *carried.TERMS))
+    """Whether the anchor, or one of them, asks for the frozen base."""
+    return bool(config.loss.lambda_anc) or any(
+        entry.options["reference"] for entry, _ in carried.active(config, *carried.TERMS)
+    )
 
 
 def evaluate(

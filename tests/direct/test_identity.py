@@ -78,7 +78,9 @@ def test_a_name_covers_exactly_what_can_change_a_result():
         assert same == (NO_EFFECT in metadata or name in CANNOT_MATTER), name
 
 
-@pytest.mark.parametrize("setting", ["train.checkpoint_every=7", "train.keep_last=false"])
+@pytest.mark.parametrize(
+    "setting", ["train.checkpoint_every=7", "train.keep_last=false", "train.reference_cache=on"]
+)
 def test_what_cannot_change_a_result_is_kept_but_names_nothing(setting):
     config = override(TINY, setting)
     assert identity(config) == identity(TINY) and named(config) == named(TINY)

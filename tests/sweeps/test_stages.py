@@ -4,11 +4,8 @@ import subprocess
 import sys
 from importlib.util import find_spec
 
-import pytest
-
 from direct.profiles import profile
 from direct.settings import override, with_values
-from sweeps import stages
 from sweeps.stages import REAL, SCORES
 
 WORLD = profile("tiny")
@@ -43,16 +40,3 @@ def test_the_worlds_code_counts_only_where_clips_are_of_the_world():
     world = {name for name in inside if "direct.world" in name}
     assert world and not any("direct.world" in name for name in outside)
     assert {name: own for name, own in inside.items() if name not in world} == outside
-
-
-@pytest.mark.parametrize(
-    ("cpuinfo", "name"),
-    [("processor : 0\nmodel name\t: Some CPU @ 2 GHz\nmodel name\t: Other\n", "Some CPU @ 2 GHz")],
-)
-def test_without_a_gpu_the_device_is_the_first_processors_name(monkeypatch, cpuinfo, name):
-    monkeypatch.setitem(sys.modules, "torch", None)  # its import fails
-    monkeypatch.setattr(stages.Path, "read_text", lambda path: cpuinfo)
-    assert stages._device.__wrapped__() == name
-    monkeypatch.setattr(stages.Path, "read_text", lambda path: "nothing of it")
-    monkeypatch.setattr(stages.platform, "machine", lambda: "arm64")
-    assert stages._device.__wrapped__() == "arm64"

@@ -36,7 +36,8 @@ def test_peak_bytes_by_hand():
 
 @pytest.mark.slow
 def test_each_method_holds_what_its_loss_needs(config, tmp_path):
-    data = standin.clips(config, tmp_path)
+    data, written = standin.clips(config, tmp_path), tmp_path / "velocities"
+    cost._write(config, data, written)
     with torch.device("meta"):
         weights = 4 * sum(p.numel() for p in standin.random_transformer(config).parameters())
     clip = 4 * data.latents([0]).numel()
@@ -45,9 +46,11 @@ def test_each_method_holds_what_its_loss_needs(config, tmp_path):
         name: cost.peak_bytes(lambda own=own: cost._two_steps(own, data))
         for name, own in cost.methods(config).items()
     }
+    peak["cached"] = cost.peak_bytes(lambda: cost._two_steps(config, data, written))
     assert peak["fm"] > 4 * weights  # weights, gradient, two moments
     assert weights <= peak["sft"] - peak["fm"] < 1.5 * weights, "the reference"
     assert 2 * 2 * clip <= peak["direct"] - peak["sft"] < 20 * 2 * clip, "two negatives, batch of 2"
+    assert peak["direct"] - peak["cached"] == pytest.approx(weights, rel=0.2), "no reference"
 
 
 def test_every_second_goes_to_its_part(config, tmp_path, monkeypatch):
@@ -87,17 +90,18 @@ def test_methods_take_turns_and_blocks_are_medians(config, tmp_path, monkeypatch
     def fake(running, reference, data, step, own):
         loss = own.loss
         name = "direct" if loss.lambda_hard else "sft" if loss.lambda_anc else "fm"
-        order.append(name)
+        order.append("cached" if isinstance(reference, cost.Velocities) else name)
         return dict.fromkeys((*cost.PARTS, "seconds_per_iteration"), float(step))
 
     monkeypatch.setattr(cost, "iteration", fake)
-    monkeypatch.setattr(cost, "_start", lambda config: (None, None))
+    monkeypatch.setattr(cost, "_start", lambda config: (None, lambda: None))
     monkeypatch.setattr(cost, "WARM_UP", 1)
     config = with_values(config, {"measure.iterations": 24})
-    seconds = cost._interleaved(config, None, silent)
+    seconds = cost._interleaved(config, None, tmp_path, silent)
     records = cost._records(seconds, dict.fromkeys(cost.METHODS, 1.5))
-    assert order[:9] == ["fm", "sft", "direct", "sft", "direct", "fm", "direct", "fm", "sft"]
-    assert len(order) == 3 * 25 and len(records) == cost.BLOCKS
+    assert order[:4] == ["fm", "sft", "direct", "cached"]
+    assert order[4:12] == [*order[1:4], "fm", "direct", "cached", "fm", "sft"]
+    assert len(order) == 4 * 25 and len(records) == cost.BLOCKS
     scores = [record["scores"] for record in records]
     assert [s["sft.forward"] for s in scores] == [1.5 + 2 * i for i in range(12)]  # after warm-up
     assert {s["direct.memory_gb"] for s in scores} == {1.5}
@@ -115,7 +119,7 @@ def test_end_to_end(config, tmp_path):
     for scores in (record["scores"] for record in records):
         assert set(scores) == names and min(scores.values()) >= 0
         assert scores["direct.seconds_per_iteration"] > 0 and scores["sft.reference"] > 0
-        assert scores["fm.reference"] == 0
+        assert scores["fm.reference"] == 0 < scores["cached.reference"] < scores["sft.reference"]
     assert {path.name for path in (tmp_path / "run").iterdir()} == {"details.json"}
     details = json.loads((tmp_path / "run" / "details.json").read_text())
     assert details["provenance"]["parameters"] > 1000 and not (tmp_path / "cache").exists()

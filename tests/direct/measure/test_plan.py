@@ -58,6 +58,23 @@ def test_main_memory_is_that_of_one_copy_for_all_ranks(profile_name, settings, t
     assert needed == pytest.approx(gigabytes * 1e9)
 
 
+@pytest.mark.slow
+def test_the_reference_by_hand():
+    """A seed's 15,000 steps of 8 clips of [16, 21, 60, 104] in bf16: 503 GB."""
+    config = profile("wan2.1-t2v-1.3b")
+    clip = counted.count(config)
+    disk, saved = plan.reference_cache(clip, config)
+    assert disk == 15_000 * 8 * 2 * 16 * 21 * 60 * 104
+    alone = override(config, "loss.lambda_anc=0")
+    less = plan.training_flops(clip, config) - plan.training_flops(clip, alone)
+    assert saved == pytest.approx(15_000 * 8 * less)
+    for setting in ("train.reference_cache=off", "loss.lambda_anc=0", "train.steps=0"):
+        assert plan.reference_cache(clip, override(config, setting))[0] == 0
+    gpu = plan.GPUS["h100-80g"]
+    (row,) = [x for x in plan.steps(config, gpu, 4, plan.paper_share()) if x.name == "reference"]
+    assert row.disk == disk and row.hours is None
+
+
 def run(monkeypatch, *arguments):
     monkeypatch.setattr(sys, "argv", ["direct.plan", *arguments])
     return plan.main()

@@ -105,7 +105,7 @@ def test_a_training_with_a_term_logs_it_and_one_that_drew_its_noise_again_agrees
 
 def test_an_sft_run_has_no_terms(small, plugged):
     plugged(TEXT)
-    config = plus(small(train__init="sft"), rolled__weight=0.3)
+    config = plus(small(train__init="sft", loss__lambda_anc=0.0), rolled__weight=0.3)
     assert terms.names(config) == ["rolled"] and not terms.need_reference(config)
     assert terms.names(loop.sft_config(config)) == []
 
