@@ -94,13 +94,17 @@ def methods(config: Config) -> dict[str, Config]:
 def _start(config: Config) -> tuple[Any, Any]:
     """The engine, and the reference where this method has an anchor."""
     torch.manual_seed(0)
-    model = random_transformer(config).to(pipeline.device()).train().requires_grad_(True)
+    model = _random(config).train().requires_grad_(True)
     if config.train.lora_rank:
         lora.add(model, config)
     running = engine.start(model, config)
-    return running, loop.frozen_reference(
-        config, running, lambda: random_transformer(config).to(pipeline.device())
-    )
+    return running, loop.frozen_reference(config, running, lambda: _random(config))
+
+
+def _random(config: Config) -> Any:
+    """Drawn where it is used: a CPU takes seconds for each billion weights."""
+    with pipeline.device():
+        return random_transformer(config).to(pipeline.device())
 
 
 # Memory -------------------------------------------------------------------------------------------
