@@ -127,14 +127,25 @@ LITTLE: dict[str, Any] = {
 def sweep(place: Place) -> Iterator[Record]:
     """`make lambda_hard` by its own command, in a folder of its own; a later run resumes it."""
     _need("diffusers", "optuna", "pandas", "transformers", "sklearn")
-    command = [sys.executable, "-m", "sweeps.run", "lambda_hard", "--out", str(place.folder)]
+    command = [sys.executable, "-m", "sweeps.run", "lambda_hard", "--rerun"]
+    command += ["--out", str(place.folder)]
     if place.rehearse:
         command += ["--seeds=0", "--prompts=2", "--name=rehearsal", "--workers=1"]
         command += [f"--set={name}={value}" for name, value in LITTLE.items()]
+    there = before = _cells(place)
     start = time.perf_counter()
-    done = subprocess.run(command, stdout=2)
+    process = subprocess.Popen(command, stdout=2)
+    while process.poll() is None:
+        time.sleep(0.2)
+        if (now := _cells(place)) != there:
+            there, seconds = now, time.perf_counter() - start
+            yield {"what": f"after {seconds:.0f} s", "reading": "finished cells", "value": there}
     minutes = (time.perf_counter() - start) / 60
-    finished = len(list(place.folder.glob("runs/*/*/result.json")))
-    what = f"sweeps.run lambda_hard: {finished} cells, exit status {done.returncode}"
-    yield {"what": what, "reading": "agrees", "value": done.returncode == 0}
-    yield {"what": what, "reading": "minutes of lambda_hard", "value": minutes}
+    what = f"sweeps.run lambda_hard, exit status {process.returncode}"
+    yield {"what": what, "reading": "agrees", "value": process.returncode == 0}
+    reading = "minutes of lambda_hard" + (f" after {before} finished cells" if before else "")
+    yield {"what": f"{there} cells", "reading": reading, "value": minutes}
+
+
+def _cells(place: Place) -> int:
+    return sum(1 for _ in place.folder.glob("runs/*/*/result.json"))
