@@ -34,7 +34,7 @@ PARTS = {
     "others": Part(40, _both(speed.others, speed.small_kernels, speed.one_more_target), cheap=True),
     "predicted": Part(25, speed.predicted),
     "cost": Part(120, models.cost),
-    "negative": Part(45, models.negative, cheap=True),
+    "negative": Part(45, models.negative),
     "sanitizer": Part(90, together.sanitizer),
     "kernels, B of 4": Part(45, partial(speed.table, batch=4)),
     "kernels, tiny": Part(30, partial(speed.table, batch=0)),

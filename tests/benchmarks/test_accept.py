@@ -36,7 +36,8 @@ def test_cheap_parts_run_on_a_cpu(name, tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
-def test_the_command_runs_a_part_in_its_own_process_and_resumes(tmp_path, capsys):
+def test_the_command_runs_a_part_in_its_own_process_and_resumes(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(journal, "state", lambda: "x")  # whoever edits meanwhile
     command = ["--rehearse", "--out", str(tmp_path), "--only", "graphs and streams"]
     assert main(command) == 0
     assert "graphs and streams: done" in capsys.readouterr().out
@@ -73,6 +74,31 @@ def test_the_last_attempt_with_this_code_counts_and_a_torn_line_is_cut(tmp_path)
     assert record["what"] == "kept" and journal.end_of([record]) == "interrupted"
     assert journal.end_of([record, {"end": "done"}]) == "done"
     assert journal.attempts(path, "none") == {}
+
+
+def test_a_result_is_of_its_commit_and_of_what_was_changed_since(tmp_path, monkeypatch):
+    def git(*arguments):
+        who = ["-c", "user.name=a", "-c", "user.email=a@b.c"]
+        done = subprocess.run(
+            ["git", *who, *arguments], cwd=tmp_path, check=True, text=True, stdout=-1
+        )
+        return done.stdout.strip()
+
+    monkeypatch.setattr(journal, "ROOT", tmp_path)
+    for name in ("direct/a.py", "benchmarks/results/a.md"):
+        (tmp_path / name).parent.mkdir(parents=True)
+        (tmp_path / name).write_text("1\n")
+    bare = journal.state()
+    assert bare.startswith("no-git+") and len(bare) == 15
+    git("init", "-q")
+    git("add", ".")
+    git("commit", "-qm", "x")
+    commit = git("rev-parse", "--short=12", "HEAD")
+    assert journal.state() == commit
+    (tmp_path / "benchmarks/results/new.jsonl").write_text("{}\n")
+    assert journal.state() == commit, "results are no change of the code"
+    (tmp_path / "direct/a.py").write_text("2\n")
+    assert journal.state().startswith(f"{commit}+") and journal.state()[-8:] != bare[-8:]
 
 
 def finding(place):
