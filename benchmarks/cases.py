@@ -78,16 +78,19 @@ def derived_by_hand(s: dict[str, Tensor], drawn: bool):
     return distances, alignment, gradient.to(s["v"].dtype)
 
 
+def by_autograd(loss) -> Callable[[dict[str, Tensor]], object]:
+    """`loss(v, s)` and its gradient with respect to v."""
+
+    def step(s: dict[str, Tensor]) -> object:
+        v = s["v"].detach().requires_grad_()
+        return torch.autograd.grad(loss(v, s), v)
+
+    return step
+
+
 def implementations(device: str, variant: str) -> dict[str, Callable[[dict[str, Tensor]], object]]:
     """name -> function of one input set that ends with the gradient with respect to v."""
     drawn = variant == "drawn"
-
-    def by_autograd(loss):
-        def step(s):
-            v = s["v"].detach().requires_grad_()
-            return torch.autograd.grad(loss(v, s), v)
-
-        return step
 
     def plain(precision):
         return by_autograd(lambda v, s: videox_fun(v, targets_of(s, drawn), precision))

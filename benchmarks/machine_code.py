@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import re
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from statistics import median
 
@@ -55,8 +56,13 @@ def main() -> None:
     print(arguments.out.read_text())
 
 
+@cache
+def _kernels(arch: str) -> list[Kernel]:
+    return machine_code.kernels(extension.PATH, arch)
+
+
 def readings(arch: str) -> list[Reading]:
-    kernels = machine_code.kernels(extension.PATH, arch)
+    kernels = _kernels(arch)
     if not kernels:
         note = extension.cuda_note()
         raise UserError(f"the library has no code for {arch}: it was built with CUDA {note}")
@@ -144,7 +150,7 @@ def program(
             names.clear()
 
     for i, one in enumerate(body):
-        if i in waits or is_load(one) or ".EF.128" in one.name:
+        if i in waits or is_load(one) or one.name.startswith("STG"):
             end_run()
         steps += [("wait", 0, load) for load in waits.get(i, ())]
         names.append(one.name)
@@ -168,7 +174,7 @@ def report(found: dict[str, list[Reading]]) -> str:
         "one SM's resident blocks can have under way at most, of the inputs that a variant reads.",
     ]
     for arch, rows in found.items():
-        lines += ["", f"## {arch}", "", *_table(rows)]
+        lines += ["", f"## {arch}", "", *_table(rows), "", *_others(arch)]
     lines += ["", *throughput.ASSUMPTIONS.splitlines(), "", *_predictions(found["sm_90"])]
     return "\n".join(lines) + "\n"
 
@@ -183,6 +189,18 @@ def _table(rows: list[Reading]) -> list[str]:
         ahead = f"{min(row.ahead)}, {median(row.ahead):g}, {max(row.ahead)}"
         cells = (row.name, row.registers, row.spilled, row.blocks, row.loop, row.loads, ahead)
         lines.append(f"| {' | '.join(map(str, cells))} | {row.in_flight / 1024:.0f} |")
+    return lines
+
+
+def _others(arch: str) -> list[str]:
+    """The kernels beside the loss: all that they read and write."""
+    lines = ["| kernel | registers | spilled bytes | instructions | accesses |"]
+    lines += ["|---|---:|---:|---:|---|"]
+    for kernel in sorted(_kernels(arch), key=lambda kernel: kernel.name):
+        if not kernel.name.startswith("loss"):
+            accesses = ", ".join(f"{n} {name}" for name, n in sorted(kernel.accesses().items()))
+            cells = (kernel.name, kernel.registers, kernel.stack, kernel.instructions.total())
+            lines.append(f"| {' | '.join(map(str, cells))} | {accesses} |")
     return lines
 
 

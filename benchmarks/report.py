@@ -13,6 +13,7 @@ import multiprocessing
 import platform
 import statistics
 import sys
+from collections.abc import Callable
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -62,8 +63,14 @@ def main() -> None:
     print(table(record))
 
 
-def measure_all(device: str, shape: tuple[int, ...], budget: float, malloc: str) -> list[Row]:
-    """What one process finds at one shape: a row per variant and implementation."""
+def measure_all(
+    device: str,
+    shape: tuple[int, ...],
+    budget: float,
+    malloc: str,
+    chosen: Callable[[str], bool] = lambda name: True,
+) -> list[Row]:
+    """What one process finds at one shape: a row per variant and implementation of those chosen."""
     sets = measure.rotation(
         lambda seed: cases.inputs(shape, device, seed),
         cases.bytes_moved(shape, "drawn"),  # the variant that needs more sets to leave the caches
@@ -77,7 +84,7 @@ def measure_all(device: str, shape: tuple[int, ...], budget: float, malloc: str)
         for backend in ("cpp", "cuda", "triton"):
             if f"ours, {backend}" in found:
                 steps[f"ours, {backend}, op"] = cases.operator_alone(backend, variant)
-        steps |= found
+        steps = {name: step for name, step in (steps | found).items() if chosen(name)}
         taken = measure.seconds(steps, sets, budget)
         for name, step in steps.items():
             seconds = statistics.median(taken[name])

@@ -41,7 +41,8 @@ struct alignas(16) Vector {
   T value[SIZE];
 };
 
-// Inputs are read once and the gradient is written once: neither should displace what is in the caches.
+// Inputs are read once and should not displace what is in the caches; what is written is read next, by the
+// model or its backward pass, and may stay there. (A plain store of a uint4 becomes four; __stwb is no weak one.)
 template <bool Aligned, class T>
 __device__ __forceinline__ void load(const T* from, int count, Vector<T>& out) {
   if constexpr (Aligned) {
@@ -56,7 +57,11 @@ __device__ __forceinline__ void load(const T* from, int count, Vector<T>& out) {
 template <bool Aligned, class T>
 __device__ __forceinline__ void store(T* to, int count, const Vector<T>& value) {
   if constexpr (Aligned) {
-    __stcs(reinterpret_cast<uint4*>(to), reinterpret_cast<const uint4&>(value));
+    const uint4 words = reinterpret_cast<const uint4&>(value);
+    asm("st.global.v4.b32 [%0], {%1, %2, %3, %4};"
+        :
+        : "l"(to), "r"(words.x), "r"(words.y), "r"(words.z), "r"(words.w)
+        : "memory");
   } else {
 #pragma unroll
     for (int i = 0; i < Vector<T>::SIZE; ++i)
@@ -230,26 +235,33 @@ __global__ void empty_kernel(const __grid_constant__ Problem p, const __grid_con
   *out.loss = float(total);
 }
 
-// Normal noise, or with `t` the point x_t = (1 - t) x + t eps, rounded as on a CPU: without contraction.
-template <class T>
+// Normal noise, or with `t` the point x_t = (1 - t) x + t eps, rounded as on a CPU: without contraction. A
+// thread takes one vector.
+template <class T, bool Aligned>
 __global__ void normal_kernel(const int64_t* keys, const float* t, int64_t elements, uint32_t term, const T* x,
                               T* out) {
-  const int64_t b = blockIdx.y, block = int64_t(blockIdx.x) * THREADS + threadIdx.x;
-  if (4 * block >= elements) return;
+  constexpr int SIZE = Vector<T>::SIZE, BLOCKS = SIZE / 4;
+  const int64_t b = blockIdx.y, first = (int64_t(blockIdx.x) * THREADS + threadIdx.x) * SIZE;
+  const int64_t rest = elements - first, at = b * elements + first;
+  if (rest <= 0) return;
+  const int count = Aligned || rest >= SIZE ? SIZE : int(rest);
+  Vector<T> clean = {}, made;
+  if (t) load<Aligned>(x + at, count, clean);
   const Key key{uint64_t(keys[2 * b]), uint64_t(keys[2 * b + 1])};
-  uint32_t words[1][4];
-  float eps[4];
-  set_counter(key, uint64_t(block), term, words[0]);
-  philox<1>(key.seed, words);
-  normals(words[0], eps);
+  uint32_t words[BLOCKS][4];
+  float eps[SIZE];
 #pragma unroll
-  for (int i = 0; i < 4; ++i) {
-    if (4 * block + i >= elements) break;
-    const int64_t at = b * elements + 4 * block + i;
-    const float value =
-        t ? __fadd_rn(__fmul_rn(__fsub_rn(1.0f, t[b]), widen(x[at])), __fmul_rn(t[b], eps[i])) : eps[i];
-    narrow(value, &out[at]);
+  for (int j = 0; j < BLOCKS; ++j) set_counter(key, uint64_t(first) / 4 + j, term, words[j]);
+  philox<BLOCKS>(key.seed, words);
+#pragma unroll
+  for (int j = 0; j < BLOCKS; ++j) normals(words[j], &eps[4 * j]);
+  const float at_x = t ? __fsub_rn(1.0f, t[b]) : 0, at_eps = t ? t[b] : 0;
+#pragma unroll
+  for (int i = 0; i < SIZE; ++i) {
+    const float path = __fadd_rn(__fmul_rn(at_x, element(clean, i)), __fmul_rn(at_eps, eps[i]));
+    narrow(t ? path : eps[i], &made.value[i]);
   }
+  store<Aligned>(out + at, count, made);
 }
 
 template <class T>
@@ -334,9 +346,12 @@ const char* launch_normals(const int64_t* keys, const float* t, int64_t batch, i
   if (cudaError_t error = cudaSetDevice(device)) return outcome(error);
   if (batch * elements == 0) return nullptr;
   if (batch > 65535) return "the batch is above 65535";
-  const dim3 grid(unsigned((elements + 4 * THREADS - 1) / (4 * THREADS)), unsigned(batch));
-  normal_kernel<T><<<grid, THREADS, 0, static_cast<cudaStream_t>(stream)>>>(
-      keys, t, elements, term, static_cast<const T*>(x), static_cast<T*>(out));
+  constexpr int64_t PER_BLOCK = THREADS * Vector<T>::SIZE;
+  const dim3 grid(unsigned((elements + PER_BLOCK - 1) / PER_BLOCK), unsigned(batch));
+  const bool aligned = on_16_bytes(x, elements, sizeof(T)) && on_16_bytes(out, elements, sizeof(T));
+  const auto kernel = aligned ? normal_kernel<T, true> : normal_kernel<T, false>;
+  kernel<<<grid, THREADS, 0, static_cast<cudaStream_t>(stream)>>>(keys, t, elements, term, static_cast<const T*>(x),
+                                                                  static_cast<T*>(out));
   return outcome(cudaGetLastError());
 }
 

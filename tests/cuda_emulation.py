@@ -38,6 +38,10 @@ REWRITES = (
     (r"([\w:]+(?:<\w+>)?)<<<(.*?)>>>\(", r"emulated::launch(\1, \2)("),
     (r"__shared__ (\w+) (\w+)((?:\[\w+\])*);", r"auto& \2 = emulated::shared<\1\3>(__LINE__);"),
     (
+        r'asm\("st\.global\.v4\.b32 [^;]*;"\s*:\s*: "l"\((\w+)\), "r"\((\w+)\.x\)[^;]*\)',
+        r"*emulated::on_boundary(reinterpret_cast<uint4*>(\1)) = \2",
+    ),
+    (
         r'asm\("rsqrt\.approx\.ftz\.f32 [^;]*;" : "=f"\((\w+)\) : "f"\((\w+)\)\)',
         r"\1 = emulated::rsqrt(\2)",
     ),

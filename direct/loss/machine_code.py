@@ -15,6 +15,7 @@ from ..common.errors import UserError
 
 # Of the mangled name: input type, what is drawn, with a gradient or not, with aligned rows or not.
 _LOSS = re.compile(r"loss_kernelI([tf])Li(\d)ELb(\d)ELb(\d)E")
+_OTHER = re.compile(r"(normal|scale|empty)_kernel(?:I([tf])(?:Lb(\d))?)?")
 _DRAWN = ("nothing", "negatives", "everything")
 _INSTRUCTION = re.compile(
     r"^\s+/\*([0-9a-f]{4,})\*/\s+(?:@!?U?P\d\s+)?([A-Z0-9_.]+)([^;]*)", re.MULTILINE
@@ -83,10 +84,21 @@ def kernels(binary: Path, arch: str = "sm_90") -> list[Kernel]:
 def _readable(name: str) -> str:
     match = _LOSS.search(name)
     if not match:
-        short = re.search(r"((?:normal|scale|empty)_kernel)", name)
-        return short.group(1) if short else name
+        return _other(name)
     kind, drawn, gradient, aligned = match.groups()
     words = ["bf16" if kind == "t" else "fp32", f"draws {_DRAWN[int(drawn)]}"]
     words += ["gradient" if gradient == "1" else "no gradient"]
     words += ["aligned" if aligned == "1" else "any size"]
     return "loss: " + ", ".join(words)
+
+
+def _other(name: str) -> str:
+    match = _OTHER.search(name)
+    if not match:
+        return name
+    what, kind, aligned = match.groups()
+    words = [
+        {"t": "bf16", "f": "fp32"}.get(kind, ""),
+        {"0": "any size", "1": "aligned"}.get(aligned, ""),
+    ]
+    return f"{what}: {', '.join(filter(None, words))}" if kind else f"{what}_kernel"

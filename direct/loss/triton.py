@@ -11,6 +11,7 @@ stored in float32 and rounded by torch.
 
 from __future__ import annotations
 
+import contextlib
 import os
 from typing import Any
 
@@ -71,6 +72,18 @@ def _normal(seed, offset, first, term, BLOCK: tl.constexpr):
 
 
 @triton.jit
+def _once(ptr, at, inside):
+    """Elements that nobody reads again soon: they should not displace what is in the caches."""
+    return tl.load(ptr + at, mask=inside, other=0.0, eviction_policy="evict_first").to(tl.float32)
+
+
+@triton.jit
+def _of_thread(values, WIDTH: tl.constexpr, BLOCK: tl.constexpr):
+    """Sums of WIDTH neighbours, which one thread loads: fewer registers than sums by element."""
+    return tl.sum(tl.reshape(values, (BLOCK // WIDTH, WIDTH)), axis=1)
+
+
+@triton.jit
 def _residual(
     v,
     x_ptr,
@@ -88,9 +101,9 @@ def _residual(
     BLOCK: tl.constexpr,
 ):
     """m (v - u) of one term, zero outside the sample."""
-    u = alpha * tl.load(x_ptr + at, mask=inside, other=0.0).to(tl.float32)
+    u = alpha * _once(x_ptr, at, inside)
     if SOURCE == 1:
-        u += sigma * tl.load(eps_ptr + at, mask=inside, other=0.0).to(tl.float32)
+        u += sigma * _once(eps_ptr, at, inside)
     if SOURCE == 2:
         u += sigma * _normal(seed, offset, first, term, BLOCK)
     e = v - u
@@ -132,7 +145,8 @@ def _alignment(row_ptr, k, out_ptr, chunks, n, SOURCE: tl.constexpr, CHUNKS: tl.
         tl.store(out_ptr, (-_sum(row_ptr, k, chunks, CHUNKS) / n).to(tl.float32))
 
 
-@triton.jit
+# A batch of another size is no other kernel. What n divides by is told by ALIGNED.
+@triton.jit(do_not_specialize=["n", "batch", "chunks"])
 def _loss_kernel(
     v_ptr,
     x_ptr,
@@ -169,6 +183,7 @@ def _loss_kernel(
     KEYED: tl.constexpr,
     WEIGHTS: tl.constexpr,
     GRADIENT: tl.constexpr,
+    ALIGNED: tl.constexpr,
     BLOCK: tl.constexpr,
     STEPS: tl.constexpr,
     CHUNKS: tl.constexpr,
@@ -176,6 +191,8 @@ def _loss_kernel(
     program = tl.program_id(0)
     b = (program // chunks).to(tl.int64)
     chunk = (program % chunks).to(tl.int64)
+    if ALIGNED:
+        n = n // 16 * 16  # the same number, and the compiler sees what divides it
     row = b * n
     seed, offset = tl.zeros((), tl.uint64), tl.zeros((), tl.int64)
     if KEYED:
@@ -189,7 +206,8 @@ def _loss_kernel(
         w_hard = tl.load(weight_ptr + b * WEIGHTS + 2 * step)
         w_anc = tl.load(weight_ptr + b * WEIGHTS + 3 * step)
 
-    zeros = tl.zeros((BLOCK,), tl.float32)
+    WIDTH: tl.constexpr = 128 // v_ptr.dtype.element_ty.primitive_bitwidth  # 16 bytes
+    zeros = tl.zeros((BLOCK // WIDTH,), tl.float32)
     d_fm, d_rand, d_hard, d_anc, a_rand, a_hard = zeros, zeros, zeros, zeros, zeros, zeros
     nonfinite = zeros
     for i in range(STEPS):
@@ -197,8 +215,9 @@ def _loss_kernel(
         at = first + tl.arange(0, BLOCK)
         inside = at < n
         at += row
-        v = tl.load(v_ptr + at, mask=inside, other=0.0).to(tl.float32)
-        nonfinite += tl.where(tl.abs(v) < float("inf"), 0.0, 1.0)  # exact up to 2^24 of a chunk
+        v = _once(v_ptr, at, inside)
+        bad = tl.where(tl.abs(v) < float("inf"), 0.0, 1.0)
+        nonfinite += _of_thread(bad, WIDTH, BLOCK)  # exact up to 2^24 of a chunk
         e = _residual(
             v,
             x_ptr,
@@ -215,7 +234,7 @@ def _loss_kernel(
             FM,
             BLOCK,
         )
-        d_fm += e * e
+        d_fm += _of_thread(e * e, WIDTH, BLOCK)
         g = w_fm * per_element * e
         if RAND > 0:
             e_k = _residual(
@@ -234,8 +253,8 @@ def _loss_kernel(
                 RAND,
                 BLOCK,
             )
-            d_rand += e_k * e_k
-            a_rand += e * e_k
+            d_rand += _of_thread(e_k * e_k, WIDTH, BLOCK)
+            a_rand += _of_thread(e * e_k, WIDTH, BLOCK)
             g += w_rand * c_rand * per_element * e_k
         if HARD > 0:
             e_k = _residual(
@@ -254,13 +273,13 @@ def _loss_kernel(
                 HARD,
                 BLOCK,
             )
-            d_hard += e_k * e_k
-            a_hard += e * e_k
+            d_hard += _of_thread(e_k * e_k, WIDTH, BLOCK)
+            a_hard += _of_thread(e * e_k, WIDTH, BLOCK)
             g += w_hard * c_hard * per_element * e_k
         if ANCHOR:
-            e_k = v - tl.load(v_ref_ptr + at, mask=inside, other=0.0).to(tl.float32)
+            e_k = v - _once(v_ref_ptr, at, inside)
             e_k = tl.where(inside & (tl.abs(e_k) <= threshold), e_k, 0.0)
-            d_anc += e_k * e_k
+            d_anc += _of_thread(e_k * e_k, WIDTH, BLOCK)
             g += w_anc * c_anc * per_element * e_k
         if GRADIENT:
             tl.store(gradient_ptr + at, g.to(gradient_ptr.dtype.element_ty), mask=inside)
@@ -331,7 +350,7 @@ def evaluate(p: Inputs) -> Result:
     partials = torch.empty(batch, chunks, 8, **floats)
     shares = torch.empty(batch, dtype=torch.float64, device=v.device)
     tickets = torch.zeros(batch + 1, dtype=torch.int32, device=v.device)
-    with torch.cuda.device(v.device) if v.is_cuda else torch.device(v.device):
+    with _current(v.device):
         _loss_kernel[(batch * chunks,)](
             *dense,
             gradient,
@@ -357,6 +376,7 @@ def evaluate(p: Inputs) -> Result:
             p.key is not None,
             0 if p.weight is None else 1 if p.weight.dim() == 1 else 4,
             p.need_gradient,
+            n % 16 == 0,
             BLOCK,
             STEPS,
             256,
@@ -377,4 +397,10 @@ def _of_nothing(batch: int, present: tuple, sigma_dot: float, floats: dict, grad
 def scale_(gradient: Tensor, factor: Tensor) -> None:
     """`gradient *= factor` in place, decided on the device: a factor of 1 touches nothing."""
     n = gradient.numel()
-    _scale_kernel[(triton.cdiv(n, BLOCK),)](gradient, factor, n, BLOCK)
+    with _current(gradient.device):
+        _scale_kernel[(triton.cdiv(n, BLOCK),)](gradient, factor, n, BLOCK)
+
+
+def _current(device: torch.device) -> contextlib.AbstractContextManager[Any]:
+    """For the time of a launch: Triton launches on the current device, wherever the tensors are."""
+    return torch.cuda.device(device) if device.type == "cuda" else contextlib.nullcontext()

@@ -100,12 +100,12 @@ def _start(config: Config) -> tuple[Any, Any]:
     """The engine, and what makes the reference where this method has an anchor."""
     torch.manual_seed(0)
     running = engine.start(_model(config), config)
-    base = partial(random_transformer, config)
+    base = partial(_random, config)
     return running, partial(loop.frozen_reference, config, running, base)
 
 
 def _model(config: Config) -> Any:
-    model = random_transformer(config).train().requires_grad_(True)
+    model = _random(config).train().requires_grad_(True)
     if config.train.lora_rank:
         lora.add(model, config)
     return model
@@ -125,6 +125,12 @@ def _write(config: Config, data: Shared, folder: Path) -> None:
     reference.flush()
     if config.train.engine == "deepspeed":
         running.release()
+
+
+def _random(config: Config) -> Any:
+    """Drawn where it is used: a CPU takes seconds for each billion weights."""
+    with pipeline.device():
+        return random_transformer(config).to(pipeline.device())
 
 
 # Memory -------------------------------------------------------------------------------------------

@@ -302,8 +302,6 @@ inline uint32_t narrow_pair(float high, float low) {
 template <class T>
 T __ldcs(const T* from) { return *emulated::on_boundary(from); }
 template <class T>
-void __stcs(T* to, T value) { *emulated::on_boundary(to) = value; }
-template <class T>
 T __ldcg(const T* from) { return emulated::load(from); }
 template <class T>
 void __stcg(T* to, T value) { emulated::store(to, value); }

@@ -60,7 +60,10 @@ def test_registers_stack_and_memory_instructions_are_read(tool, tmp_path):
     [
         ("_Z11loss_kernelIfLi0ELb0ELb1EEvv", "loss: fp32, draws nothing, no gradient, aligned"),
         ("_Z11loss_kernelItLi2ELb1ELb1EEvv", "loss: bf16, draws everything, gradient, aligned"),
-        ("_Z12scale_kernelv", "scale_kernel"),
+        ("_Z12empty_kernelv", "empty_kernel"),
+        ("_Z12scale_kernelIfEvPT_", "scale: fp32"),
+        ("_Z13normal_kernelItLb1EEvPKl", "normal: bf16, aligned"),
+        ("_Z13normal_kernelIfLb0EEvPKl", "normal: fp32, any size"),
         ("_loss_kernel", "_loss_kernel"),
     ],
 )
