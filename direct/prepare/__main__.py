@@ -124,14 +124,14 @@ def _encode(arguments: argparse.Namespace) -> None:
 
 def _perturb(arguments: argparse.Namespace) -> None:
     from ..data import curated, source
-    from . import encode, language, perturb
+    from . import encode, language, perturb, server
 
     run = _run(arguments)
     config, clips = run.config, source.training(run)
     llm: str = arguments.llm
     if arguments.server:
         llm = llm.partition("@")[0]  # a server has its own copy
-        ask = language.server(arguments.server, llm)
+        ask = server.server(arguments.server, llm)
     else:
         ask = language.local(llm)
     report = perturb.perturb(

@@ -3,7 +3,7 @@
 Per prompt, `candidates` axes are drawn uniformly and the instruction of Fig. S1 is put to the
 model. An answer that is no usable caption is rejected and asked for again; of the others, those
 within the cosine of Eq. 4 are kept, nearest first (`micro.select`). The model itself runs in this
-process (`language.local`) or behind an OpenAI-compatible server (`language.server`).
+process (`language.local`) or behind an OpenAI-compatible server (`server.server`).
 """
 
 from __future__ import annotations
