@@ -28,6 +28,8 @@ FIXES = {  # of what the operating system refuses, by its error number
     errno.ENAMETOOLONG: "give a shorter name",
     errno.ELOOP: "a link leads back to itself; remove it or give another path",
     errno.ENOENT: "check the path",
+    errno.EINVAL: "give a regular file",
+    errno.EFBIG: "give a smaller file",
     errno.ENOSPC: "free some space and run again",
     errno.EDQUOT: "free some space and run again",
     errno.EIO: "the disk does not answer; run again when it does",
@@ -40,6 +42,16 @@ def nearest(word: str, known: Iterable[str]) -> str:
     known = sorted(known)
     close = difflib.get_close_matches(word, known, n=3, cutoff=0.5)
     return f"did you mean {' or '.join(close)}?" if close else f"known: {', '.join(known)}"
+
+
+def no_space(error: BaseException | None) -> bool:
+    """Whether a full disk, or a full quota, is behind an error, however it was told since."""
+    while error is not None:
+        full = getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT)
+        if full or "No space left" in str(error):  # safetensors has an exception of its own
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def command(main: Callable[[], int | None]) -> NoReturn:
@@ -66,9 +78,10 @@ def _status(main: Callable[[], int | None]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # so that the last flush says nothing
         return 141  # 128 + SIGPIPE
     except OSError as error:  # of a path that the person gave, or that lies below it
-        if error.filename is None or error.errno not in FIXES:
+        place = error.filename or ("the disk" if no_space(error) else None)
+        if place is None or error.errno not in FIXES:
             raise
-        said = f"{error.filename}: {error.strerror}; {FIXES[error.errno]}"
+        said = f"{place}: {error.strerror}; {FIXES[error.errno]}"
         print(f"error: {plain(said)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:

@@ -7,7 +7,6 @@ anew from the run folders.
 
 from __future__ import annotations
 
-import errno
 import functools
 import json
 import logging
@@ -19,11 +18,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 from direct.common import preempt
-from direct.common.errors import UserError
-from direct.common.files import write_text
+from direct.common.errors import UserError, no_space
+from direct.common.files import parse_json, write_bytes, write_text
 from direct.common.text import plain
 
 if TYPE_CHECKING:
@@ -89,6 +88,8 @@ def repair(path: Path) -> str | None:
     said = _remove_stale_lock(path.with_name(path.name + ".lock"))
     if not path.exists():
         return said
+    if not path.is_file():  # a pipe would be waited for
+        raise UserError(f"{path} is no regular file; move it away and run again")
     lock = _lock(path)
     lock.acquire()  # what is torn now was not just being written
     try:
@@ -99,10 +100,14 @@ def repair(path: Path) -> str | None:
 
 def _repair_lines(path: Path) -> str | None:
     if not _replays(path):
+        _check_room(path)  # a full disk tears lines, and room must be made before the journal is
         os.replace(path, path.with_name(path.name + ".damaged"))
         return f"{path} is damaged; set aside and rebuilt from the results"
     data = path.read_bytes()
     whole = data[: data.rfind(b"\n") + 1]
+    *before, last = whole.splitlines(keepends=True) or [b"{}"]
+    if not _is_json(last):  # Optuna minds it only once another line follows
+        whole = b"".join(before)
     if whole == data:
         return None
     shutil.copyfile(path, path.with_name(path.name + ".bak"))
@@ -110,6 +115,23 @@ def _repair_lines(path: Path) -> str | None:
         handle.truncate(len(whole))
         os.fsync(handle.fileno())
     return f"{path} ended in a torn line; cut off (copy in {path.name}.bak)"
+
+
+def _is_json(line: bytes) -> bool:
+    try:
+        parse_json(line)
+    except ValueError:
+        return False
+    return True
+
+
+def _check_room(path: Path) -> None:
+    """Raises the `UserError` of a full disk where nothing can be written beside `path`."""
+    probe = path.with_name(f".{path.name}.room")
+    try:
+        write_bytes(probe, bytes(4096))
+    finally:
+        probe.unlink(missing_ok=True)
 
 
 def _replays(path: Path) -> bool:
@@ -121,7 +143,9 @@ def _replays(path: Path) -> bool:
         JournalStorage(JournalFileBackend(str(path), lock_obj=_lock(path)))
     except OSError:
         raise
-    except Exception:  # whatever a line of any content makes it raise
+    except Exception as error:  # whatever a line of any content makes it raise
+        if no_space(error):
+            raise
         return False
     return True
 
@@ -172,7 +196,10 @@ def shown(url: str) -> str:
 
 
 def has_password(url: str) -> bool:
-    return urlsplit(url).password is not None or "password=" in urlsplit(url).query
+    """Whether `url` holds a secret: after the user's name, or as an option, however it is coded."""
+    parts = urlsplit(url)
+    options = {name.lower() for name, _ in parse_qsl(parts.query, keep_blank_values=True)}
+    return parts.password is not None or any("password" in name for name in options)
 
 
 def _database(url: str) -> Any:
@@ -232,11 +259,11 @@ def patient(call: Callable[P, T]) -> Callable[P, T]:
                 return call(*args, **more)
             except json.JSONDecodeError as error:
                 raise UserError(
-                    f"the journal is damaged ({error}); run again: it is set aside, "
-                    "and built anew from the results"
+                    f"the journal is damaged ({error}), perhaps by a full disk; free some space "
+                    "where it is, and run again: it is set aside, and built anew from the results"
                 ) from error
             except Exception as error:
-                if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT):
+                if no_space(error):
                     raise UserError(
                         "no space left for the journal; free some and run again"
                     ) from error

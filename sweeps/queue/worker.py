@@ -19,11 +19,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from direct.common import preempt
-from direct.common.errors import UserError, command
+from direct.common.errors import UserError, command, no_space
 from direct.common.files import write_json
 from direct.config import Run
 
-from ..cell import begin, read_config, read_json, read_result, run_cell
+from ..cell import begin, failure_of, read_config, read_result, run_cell
 from ..stages import REAL, Stages
 from . import leases
 from . import study as queue
@@ -80,7 +80,7 @@ def _work(study: Any, trial: Any, place: Place, stages: Stages) -> None:
     elif stopped:
         queue.give_back(study, trial)
         send(event="stopped", cell=run.name)
-    elif read_json(run / "failure.json"):
+    elif failure_of(run):
         queue.fail(study, trial)
         send(event="failed", cell=run.name)
     else:
@@ -98,14 +98,29 @@ def attempt(cache: Path, folder: Path, token: str, stages: Stages = REAL) -> boo
         if stage != "train":  # which looks for itself, and saves first
             preempt.check()
 
-    try:
+    def work() -> None:
         run = Run(read_config(folder), cache, folder, progress=progress)
         run_cell(run, stages, lambda: leases.holds(folder, token))
+
+    try:
+        try:
+            work()
+        except FileNotFoundError as error:
+            if not _lies_below(cache, error.filename):
+                raise
+            send(event="say", text=f"{folder.name}: {error.filename} was removed; made again")
+            work()
     except preempt.Preempted:
         return True
     except Exception as error:
+        if no_space(error):  # the machine's fault: the cell must not fail for good
+            raise
         write_json(folder / "failure.json", {"reason": _reason(error)})
     return False
+
+
+def _lies_below(folder: Path, name: object) -> bool:
+    return isinstance(name, str | Path) and folder.resolve() in Path(name).resolve().parents
 
 
 def _reason(error: Exception) -> str:

@@ -1,12 +1,13 @@
 """How a command ends."""
 
+import errno
 import os
 import subprocess
 import sys
 
 import pytest
 
-from direct.common.errors import Diverged, UserError, command, nearest
+from direct.common.errors import Diverged, UserError, command, nearest, no_space
 from direct.common.preempt import Preempted
 
 ENDING = """
@@ -85,6 +86,33 @@ def test_what_the_system_refuses_names_the_path_and_the_fix(
     told = capsys.readouterr().err
     assert end.value.code == 2 and told.startswith(f"error: {tmp_path}") and said in told
     assert told.count("\n") == 1
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
+def test_a_full_disk_is_said_also_where_no_path_is(monkeypatch, capsys, number):
+    monkeypatch.delenv("WORLD_SIZE", raising=False)
+
+    def main():
+        raise OSError(number, os.strerror(number))
+
+    with pytest.raises(SystemExit) as end:
+        command(main)
+    told = f"error: the disk: {os.strerror(number)}; free some space and run again\n"
+    assert end.value.code == 2 and capsys.readouterr().err == told
+
+
+def test_a_full_disk_is_known_behind_what_was_raised_since():
+    assert no_space(OSError(errno.ENOSPC, "full")) and no_space(OSError(errno.EDQUOT, "full"))
+    assert no_space(RuntimeError("Error: No space left on device (os error 28)"))
+    assert not no_space(None) and not no_space(OSError(errno.EACCES, "denied"))
+    for chain in ({}, {"from": None}):
+        try:
+            try:
+                raise OSError(errno.ENOSPC, "full")
+            except OSError as error:
+                raise RuntimeError("lost the lock") from chain.get("from", error)
+        except RuntimeError as error:
+            assert no_space(error)
 
 
 def test_an_error_without_a_path_keeps_its_traceback():

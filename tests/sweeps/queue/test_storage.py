@@ -19,6 +19,35 @@ def fast(monkeypatch):
     monkeypatch.setattr(queue, "CLAIM_SECONDS", 0.0)
 
 
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
+def test_a_full_disk_is_not_taken_for_a_damaged_journal(tmp_path, monkeypatch, number):
+    """Neither where reading the journal meets it, nor where a line that it tore is found."""
+    path = storage.journal(tmp_path)
+    path.write_bytes(b'{"op_code": 0}\nnot json\n{"op_code": 1}\n')
+    before = path.read_bytes()
+
+    def full(*arguments, **more):
+        raise OSError(number, "full")
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(UserError, match="no space left to write"):
+        storage.repair(path)
+    monkeypatch.undo()
+
+    def wrapped(*arguments, **more):
+        try:
+            full()
+        except OSError:
+            raise RuntimeError("Error: did not possess lock") from None
+
+    monkeypatch.setattr("optuna.storages.JournalStorage", wrapped)
+    with pytest.raises(RuntimeError):
+        storage.repair(path)
+    assert path.read_bytes() == before and len(list(tmp_path.iterdir())) == 1
+    with pytest.raises(UserError, match="no space left for the journal"):
+        storage.patient(wrapped)()
+
+
 def test_a_torn_line_is_cut_off_and_work_goes_on(tmp_path):
     study = storage.open_study(tmp_path, "s")
     queue.plan(study, TABLE, CELLS, tmp_path)
@@ -29,6 +58,20 @@ def test_a_torn_line_is_cut_off_and_work_goes_on(tmp_path):
     assert path.read_bytes() == whole
     assert len(drain(storage.open_study(tmp_path, "s"), tmp_path)) == len(CELLS)
     assert storage.repair(path) is None
+
+
+def test_a_last_line_that_is_whole_and_no_json_is_cut_off(tmp_path):
+    """Optuna takes it, and stops at the line that is written after it."""
+    study = storage.open_study(tmp_path, "s")
+    queue.plan(study, TABLE, CELLS, tmp_path)
+    path = storage.journal(tmp_path)
+    whole = path.read_bytes()
+    path.write_bytes(whole + b'{"op_code": 4, "worker\n')
+    assert "torn line" in storage.repair(path) and path.read_bytes() == whole
+    path.write_bytes(b"{")
+    assert "torn line" in storage.repair(path) and path.read_bytes() == b""
+    path.write_bytes(b"{\n")
+    assert "torn line" in storage.repair(path) and path.read_bytes() == b""
 
 
 def test_an_unreadable_journal_is_set_aside(tmp_path):
@@ -127,6 +170,8 @@ def test_a_password_is_seen_wherever_it_stands():
     assert storage.has_password("postgresql://me:x@h/d")
     assert storage.has_password("postgresql://me@h/d?sslmode=require&password=x")
     assert not storage.has_password("postgresql://me@h/d?sslmode=require")
+    for coded in ("p%61ssword=x", "%70%61%73%73%77%6f%72%64=x", "a=b&PASSWORD=x", "sslpassword="):
+        assert storage.has_password(f"postgresql://me@h/d?{coded}"), coded
 
 
 def test_either_name_of_the_scheme_is_taken():
