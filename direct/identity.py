@@ -70,7 +70,10 @@ def restored(value: Any, kind: type[Any] = Config) -> Any:
         for field in dataclasses.fields(kind)
         if NEUTRAL in field.metadata
     }
-    given = {name: _typed(item, hints[name], name) for name, item in value.items()}
+    given = {
+        name: _typed(item, hints[name], name) if name in hints else item
+        for name, item in value.items()
+    }
     build: Callable[..., Any] = kind
     return build(**(neutral | given))
 
