@@ -18,6 +18,8 @@ class UserError(ValueError):
     """Bad input. The message names the value, the place and the fix, in one sentence."""
 
 
+LONGEST = 1_000  # characters of a sentence; a value from a file may have any number
+
 FIXES = {  # of what the operating system refuses, by its error number
     errno.EACCES: "give a path that you may use, or change its permissions",
     errno.EPERM: "give a path that you may use, or change its permissions",
@@ -69,7 +71,7 @@ def _status(main: Callable[[], int | None]) -> int:
     try:
         return main() or 0
     except UserError as error:
-        print(f"error: {plain(str(error))}", file=sys.stderr)
+        print(f"error: {_told(str(error))}", file=sys.stderr)
         return 2
     except Preempted as stop:
         print(f"stopped: {stop}", file=sys.stderr)
@@ -82,7 +84,7 @@ def _status(main: Callable[[], int | None]) -> int:
         if place is None or error.errno not in FIXES:
             raise
         said = f"{place}: {error.strerror}; {FIXES[error.errno]}"
-        print(f"error: {plain(said)}", file=sys.stderr)
+        print(f"error: {_told(said)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print(
@@ -90,6 +92,12 @@ def _status(main: Callable[[], int | None]) -> int:
             file=sys.stderr,
         )
         return 130
+
+
+def _told(text: str) -> str:
+    """A sentence as a terminal shows it: without control characters, and not for pages."""
+    text = plain(text)
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]} ..."
 
 
 def _leave(status: int) -> NoReturn:

@@ -51,6 +51,7 @@ def test_the_nearest_names_or_all_of_them():
     ("error", "status", "said"),
     [
         (UserError("no \x1b[31m such file"), 2, "error: no  [31m such file\n"),
+        (UserError("x" * 5000), 2, f"error: {'x' * 1000} ...\n"),
         (Preempted("run again"), 75, "stopped: run again\n"),
         (KeyboardInterrupt(), 130, "interrupted; what is finished is kept;"),
     ],
