@@ -122,7 +122,9 @@ def _check_sizes(model: Model, folder: Path) -> None:
     try:
         with suppress(KeyError):  # what a file leaves out, its class knows: seen when it is loaded
             _check_multiples(model, family, transformer, vae)
-    except (TypeError, ZeroDivisionError, IndexError, AttributeError):
+    except UserError:
+        raise
+    except (TypeError, ValueError, ArithmeticError, AttributeError):
         raise UserError(
             f"model.pipeline={folder}: the sizes in its config.json files are none; restore them"
         ) from None

@@ -123,3 +123,29 @@ def test_a_backend_without_its_device_is_refused(monkeypatch):
         check_machine(sweep(f"loss.backend={name}"))
     with pytest.raises(UserError, match="backend is 'cuda', but v is on cpu; use 'auto'"):
         check_machine(sweep("loss.backend=cuda"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("part", ["transformer", "vae"])
+def test_sizes_of_a_folder_that_are_none_are_one_sentence(tmp_path, part):
+    files = {
+        "transformer": {"_class_name": "WanTransformer3DModel", "patch_size": [1, 1, 1]},
+        "vae": {
+            "_class_name": "AutoencoderKLWan",
+            "scale_factor_temporal": 4,
+            "scale_factor_spatial": 4,
+        },
+    }
+    (tmp_path / "model_index.json").write_text("{}")
+    for name, value in files.items():
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "config.json").write_text(json.dumps(value))
+    check(experiment(f"model.pipeline={tmp_path}"))
+    wrong = {"transformer": {"patch_size": [1, 1]}, "vae": {"scale_factor_temporal": 0}}[part]
+    path = tmp_path / part / "config.json"
+    path.write_text(json.dumps(files[part] | wrong))
+    with pytest.raises(UserError, match=r"the sizes in its config.json files are none"):
+        check(experiment(f"model.pipeline={tmp_path}"))
+    path.write_text("[1]")
+    with pytest.raises(UserError, match=r"config.json is not an object"):
+        check(experiment(f"model.pipeline={tmp_path}"))
