@@ -80,7 +80,7 @@ def restored(value: Any, kind: type[Any] = Config) -> Any:
 
 def _typed(item: Any, hint: Any, name: str) -> Any:
     """A setting as JSON gives it, as its declaration says it is; TypeError where it is not."""
-    if dataclasses.is_dataclass(hint):
+    if isinstance(hint, type) and dataclasses.is_dataclass(hint):
         return restored(item, hint)
     origin = typing.get_origin(hint)
     if origin is tuple and isinstance(item, list | tuple) and all(type(x) is str for x in item):

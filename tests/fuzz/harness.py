@@ -129,8 +129,8 @@ def faults(found: Outcome, also: Sequence[int] = ()) -> list[str]:
 def sentence_faults(text: str) -> list[str]:
     """What is wrong with what a person is told at status 2: it is one line, or argparse's usage."""
     said = text.removesuffix("\n")
-    if said.startswith("usage: "):
-        said = said[said.rindex("error: ") :]
+    if said.startswith("usage: "):  # argparse's, which shows what was typed as it is
+        said = " ".join(said[said.rindex("error: ") :].split())
     if said.count("error: ") < 1 or not said.startswith("error: "):
         return [f"no sentence: {said[-500:]!r}"]
     wrong = []

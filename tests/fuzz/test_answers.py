@@ -17,6 +17,13 @@ from .values import changed_json, damaged, texts, written
 COMPLETION = {
     "choices": [{"message": {"role": "assistant", "content": "a ball"}, "finish_reason": "stop"}]
 }
+
+
+async def parts_of(body):
+    yield body[:10]
+    yield body[10:]
+
+
 headers = st.dictionaries(
     st.sampled_from(["Location", "Content-Type", "Content-Encoding", "Retry-After", "X"]),
     st.sampled_from(["http://elsewhere/", "//x", "", "gzip", "br", "text/html", "\x1b[2J"]),
@@ -38,7 +45,7 @@ def asked(monkeypatch):
         def handler(request):
             hosts.add(request.url.host)
             status, more, body = answer
-            return httpx2.Response(status, headers=more, content=body)
+            return httpx2.Response(status, headers=more, content=parts_of(body))
 
         def client(given):
             return httpx2.AsyncClient(headers=given, transport=httpx2.MockTransport(handler))
