@@ -29,7 +29,8 @@ CASES = int(
 )  # of all tests together; 0: those of make test
 EVERY = 224  # cases of make test: the sum of all shares
 SECONDS = 2.0  # of processor time, before a refusal
-HANGS = 120.0  # by the clock: other work may share the cores
+HANGS = 20.0  # seconds of processor time: it will not end by itself
+WAITS = 600.0  # by the clock: it waits for what does not come
 MEMORY = 2 << 30  # bytes, beyond what the process has
 LONGEST = 6_000  # characters of a sentence: argparse shows a value as long as it is
 
@@ -46,7 +47,14 @@ CHANGES = {
     "os.utime": 1,
 }
 WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
-LEAVING = ("socket.connect", "os.system", "os.exec", "os.posix_spawn", "os.fork")
+LEAVING = (
+    "socket.connect",
+    "subprocess.Popen",
+    "os.system",
+    "os.exec",
+    "os.posix_spawn",
+    "os.fork",
+)
 
 
 class Accepted(BaseException):
@@ -158,18 +166,24 @@ def _limited() -> Iterator[None]:
     soft, hard = resource.getrlimit(resource.RLIMIT_AS)
     pages = int(Path("/proc/self/statm").read_text().split()[0])
     resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + MEMORY, hard))
-    before = signal.signal(signal.SIGALRM, _hangs)
-    signal.setitimer(signal.ITIMER_REAL, HANGS)
+    timers = (
+        (signal.ITIMER_PROF, signal.SIGPROF, HANGS),
+        (signal.ITIMER_REAL, signal.SIGALRM, WAITS),
+    )
+    before = [signal.signal(number, _hangs) for _, number, _ in timers]
+    for timer, _, seconds in timers:
+        signal.setitimer(timer, seconds)
     try:
         yield
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
+        for (timer, number, _), handler in zip(timers, before, strict=True):
+            signal.setitimer(timer, 0)
+            signal.signal(number, handler)
         resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
 
 
 def _hangs(*_: object) -> None:
-    raise TimeoutError(f"no end within {HANGS} s")
+    raise TimeoutError(f"no end within {HANGS:g} s of work or {WAITS:g} s of waiting")
 
 
 _watch: tuple[Path, list[str]] | None = None  # a hook cannot be taken off: it looks here
