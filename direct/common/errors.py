@@ -69,6 +69,7 @@ def command(main: Callable[[], int | None]) -> NoReturn:
 
 def _status(main: Callable[[], int | None]) -> int:
     try:
+        _check_arguments(sys.argv[1:])
         return main() or 0
     except UserError as error:
         print(f"error: {_told(str(error))}", file=sys.stderr)
@@ -92,6 +93,13 @@ def _status(main: Callable[[], int | None]) -> int:
             file=sys.stderr,
         )
         return 130
+
+
+def _check_arguments(arguments: Iterable[str]) -> None:
+    """Python 3.11's argparse loses a value that is `--`, and gives an empty list instead."""
+    for argument in arguments:
+        if argument.startswith("--") and argument.endswith("=--"):
+            raise UserError(f"{argument}: -- is no value; give another")
 
 
 def _told(text: str) -> str:

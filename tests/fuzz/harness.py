@@ -11,6 +11,7 @@ import os
 import resource
 import signal
 import sys
+import tempfile
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
@@ -95,6 +96,7 @@ def attacked(main: Callable[[], Any], arguments: Sequence[str], out: Path) -> Ou
     try:
         with (
             mock.patch.object(sys, "argv", ["program", *arguments]),
+            mock.patch.object(tempfile, "tempdir", str(out)),
             redirect_stdout(streams[0]),
             redirect_stderr(streams[1]),
             _limited(),
@@ -127,8 +129,8 @@ def faults(found: Outcome, also: Sequence[int] = ()) -> list[str]:
         wrong.append(f"status {found.status}: {found.err[-2000:]}")
     if found.status == 2:
         wrong += sentence_faults(found.err)
-    if found.seconds > SECONDS:
-        wrong.append(f"{found.seconds:.1f} s of work")
+    if found.status == 2 and found.seconds > SECONDS:
+        wrong.append(f"{found.seconds:.1f} s of work before it was refused")
     if found.outside:
         wrong.append(f"changed outside of --out: {found.outside[:5]}")
     return wrong

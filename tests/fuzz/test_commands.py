@@ -177,6 +177,7 @@ WORK = {  # where an accepted command line would begin to work
         "direct.data.wisa.choose",
     ),
     "direct.generate": ("direct.generate.generate",),
+    "direct.measure.plan": ("direct.measure.plan.count",),
     "direct.evaluate.peers": ("direct.evaluate.peers.load",),
     "direct.world.__main__": ("direct.models.pipeline.load_pipeline",),
     "direct.base.__main__": ("direct.base.stages.run",),

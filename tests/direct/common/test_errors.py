@@ -116,6 +116,16 @@ def test_a_full_disk_is_known_behind_what_was_raised_since():
             assert no_space(error)
 
 
+def test_a_value_that_argparse_would_lose_is_refused(monkeypatch, capsys):
+    monkeypatch.delenv("WORLD_SIZE", raising=False)
+    for given, status in (("--profile=--", 2), ("--prompt=a--", 0), ("--", 0)):
+        monkeypatch.setattr(sys, "argv", ["program", given])
+        with pytest.raises(SystemExit) as end:
+            command(lambda: None)
+        assert end.value.code == status
+    assert capsys.readouterr().err == "error: --profile=--: -- is no value; give another\n"
+
+
 def test_an_error_without_a_path_keeps_its_traceback():
     def main():
         raise ConnectionResetError("reset")
