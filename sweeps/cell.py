@@ -172,9 +172,12 @@ def read_timing(path: Path) -> dict[str, float]:
 
 
 def failure_of(run: Path) -> str | None:
-    """Why the folder's last attempt ended without a result; `None` where nothing says that."""
-    reason = (read_json(run / "failure.json") or {}).get("reason")
-    return reason if isinstance(reason, str) else None
+    """Why the folder's last attempt ended without a result; `None` where there is no such file."""
+    path = run / "failure.json"
+    reason = (read_json(path) or {}).get("reason")
+    if isinstance(reason, str):
+        return reason
+    return "its failure.json is damaged" if path.exists() else None
 
 
 def write_config(run: Path, config: Config) -> None:
