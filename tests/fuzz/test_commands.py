@@ -6,6 +6,7 @@ import importlib
 import os
 import sys
 from contextlib import ExitStack, contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from unittest import mock
 
@@ -13,6 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from direct.common.files import write_json
 from direct.profiles import PROFILES, profile
 from direct.settings import settings
 
@@ -20,7 +22,7 @@ from .harness import SECONDS, Accepted, attacked, cases, faults
 from .values import texts
 
 PATHS = (
-    "missing", "folder", "file", "empty.csv", "empty.jsonl", "empty.txt", "loop", "loop.csv",
+    "missing", "run", "folder", "file", "empty.csv", "empty.jsonl", "empty.txt", "loop", "loop.csv",
     "dangling.txt", "pipe", "pipe.csv", "zeros.txt", "zeros.csv", "zeros.json", "folder/below",
     "file/below", "n" * 300, "new\nline", "\udcff", "", ".", "x.gif", "x.mp4", "x.png", "x.tar.gz",
     "folder.csv", "folder.gif", "folder.py", "broken.py", "exits.py", "x.py:y",
@@ -43,6 +45,8 @@ def place(tmp_path, monkeypatch):
         os.mkfifo(tmp_path / name)
     (tmp_path / "broken.py").write_text("from sweeps import Ablation\ntable = Ablation(")
     (tmp_path / "exits.py").write_text("1 / 0\n")
+    (tmp_path / "run").mkdir()
+    write_json(tmp_path / "run" / "config.json", asdict(profile("tiny")))
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -71,6 +75,12 @@ lists = st.lists(st.sampled_from(["0", "1", "2", "-1", "x", "0.5", "1e9"]), max_
 )
 grids = st.builds("{}={}".format, st.sampled_from(NAMES), lists)
 numbers = st.one_of(st.sampled_from(SIZES), texts)
+
+
+def given_as(option: str, values: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
+    """An option that the command needs."""
+    return values.map(f"{option}={{}}".format)
+
 
 SIZE = {"--set": assignments(), "--profile": profiles}
 SWEEP = SIZE | {
@@ -117,12 +127,12 @@ OPTIONS = {  # command -> its words, then its options; a flag has no value
         },
     ),
     "direct.evaluate.__main__": (
-        [st.sampled_from(["videophy", "worldmodelbench", "x"])],
+        [st.sampled_from(["videophy", "worldmodelbench", "x"]), given_as("--folder", paths)],
         {"--folder": paths, "--prompts": paths},
     ),
     "direct.generate": (
-        [],
-        {"--run": paths, "--prompt": texts, "--seed": numbers, "--out": paths, **SIZE},
+        [given_as("--run", paths), given_as("--prompt", texts)],
+        {"--seed": numbers, "--out": paths, "--set": assignments()},
     ),
     "direct.measure.plan": (
         [],
@@ -136,10 +146,12 @@ OPTIONS = {  # command -> its words, then its options; a flag has no value
         },
     ),
     "direct.evaluate.peers": (
-        [st.sampled_from(["cogvideox-5b", "x"])],
+        [
+            st.sampled_from(["cogvideox-5b", "x"]),
+            given_as("--judge", st.sampled_from(["videophy", "worldmodelbench", "x"])),
+            given_as("--folder", paths),
+        ],
         {
-            "--judge": st.sampled_from(["videophy", "worldmodelbench", "x"]),
-            "--folder": paths,
             "--prompts": paths,
             "--captions": paths,
             "--weights": paths,
@@ -147,7 +159,7 @@ OPTIONS = {  # command -> its words, then its options; a flag has no value
         },
     ),
     "direct.world.__main__": (
-        [st.sampled_from(["sheet", "gif", "validate", "x"])],
+        [st.sampled_from(["sheet", "gif", "validate", "x"]), given_as("--out", paths)],
         {
             "--split": st.one_of(st.sampled_from(["validation", "pretraining"]), texts),
             "--count": numbers,
@@ -156,10 +168,9 @@ OPTIONS = {  # command -> its words, then its options; a flag has no value
             "--impossible": None,
             "--clips": numbers,
             "--pipeline": paths,
-            "--out": paths,
         },
     ),
-    "direct.base.__main__": ([], {"--out": paths, "--work": paths}),
+    "direct.base.__main__": ([given_as("--out", paths)], {"--work": paths}),
     "direct.loss.__main__": ([], {"--machine-code": texts}),
     "direct.__main__": ([texts], {"--help": None}),
 }
