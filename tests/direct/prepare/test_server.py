@@ -220,6 +220,13 @@ def test_an_address_with_a_secret_is_refused_and_not_shown(url):
     assert "pw" not in str(error.value)
 
 
+@pytest.mark.parametrize("url", ["http://me:pw@[::1/v1", "http://me:pw@h/\n", "x://me:pw@h"])
+def test_an_address_that_is_none_is_shown_without_its_secret(url):
+    with pytest.raises(UserError) as error:
+        server.server(url, "m")
+    assert "pw" not in str(error.value)
+
+
 @pytest.mark.parametrize("key", ["a\nb", "a b", "schlüssel", "a\x7f"])
 def test_a_key_that_is_none_is_not_shown(key, monkeypatch):
     monkeypatch.setenv(server.KEY, key)
