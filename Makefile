@@ -5,7 +5,7 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --no-compile --constraint constraints.txt
 SOURCES := setup.py pyproject.toml constraints.txt $(wildcard csrc/*)
 
-.PHONY: lambda_hard test quick rehearsal lint setup clean
+.PHONY: lambda_hard test quick fuzz rehearsal lint setup clean
 
 lambda_hard: .venv/.runtime
 	$(BIN)/python -m sweeps.run lambda_hard
@@ -17,6 +17,10 @@ test: .venv/.dev
 # What takes under 90 s: all tests that are not marked slow.
 quick: .venv/.dev
 	$(BIN)/python -m pytest -m 'not slow'
+
+# 2,000 wrong command lines, files and answers, others each time; make test tries the same 224.
+fuzz: .venv/.dev
+	OMP_NUM_THREADS=1 DIRECT_FUZZ_CASES=2000 $(BIN)/python -m pytest tests/fuzz
 
 # The paper's scale, small: every command from WISA's files to a table, which stays in build/.
 rehearsal: .venv/.dev

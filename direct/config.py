@@ -69,7 +69,7 @@ class Loss:
     lambda_rand: float = 0.005  # weight of the negative from another cluster (MaNS, Eq. 3)
     lambda_hard: float = 0.02  # weight of the negative with perturbed physics (MiNS, Eq. 4)
     lambda_anc: float = 0.2  # weight of the anchor to the frozen base model (Eq. 5)
-    threshold: float = 50.0  # elements with a larger error are left out of a term; inf keeps all
+    threshold: float = 50.0  # elements with a larger error are left out of a term; 1e30 keeps all
     # Of the negatives: drawn ("sampled", the paper), or replaced by its mean ("marginal")
     negative_noise: Literal["sampled", "marginal"] = "sampled"
     regenerate_noise: bool = False  # eps is drawn again inside the loss instead of being kept

@@ -18,14 +18,15 @@ import torch
 
 from . import plugins
 from .common.errors import UserError, command
-from .common.files import read_json
+from .common.files import check_file, read_json
 from .config import Config
 from .data.video import write_gif, write_video
 from .identity import restored
 from .models import codec, pipeline
 from .sampling import EVALUATION, initial_noise, sample
-from .settings import override
+from .settings import RANGES, override
 
+LARGEST_SEED = RANGES["seed"][1]
 WRITERS = {".mp4": write_video, ".gif": write_gif}
 
 
@@ -43,8 +44,9 @@ def main() -> None:
     options = parser.parse_args()
     words = re.sub(r"[^a-z0-9]+", "-", options.prompt.lower()).strip("-")[:48] or "clip"
     out: Path = options.out or Path(f"{words}-{options.seed}.mp4")
-    if out.suffix not in WRITERS:
-        raise UserError(f"--out {out} is neither .mp4 nor .gif; name one of these")
+    check_file(out, "--out", WRITERS)
+    if not 0 <= options.seed <= LARGEST_SEED:
+        raise UserError(f"--seed {options.seed} must be 0 to {LARGEST_SEED}")
     config = override(read_config(options.run), *options.set)
     clip = generate(config, options.run, options.prompt, options.seed)
     WRITERS[out.suffix](out, clip, config.model.fps)

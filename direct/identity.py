@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import typing
 from collections.abc import Callable
 from dataclasses import replace
@@ -70,13 +71,26 @@ def restored(value: Any, kind: type[Any] = Config) -> Any:
         if NEUTRAL in field.metadata
     }
     given = {
-        name: restored(item, hints[name])
-        if dataclasses.is_dataclass(hints.get(name))
-        else (tuple(item) if isinstance(item, list) else item)
+        name: _typed(item, hints[name], name) if name in hints else item
         for name, item in value.items()
     }
     build: Callable[..., Any] = kind
     return build(**(neutral | given))
+
+
+def _typed(item: Any, hint: Any, name: str) -> Any:
+    """A setting as JSON gives it, as its declaration says it is; TypeError where it is not."""
+    if isinstance(hint, type) and dataclasses.is_dataclass(hint):
+        return restored(item, hint)
+    origin = typing.get_origin(hint)
+    if origin is tuple and isinstance(item, list | tuple) and all(type(x) is str for x in item):
+        return tuple(item)
+    kinds = {Literal: (str,), float: (int, float)}.get(origin or hint, (hint,))
+    if origin is tuple or type(item) not in kinds:
+        raise TypeError(f"{name} is a {type(item).__name__}")
+    if type(item) is float and not math.isfinite(item):
+        raise TypeError(f"{name} is not a finite number")
+    return item
 
 
 def canonical(config: Config, of: Scope = "result") -> Config:

@@ -21,14 +21,51 @@ CHOICES = {  # settings that a plug-in's name is a value of, and the plug-in's k
     "data.source": "source",
 }
 
+# The least and the most that is taken: far beyond what any run has had, and small enough that what
+# is counted or listed before the work is done at once.
+RANGES = {
+    "seed": (0, 2**63 - 1),
+    "threads": (1, 1024),
+    "model.frames": (1, 10_000),
+    "model.height": (1, 16_384),
+    "model.width": (1, 16_384),
+    "model.fps": (1, 1_000),
+    "model.text_length": (1, 65_536),
+    "data.clips": (1, 10_000_000),
+    "data.seed": (0, 2**63 - 1),
+    "macro.restarts": (1, 1_000_000),
+    "macro.seed": (0, 2**63 - 1),
+    "micro.candidates": (1, 10_000),
+    "micro.keep": (1, 10_000),
+    "train.steps": (0, 1_000_000_000),
+    "train.batch": (1, 65_536),
+    "train.micro_batch": (0, 65_536),
+    "train.checkpoint_every": (1, 1_000_000_000),
+    "train.lora_rank": (0, 65_536),
+    "train.lora_alpha": (1, 1_000_000),
+    "sample.steps": (1, 100_000),
+    "hard_sample.steps": (1, 100_000),
+    "evaluate.prompts": (1, 1_000_000),
+    "measure.steps": (1, 1_000_000_000),
+    "measure.iterations": (1, 1_000_000_000),
+}
+SHOWN = 80  # characters of a value in an error
+
 
 def override(config: Config, *assignments: str) -> Config:
     """`config` with settings changed, as in `loss.lambda_hard=0.05`; typed, validated after all."""
+    names: set[str] = set()
     for assignment in assignments:
         path, separator, text = assignment.partition("=")
         if not separator:
-            raise UserError(f"--set {assignment} has no '='; write it as loss.lambda_hard=0.05")
+            raise UserError(
+                f"--set {assignment[:SHOWN]} has no '='; write it as loss.lambda_hard=0.05"
+            )
         path, text = path.strip(), text.strip()
+        if path in names:
+            raise UserError(f"--set {path[:SHOWN]} is given twice; leave one out")
+        names.add(path)
+        assignment = f"{path[:SHOWN]}={text[:SHOWN]}"  # as errors show it
         if path == "profile":  # it names folders, and what a setting's default is
             raise UserError(f"--set {assignment}: a profile is chosen with --profile")
         if path.partition(".")[0] in carried.sections(config.plugins):
@@ -92,7 +129,8 @@ def _replace(node: Any, names: list[str], text: str, assignment: str) -> Any:
     if names[0] not in known:
         if isinstance(node, Config):
             known |= carried.sections(node.plugins)
-        raise UserError(f"--set {assignment}: no setting {names[0]!r}; {nearest(names[0], known)}")
+        name = names[0][:SHOWN]
+        raise UserError(f"--set {assignment}: no setting {name!r}; {nearest(name, known)}")
     value = getattr(node, names[0])
     if dataclasses.is_dataclass(value) != (len(names) > 1):
         names_below = settings(value) if dataclasses.is_dataclass(value) else {names[0]: value}
@@ -123,7 +161,29 @@ def _parse(text: str, kind: Any, assignment: str) -> Any:
     try:
         return kind(text)
     except ValueError:
-        raise UserError(f"--set {assignment}: {text!r} is not of type {kind.__name__}") from None
+        raise UserError(
+            f"--set {assignment}: {text[:SHOWN]!r} is not of type {kind.__name__}"
+        ) from None
+
+
+def seed_list(text: str) -> tuple[int, ...]:
+    """The training seeds of an option's text, as 0,1,2: whole numbers, each once."""
+    try:
+        seeds = tuple(int(part) for part in text.split(","))
+    except ValueError:
+        raise UserError(
+            f"--seeds {text[:SHOWN]} is not a list of whole numbers; write 0,1,2"
+        ) from None
+    if len(set(seeds)) < len(seeds) or min(seeds) < 0 or max(seeds) > RANGES["seed"][1]:
+        raise UserError(
+            f"--seeds {text[:SHOWN]} repeats a seed, or has a negative or a huge one; write 0,1,2"
+        )
+    return seeds
+
+
+def _shown(number: int) -> str:
+    """A number of any length in a few characters."""
+    return f"{number}" if abs(number) < 10**20 else f"about 10^{int(math.log10(abs(number)))}"
 
 
 @cache
@@ -143,15 +203,17 @@ def validate(config: Config) -> Config:
     """`config`, if it can be run; else a `UserError` that names the setting and the fix."""
     loss, train, flat = config.loss, config.train, settings(config)
     for name, value in flat.items():
-        open_ended = name == "loss.threshold"  # inf: no sample is masked
-        if isinstance(value, float) and not (math.isfinite(value) or (open_ended and value > 0)):
+        if isinstance(value, float) and not math.isfinite(value):
             raise UserError(f"{name}={value} is not a finite number; give one")
+    for name, (least, most) in RANGES.items():
+        if flat[name] < least:
+            raise UserError(f"{name}={flat[name]} must be at least {least}")
+        if flat[name] > most:
+            raise UserError(f"{name}={_shown(flat[name])} must be at most {most}")
     for name in (
         "loss.lambda_rand",
         "loss.lambda_hard",
         "loss.lambda_anc",
-        "train.micro_batch",
-        "train.lora_rank",
         "train.learning_rate",
         "train.weight_decay",
     ):
@@ -185,30 +247,8 @@ def validate(config: Config) -> Config:
             f"macro.clusters={config.macro.clusters} is above data.clips={config.data.clips}; "
             "use at most as many clusters as prompts"
         )
-    for name in (
-        "train.batch",
-        "train.checkpoint_every",
-        "data.clips",
-        "micro.keep",
-        "micro.candidates",
-        "sample.steps",
-        "hard_sample.steps",
-        "evaluate.prompts",
-        "model.frames",
-        "model.height",
-        "model.width",
-        "model.fps",
-        "macro.restarts",
-        "threads",
-        "measure.steps",
-        "measure.iterations",
-    ):
-        if flat[name] < 1:
-            raise UserError(f"{name}={flat[name]} must be at least 1")
     if train.steps and config.model.peer:
         raise UserError(f"model.pipeline={config.model.pipeline} is judged as it is; train.steps=0")
-    if train.steps < 0:
-        raise UserError(f"train.steps={train.steps} is negative; 0 is the base itself")
     if train.micro_batch and train.batch % train.micro_batch:
         raise UserError(
             f"train.micro_batch={train.micro_batch} does not divide train.batch={train.batch}"
@@ -223,6 +263,9 @@ def validate(config: Config) -> Config:
             raise UserError(f"{name}={flat[name]} must be in [0, 1)")
     if unknown := sorted(set(config.micro.axes) - set(AXES)):
         raise UserError(f"micro.axes: {unknown[0]!r} is no axis; {nearest(unknown[0], AXES)}")
+    if len(set(config.micro.axes)) < len(config.micro.axes):
+        axes = ",".join(config.micro.axes)
+        raise UserError(f"micro.axes={axes} names an axis twice; name each once")
     if not config.sample.gain > -1:
         raise UserError(f"sample.gain={config.sample.gain} would turn the flow round; use above -1")
     if config.hard_sample.gain:
@@ -241,7 +284,7 @@ def validate(config: Config) -> Config:
                 f"{name}={flat[name]} must be positive, or 0 for the pipeline's own scheduler's"
             )
     if not loss.threshold > 0:
-        raise UserError(f"loss.threshold={loss.threshold} must be positive; inf turns the mask off")
+        raise UserError(f"loss.threshold={loss.threshold} must be positive; 1e30 masks nothing")
     if not -1 <= config.micro.min_cosine <= 1:
         raise UserError(f"micro.min_cosine={config.micro.min_cosine} is not a cosine; use -1 to 1")
     return config

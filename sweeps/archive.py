@@ -23,6 +23,7 @@ from direct.common.files import (
     canonical_json,
     file_digest,
     parse_json,
+    read_checksum,
     write_atomic,
     write_bytes,
     write_json,
@@ -216,7 +217,7 @@ def fsck(root: Path, cache: Path) -> tuple[int, list[str]]:
         array = path.with_suffix("")
         if not array.exists():
             wrong.append(f"{path}: its file is missing; the next run computes it again")
-        elif file_digest(array) != path.read_text().strip():
+        elif file_digest(array) != read_checksum(path):
             wrong.append(f"{array}: does not match its checksum; the next run computes it again")
     wrong += [
         f"{path}: left by a kill; may be removed"

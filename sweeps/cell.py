@@ -26,7 +26,7 @@ from typing import Any
 
 from direct import plugins
 from direct.common.errors import Diverged, UserError
-from direct.common.files import digest, parse_json, set_aside, write_json
+from direct.common.files import digest, parse_json, read_bounded, set_aside, write_json
 from direct.config import Config, Run
 from direct.identity import identity, named, restored
 
@@ -34,6 +34,7 @@ from .result_check import sound
 from .stages import REAL, Record, Stages
 
 SCHEMA = 1
+LONGEST = 1e9  # seconds of a stage: 30 years
 STAGES = ("train", "generate", "judge")  # whose seconds are noted
 PACKAGES = ("torch", "diffusers", "transformers", "numpy", "scipy", "safetensors", "optuna")
 
@@ -107,7 +108,7 @@ def read_result(run: Path) -> dict[str, Any] | None:
     """The folder's result, or `None`. A damaged one is named and set aside."""
     path = run / "result.json"
     try:
-        data = path.read_bytes()
+        data = read_bounded(path)
     except FileNotFoundError:
         return None
     result = parse_result(data, run.name)
@@ -143,7 +144,7 @@ def other_code(result: dict[str, Any], config: Config, stages: Stages) -> list[s
 def read_json(path: Path) -> dict[str, Any] | None:
     """A JSON object, or `None` where there is none or it is damaged."""
     try:
-        value = parse_json(path.read_bytes())
+        value = parse_json(read_bounded(path))
     except (OSError, ValueError):
         return None
     return value if isinstance(value, dict) else None
@@ -167,7 +168,16 @@ class timed:
 def read_timing(path: Path) -> dict[str, float]:
     """Seconds by stage; what is no number of seconds is left out."""
     found = read_json(path) or {}
-    return {name: s for name, s in found.items() if type(s) in (int, float) and 0 <= s < math.inf}
+    return {name: s for name, s in found.items() if type(s) in (int, float) and 0 <= s < LONGEST}
+
+
+def failure_of(run: Path) -> str | None:
+    """Why the folder's last attempt ended without a result; `None` where there is no such file."""
+    path = run / "failure.json"
+    reason = (read_json(path) or {}).get("reason")
+    if isinstance(reason, str):
+        return reason
+    return "its failure.json is damaged" if path.exists() else None
 
 
 def write_config(run: Path, config: Config) -> None:

@@ -20,6 +20,7 @@ from direct.profiles import PROFILES
 from direct.settings import settings
 
 from .experiments import Experiment
+from .queue.sweep import Sweep
 from .schema import SCORES, Cell
 
 # A judge that gives the scores of one group of columns alone.
@@ -45,6 +46,20 @@ def check(experiment: Experiment) -> None:
     for evaluated in {(c.config.evaluate, c.config.data): c.config for c in judged}.values():
         if evaluated.data.source != "world" or evaluated.evaluate.judge != "world":
             source.evaluation(evaluated)
+
+
+def check_machine(sweep: Sweep) -> None:
+    """Raises the `UserError` of workers and backends that this machine has no devices for."""
+    workers, wanted = sweep.workers, sweep.workers.count * sweep.workers.gpus
+    if wanted and (found := sweep.stages.gpus()) < wanted:
+        raise UserError(
+            f"--gpus-per-cell {workers.gpus} with {workers} needs {wanted} GPUs, and this process "
+            f"may use {found}; lower one of the two, or leave --gpus-per-cell out"
+        )
+    for name in {cell.config.loss.backend for cell in sweep.cells} - {"auto", "eager"}:
+        from direct.loss.checks import check_backend  # torch comes with it
+
+        check_backend(name)
 
 
 def _check_difference(experiment: Experiment) -> None:
@@ -104,8 +119,15 @@ def _check_sizes(model: Model, folder: Path) -> None:
 
     transformer, vae = (_part(folder, part) for part in ("transformer", "vae"))
     family = families.of(str(transformer.get("_class_name")))
-    with suppress(KeyError):  # what a file leaves out, its class knows: found out when it is loaded
-        _check_multiples(model, family, transformer, vae)
+    try:
+        with suppress(KeyError):  # what a file leaves out, its class knows: seen when it is loaded
+            _check_multiples(model, family, transformer, vae)
+    except UserError:
+        raise
+    except (TypeError, ValueError, ArithmeticError, AttributeError):
+        raise UserError(
+            f"model.pipeline={folder}: the sizes in its config.json files are none; restore them"
+        ) from None
 
 
 def _part(folder: Path, part: str) -> dict[str, Any]:
@@ -116,7 +138,10 @@ def _part(folder: Path, part: str) -> dict[str, Any]:
                 f"model.pipeline={folder} is not a pipeline's folder: it has no "
                 f"{wanted.relative_to(folder)}; save one there, or name another"
             )
-    return dict(read_json(path))
+    found = read_json(path)
+    if not isinstance(found, dict):
+        raise UserError(f"model.pipeline={folder}: {path} is not an object; restore it")
+    return found
 
 
 def _check_multiples(model: Model, family: ModuleType, transformer: Any, vae: Any) -> None:

@@ -6,11 +6,14 @@ committed answer is docs/coverage.md, written by `python -m sweeps.coverage > do
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
 
 import numpy as np
+
+from direct.common.errors import command
 
 from .stats import (
     ALPHA,
@@ -212,5 +215,11 @@ def _worst(name: str, found: dict[str, Shares]) -> str:
     )
 
 
-if __name__ == "__main__":
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(prog="python -m sweeps.coverage", description=__doc__)
+    parser.parse_args(arguments)
     print(simulation())
+
+
+if __name__ == "__main__":
+    command(main)

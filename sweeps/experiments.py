@@ -127,7 +127,7 @@ def recorded(root: Path) -> tuple[list[Experiment], list[str]]:
             found.append(_restored(read_json(path)))
         except UserError as error:
             faults.append(str(error))
-        except (TypeError, KeyError, AttributeError, ValueError) as error:
+        except (TypeError, KeyError, AttributeError, ValueError, ArithmeticError) as error:
             faults.append(
                 f"{path} is not an experiment that this version has noted "
                 f"({type(error).__name__}: {error}); run the experiment again"

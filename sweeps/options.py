@@ -12,7 +12,7 @@ from direct.common.errors import UserError, nearest
 from direct.config import Config, Run
 from direct.data import source
 from direct.profiles import profile
-from direct.settings import override, with_values
+from direct.settings import SHOWN, override, seed_list, with_values
 
 from .ablations import ABLATIONS
 from .experiments import checked_name
@@ -36,6 +36,7 @@ VERBS = (
 )
 RUNNING = ("all", "gallery", "search")  # the verbs that run cells
 SIZE = "evaluate.prompts"  # a table's size, as seeds are: no variant of it
+LONGEST = 9  # digits of a count
 
 
 def options_of(
@@ -115,6 +116,10 @@ def _compatible(options: argparse.Namespace) -> argparse.Namespace:
         if options.sweep in VERBS and options.sweep not in RUNNING:
             raise UserError(f"{options.sweep} takes no --name; give it to a sweep that runs")
         checked_name(options.name, "--name", names())
+    given = {"seed": "--seeds", **({SIZE: "--prompts"} if options.prompts is not None else {})}
+    for name in names_set(options):
+        if name in given:
+            raise UserError(f"--set {name}: it is what {given[name]} gives; use that alone")
     if options.join and options.retry_failed:
         raise UserError(
             "--join and --retry-failed are mutually exclusive: only the planner can requeue "
@@ -181,16 +186,7 @@ def names_set(options: argparse.Namespace) -> list[str]:
 
 
 def seeds_of(options: argparse.Namespace) -> tuple[int, ...] | None:
-    text = options.seeds
-    if text is None:
-        return None
-    try:
-        seeds = tuple(int(part) for part in text.split(","))
-    except ValueError:
-        raise UserError(f"--seeds {text} is not a list of whole numbers; write 0,1,2") from None
-    if len(set(seeds)) < len(seeds) or min(seeds) < 0:
-        raise UserError(f"--seeds {text} repeats a seed or has a negative one; write 0,1,2")
-    return seeds
+    return None if options.seeds is None else seed_list(options.seeds)
 
 
 def sweep_of(
@@ -228,6 +224,9 @@ def workers_of(options: argparse.Namespace, base: Config) -> Workers:
 def _count(text: str | None, name: str) -> int | None:
     if text is None:
         return None
-    if not text.isdecimal() or int(text) < 1:
-        raise UserError(f"{name} {text} is not a positive integer; use 1 or more")
+    if not text.isdecimal() or len(text) > LONGEST or int(text) < 1:
+        raise UserError(
+            f"{name} {text[:SHOWN]} is not a positive integer of at most {LONGEST} digits; use 1 "
+            "or more"
+        )
     return int(text)

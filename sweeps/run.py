@@ -44,7 +44,7 @@ from .reports import page, report, write
 from .results import folder
 from .schema import union
 from .stages import REAL, Stages
-from .work import settle_old, work
+from .work import refuse, settle_old, work
 
 FILES = ("export", "import", "fsck")
 
@@ -188,6 +188,7 @@ def _begun(
         table = replace(union([experiment.table for experiment in asked]), name=name)
         together = replace(together, table=table, cells=list(once.values()))
     if options.dry_run:
+        refuse(together, here=not options.launcher)
         print("\n\n".join(listing(sweep(experiment)) for experiment in asked))
         if len(asked) > 1:
             estimator = Estimator(together.root, {x.id: x.config for x in together.cells})
@@ -214,6 +215,7 @@ def _worked(sweep: Sweep) -> dict[str, str]:
 def _launch(sweep: Sweep, name: str, options: argparse.Namespace) -> int:
     from .queue import slurm
 
+    refuse(sweep, here=False)
     settle_old(sweep)
     return slurm.slurm(sweep, options, name)
 
@@ -232,6 +234,7 @@ def _gallery(options: argparse.Namespace, base: Config, stages: Stages) -> int:
     check(shown)
     sweep = sweep_of(shown.table, list(shown.cells), base, options, stages)
     if options.dry_run:
+        refuse(sweep, here=not options.launcher)
         print(listing(sweep))
         return 0
     if options.launcher:

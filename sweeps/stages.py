@@ -36,6 +36,7 @@ class Stages:
     inputs: Callable[[Config], dict[str, str]]  # hashes of the base model, and of the clips
     code: Callable[[Config], dict[str, str]]  # fingerprints of what can change the numbers
     device: Callable[[], str]  # processor or GPU, in words
+    gpus: Callable[[], int]  # how many this process may use
     worker: tuple[str, ...] = (sys.executable, "-m", "sweeps.queue.worker")
     rank: tuple[str, ...] = ("-m", "sweeps.queue.rank")
 
@@ -102,4 +103,10 @@ def _code(config: Config) -> dict[str, str]:
     return {name: own for name, own in found.items() if world or "direct.world" not in name}
 
 
-REAL = Stages(_prepare, _train, _generate, _judge, _measure, _inputs, _code, device.name)
+def _gpus() -> int:
+    import torch
+
+    return torch.cuda.device_count() if torch.cuda.is_available() else 0
+
+
+REAL = Stages(_prepare, _train, _generate, _judge, _measure, _inputs, _code, device.name, _gpus)

@@ -15,11 +15,13 @@ from dataclasses import replace
 
 from direct.common import preempt
 from direct.common.errors import UserError
+from direct.common.files import check_folder
 from direct.common.text import plain
 from direct.config import Config, Run
 from direct.identity import canonical
 
 from .cell import STAGES, clear, other_code, read_result, read_timing, timed
+from .checks import check_machine
 from .queue.display import Display
 from .queue.estimate import Estimator, words
 from .queue.status import failures, summary
@@ -36,6 +38,7 @@ def work(sweep: Sweep) -> dict[str, str]:
     preempt.listen(signal.SIGUSR1)  # ends with a status that says: run again
     root, workers = sweep.root, sweep.workers
     start = time.monotonic()
+    refuse(sweep)
     settle_old(sweep)
     failed = {} if workers.retry_failed else failures(sweep.cells, root)
     todo = [cell for cell in sweep.cells if cell.id not in failed]
@@ -44,7 +47,6 @@ def work(sweep: Sweep) -> dict[str, str]:
 
         from .queue import pool, storage, waiting
 
-        _check_inputs(sweep)
         if workers.storage:  # refused now, and not after what cells share is made
             storage.open_study(root, sweep.table.name, workers.storage)
         with nullcontext() if workers.join else waiting.planner(root), Display() as display:
@@ -66,20 +68,47 @@ def work(sweep: Sweep) -> dict[str, str]:
     return failed
 
 
+def refuse(sweep: Sweep, here: bool = True) -> None:
+    """Raises what `work` would refuse of what is there; changes nothing.
+
+    here: the cells run on this machine, and not where a job script is started.
+    """
+    check_folder(sweep.root, "--out")
+    old, said = _old(sweep)
+    if old and not (sweep.workers.rerun or sweep.workers.accept_old):
+        raise UserError(
+            f"{said}: --accept-old uses them and marks the tables, --rerun makes them again"
+        )
+    again = old if sweep.workers.rerun else {}
+    failed = {} if sweep.workers.retry_failed else failures(sweep.cells, sweep.root)
+    kept = [cell for cell in sweep.cells if cell not in again]
+    left = [x for x in kept if x.id not in failed and not read_result(sweep.root / x.id)]
+    if again or left:
+        if here:
+            check_machine(sweep)
+        _check_inputs(replace(sweep, cells=kept))
+
+
 # Results that are there ---------------------------------------------------------------------------
 
 
-def settle_old(sweep: Sweep) -> None:
-    """Refuses, accepts or removes results of other code, as the options say."""
+def _old(sweep: Sweep) -> tuple[dict[Cell, list[str]], str]:
+    """The cells whose results other code made, with its modules; and a sentence about them."""
     found = {cell: r for cell in sweep.cells if (r := read_result(sweep.root / cell.id))}
     old = {
         cell: modules
         for cell, result in found.items()
         if (modules := other_code(result, cell.config, sweep.stages))
     }
+    said = f"{len(old)} of {len(found)} finished cells were made by other code ({_differing(old)})"
+    return old, said
+
+
+def settle_old(sweep: Sweep) -> None:
+    """Accepts or removes results of other code, as the options say."""
+    old, said = _old(sweep)
     if not old:
         return
-    said = f"{len(old)} of {len(found)} finished cells were made by other code ({_differing(old)})"
     if sweep.workers.rerun:
         from .queue import waiting
 
@@ -87,12 +116,8 @@ def settle_old(sweep: Sweep) -> None:
         with waiting.planner(sweep.root):  # nobody else counts on them
             for cell in old:
                 clear(sweep.root / cell.id)
-    elif sweep.workers.accept_old:
-        print(f"{said}; they are used, and the tables say so")
     else:
-        raise UserError(
-            f"{said}: --accept-old uses them and marks the tables, --rerun makes them again"
-        )
+        print(f"{said}; they are used, and the tables say so")
 
 
 def _differing(old: dict[Cell, list[str]]) -> str:

@@ -13,6 +13,7 @@ import argparse
 from pathlib import Path
 
 from ..common.errors import command
+from ..common.files import check_folder
 
 
 def main() -> None:
@@ -24,6 +25,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="the pipeline folder to write")
     parser.add_argument("--work", type=Path, default=Path("runs/base"), help="stages in between")
     arguments = parser.parse_args()
+    check_folder(arguments.out, "--out")
+    check_folder(arguments.work, "--work")
     from .stages import run
 
     run(arguments.work, arguments.out)

@@ -18,6 +18,8 @@ class UserError(ValueError):
     """Bad input. The message names the value, the place and the fix, in one sentence."""
 
 
+LONGEST = 1_000  # characters of a sentence; a value from a file may have any number
+
 FIXES = {  # of what the operating system refuses, by its error number
     errno.EACCES: "give a path that you may use, or change its permissions",
     errno.EPERM: "give a path that you may use, or change its permissions",
@@ -28,6 +30,8 @@ FIXES = {  # of what the operating system refuses, by its error number
     errno.ENAMETOOLONG: "give a shorter name",
     errno.ELOOP: "a link leads back to itself; remove it or give another path",
     errno.ENOENT: "check the path",
+    errno.EINVAL: "give a regular file",
+    errno.EFBIG: "give a smaller file",
     errno.ENOSPC: "free some space and run again",
     errno.EDQUOT: "free some space and run again",
     errno.EIO: "the disk does not answer; run again when it does",
@@ -40,6 +44,16 @@ def nearest(word: str, known: Iterable[str]) -> str:
     known = sorted(known)
     close = difflib.get_close_matches(word, known, n=3, cutoff=0.5)
     return f"did you mean {' or '.join(close)}?" if close else f"known: {', '.join(known)}"
+
+
+def no_space(error: BaseException | None) -> bool:
+    """Whether a full disk, or a full quota, is behind an error, however it was told since."""
+    while error is not None:
+        full = getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT)
+        if full or "No space left" in str(error):  # safetensors has an exception of its own
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def command(main: Callable[[], int | None]) -> NoReturn:
@@ -55,9 +69,10 @@ def command(main: Callable[[], int | None]) -> NoReturn:
 
 def _status(main: Callable[[], int | None]) -> int:
     try:
+        _check_arguments(sys.argv[1:])
         return main() or 0
     except UserError as error:
-        print(f"error: {plain(str(error))}", file=sys.stderr)
+        print(f"error: {_told(str(error))}", file=sys.stderr)
         return 2
     except Preempted as stop:
         print(f"stopped: {stop}", file=sys.stderr)
@@ -66,10 +81,11 @@ def _status(main: Callable[[], int | None]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # so that the last flush says nothing
         return 141  # 128 + SIGPIPE
     except OSError as error:  # of a path that the person gave, or that lies below it
-        if error.filename is None or error.errno not in FIXES:
+        place = error.filename or ("the disk" if no_space(error) else None)
+        if place is None or error.errno not in FIXES:
             raise
-        said = f"{error.filename}: {error.strerror}; {FIXES[error.errno]}"
-        print(f"error: {plain(said)}", file=sys.stderr)
+        said = f"{place}: {error.strerror}; {FIXES[error.errno]}"
+        print(f"error: {_told(said)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print(
@@ -77,6 +93,19 @@ def _status(main: Callable[[], int | None]) -> int:
             file=sys.stderr,
         )
         return 130
+
+
+def _check_arguments(arguments: Iterable[str]) -> None:
+    """Python 3.11's argparse loses a value that is `--`, and gives an empty list instead."""
+    for argument in arguments:
+        if argument.startswith("--") and argument.endswith("=--"):
+            raise UserError(f"{argument}: -- is no value; give another")
+
+
+def _told(text: str) -> str:
+    """A sentence as a terminal shows it: without control characters, and not for pages."""
+    text = plain(text)
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]} ..."
 
 
 def _leave(status: int) -> NoReturn:

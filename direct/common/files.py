@@ -6,18 +6,22 @@ A reader never meets a half-written file under its final name, also after a kill
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
 import shutil
+import stat
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock
 
-from .errors import UserError
+from .errors import UserError, no_space
+
+LARGEST = 1 << 28  # bytes of a file from elsewhere that is read whole
 
 
 def write_atomic(path: Path, write: Callable[[Path], object]) -> None:
@@ -31,7 +35,7 @@ def write_atomic(path: Path, write: Callable[[Path], object]) -> None:
         os.replace(temporary, path)
         _fsync(path.parent)
     except OSError as error:
-        if error.errno in (28, 122):  # ENOSPC, EDQUOT
+        if no_space(error):
             raise UserError(f"no space left to write {path}; free some and run again") from error
         raise
     finally:
@@ -51,8 +55,8 @@ def write_folder(path: Path, write: Callable[[Path], object]) -> None:
         _fsync(temporary)
         os.replace(temporary, path)
         _fsync(path.parent)
-    except Exception as error:  # safetensors has an exception of its own for a full disk
-        if getattr(error, "errno", None) in (28, 122) or "No space left" in str(error):
+    except Exception as error:
+        if no_space(error):
             raise UserError(f"no space left to write {path}; free some and run again") from error
         raise
     finally:
@@ -85,10 +89,23 @@ def parse_json(data: str | bytes) -> Any:
         raise ValueError("nested too deeply") from None
 
 
+def read_bounded(path: Path, most: int = LARGEST) -> bytes:
+    """The bytes of a file from elsewhere; an OSError where it is a pipe, a device or too large.
+
+    A pipe would be waited for, and a device may have no end.
+    """
+    status = path.stat()
+    if not stat.S_ISREG(status.st_mode):
+        raise OSError(errno.EINVAL, "it is no regular file", str(path))
+    if status.st_size > most:
+        raise OSError(errno.EFBIG, f"it has more than {most:,} bytes", str(path))
+    return path.read_bytes()
+
+
 def read_json(path: Path) -> Any:
     """The value of a JSON file; a `UserError` where it cannot be read."""
     try:
-        return parse_json(path.read_bytes())
+        return parse_json(read_bounded(path))
     except (OSError, ValueError) as error:
         raise UserError(f"{path} cannot be read as JSON: {error}") from None
 
@@ -98,7 +115,10 @@ def read_journal(path: Path) -> list[dict[str, Any]]:
 
     A last line that a kill has torn is cut off the file, so that the next one stands free.
     """
-    data = path.read_bytes() if path.exists() else b""
+    try:
+        data = read_bounded(path) if path.exists() else b""
+    except OSError as error:
+        raise UserError(f"{path} cannot be read ({error}); move it away and run again") from None
     whole = data[: data.rfind(b"\n") + 1]
     if len(whole) < len(data):
         os.truncate(path, len(whole))
@@ -152,7 +172,7 @@ def read_checked(path: Path) -> bytes | None:
     if not path.exists() or not checksum_path(path).exists():
         return None  # killed between the two writes
     data = path.read_bytes()
-    if hashlib.sha256(data).hexdigest() != checksum_path(path).read_text().strip():
+    if hashlib.sha256(data).hexdigest() != read_checksum(checksum_path(path)):
         set_aside(path)
         return None
     return data
@@ -168,6 +188,28 @@ def set_aside(path: Path) -> None:
 
 def checksum_path(path: Path) -> Path:
     return path.with_name(path.name + ".sha256")
+
+
+def read_checksum(path: Path) -> str:
+    """What a `.sha256` file says; of one that is damaged, something that no file has."""
+    return read_bounded(path)[:100].decode(errors="replace").strip()
+
+
+def check_folder(path: Path, option: str) -> None:
+    """Raises the `UserError` of a folder that cannot be made or written at `path`."""
+    above = (path.absolute(), *path.absolute().parents)
+    there = next(place for place in above if os.path.lexists(place))
+    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
+        raise UserError(f"{option}: {there} is no folder that may be written; give another")
+
+
+def check_file(path: Path, option: str, endings: Iterable[str]) -> None:
+    """Raises the `UserError` of a file of one of these endings that cannot be written at `path`."""
+    if path.suffix not in endings:
+        raise UserError(f"{option} {path} must end in {' or '.join(endings)}; name another file")
+    if path.is_dir():
+        raise UserError(f"{option} {path} is a folder; name a file")
+    check_folder(path.parent, option)
 
 
 def _fsync(path: Path) -> None:
@@ -189,7 +231,7 @@ def cached_json(path: Path, make: Callable[[], Any]) -> Any:
 def _read_json(path: Path, make: Callable[[], Any]) -> Any:
     if path.exists():
         with contextlib.suppress(ValueError, KeyError, TypeError):
-            entry = parse_json(path.read_bytes())
+            entry = parse_json(read_bounded(path))
             if entry["sha256"] == digest(entry["value"], 64):
                 return entry["value"]
         set_aside(path)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from .files import file_digest, write_text
+from .files import file_digest, read_bounded, write_text
 
 MANIFEST = "SHA256SUMS"  # lines "<sha256>  <relative path>", as `sha256sum` writes them
 
@@ -21,13 +21,17 @@ def write_manifest(folder: Path) -> None:
 def fault_of(folder: Path) -> str | None:
     """What is missing or damaged in a folder with a manifest; `None` where it is whole."""
     try:
-        lines = (folder / MANIFEST).read_text().splitlines()
+        lines = read_bounded(folder / MANIFEST).decode().splitlines()
     except (OSError, ValueError):
         return f"{folder / MANIFEST} is missing"
     for line in lines:
         expected, _, name = line.partition("  ")
-        if not (folder / name).is_file():
-            return f"{folder / name} is missing"
-        if file_digest(folder / name) != expected:
+        try:
+            if not (folder / name).is_file():
+                return f"{folder / name} is missing"
+            found = file_digest(folder / name)
+        except OSError as error:
+            return f"{folder / name[:80]} cannot be read ({error.strerror})"
+        if found != expected:
             return f"{folder / name} is damaged (its SHA-256 is not the one in {MANIFEST})"
     return None if lines else f"{folder / MANIFEST} is empty"

@@ -13,7 +13,7 @@ import argparse
 from pathlib import Path
 
 from ..common.errors import command
-from ..common.files import canonical_json, write_text
+from ..common.files import canonical_json, check_folder, write_text
 from ..data.benchmarks import PROMPTS
 from .judge import RATERS
 from .rater import rate
@@ -30,6 +30,7 @@ def main() -> None:
     parser.add_argument("--prompts", type=Path, help="default: the benchmark's own")
     arguments = parser.parse_args()
     judge = RATERS[arguments.judge]
+    check_folder(arguments.folder, "--folder")
     records = rate(judge, PROMPTS[arguments.judge](arguments.prompts), arguments.folder)
     lines = "".join(canonical_json(record) + "\n" for record in records)
     write_text(arguments.folder / "records.jsonl", lines)

@@ -22,6 +22,7 @@ import numpy as np
 import torch
 
 from ..common.errors import UserError
+from ..common.files import check_folder
 from ..common.progress import Progress, show_progress, silent
 from ..common.seed import stable_seed
 from ..config import Run
@@ -145,6 +146,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     peer = PEERS[options.peer]
+    check_folder(options.folder, "--folder")
     prompts = PROMPTS[options.judge](options.prompts)
     longer = captions.read(options.captions) if options.captions else None
     texts = [captions.longer_of(longer, prompt.caption) for prompt in prompts]

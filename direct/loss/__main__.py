@@ -12,6 +12,10 @@ def main() -> int:
     text = "also registers and memory instructions of the CUDA kernels (default sm_90)"
     parser.add_argument("--machine-code", metavar="ARCH", nargs="?", const="sm_90", help=text)
     arguments = parser.parse_args()
+    if arguments.machine_code is not None:
+        from .machine_code import check_arch
+
+        check_arch(arguments.machine_code)
     print_backends()
     print_bytes()
     if arguments.machine_code:

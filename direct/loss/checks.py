@@ -26,6 +26,13 @@ def check(
     _check_weight(tensors["v"], weight)
 
 
+def check_backend(name: str) -> None:
+    """Raises `UserError` where the devices of this machine cannot run the backend of that name."""
+    from .backends import choose
+
+    choose(name, torch.empty(1, 2, device="cuda" if torch.cuda.is_available() else "cpu"))
+
+
 def _check_tensors(tensors: dict[str, Tensor | None]) -> None:
     v = tensors["v"]
     if not isinstance(v, Tensor):

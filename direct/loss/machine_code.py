@@ -55,8 +55,15 @@ def cuobjdump() -> str | None:
     return found
 
 
+def check_arch(arch: str) -> None:
+    """Raises `UserError` for what is no architecture's name."""
+    if not re.fullmatch(r"sm_[0-9]{2,3}[a-z]?", arch):
+        raise UserError(f"{arch[:80]!r} is no architecture; write it as sm_90")
+
+
 def kernels(binary: Path, arch: str = "sm_90") -> list[Kernel]:
-    """Every kernel in a library or cubin that was compiled for `arch`."""
+    """Every kernel in a library or cubin that was compiled for `arch`, as sm_90."""
+    check_arch(arch)
     tool = cuobjdump()
     if tool is None:
         raise UserError(
@@ -65,7 +72,11 @@ def kernels(binary: Path, arch: str = "sm_90") -> list[Kernel]:
 
     def dump(what: str) -> str:
         command = [tool, "-arch", arch, what, str(binary)]
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode:
+            said = " ".join(done.stderr.split())[:200]
+            raise UserError(f"{tool} does not read {binary} for {arch} ({said}); name another")
+        return done.stdout
 
     usage = re.findall(r"Function (\S+):\s+REG:(\d+) STACK:(\d+)", dump("-res-usage"))
     code = {

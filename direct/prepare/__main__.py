@@ -13,18 +13,20 @@ the folder; each takes shards that no other one has. Everything is kept below OU
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from ..common.errors import UserError, command
-from ..common.files import canonical_json
+from ..common.files import canonical_json, check_folder
 from ..common.progress import show_progress
 from ..config import Config, Run
 from ..profiles import profile
-from ..settings import override, with_values
+from ..settings import override, seed_list, with_values
 
+MOST = 1_000  # processes
 LLM = "Qwen/Qwen2.5-7B-Instruct@a09a35458c702b33eeacc393d103063234e8bc28"  # App. E's
 
 
@@ -78,6 +80,7 @@ def _run(arguments: argparse.Namespace) -> Run:
     """The configuration, its profile's cache, and by how many processes."""
     config = override(profile(arguments.profile), *arguments.set)
     workers = _workers(getattr(arguments, "workers", 1))
+    check_folder(arguments.out, "--out")
     return Run(
         config, arguments.out / "cache" / config.profile, workers=workers, progress=show_progress
     )
@@ -100,7 +103,8 @@ def _curate(arguments: argparse.Namespace) -> None:
             raise UserError(f"--min-frames {frames} is not a number of frames; use 1 or more")
         rate = float(run.config.model.fps) if arguments.retime else 0.0
         rule = wisa.Rule(frames, arguments.aspect or "16:9", rate)
-        rule.aspect  # noqa: B018  refuses what is none before any clip is decoded
+        if rule.shape != "any" and not 0 < rule.aspect < math.inf:  # before any clip is decoded
+            raise UserError(f"--aspect {rule.shape} is not as 16:9; or write any")
         report = folder.curate(arguments.videos, arguments.captions, out, rule, *how)
     else:
         report = wisa.curate(arguments.wisa, out, *how)
@@ -148,7 +152,7 @@ def _encode(arguments: argparse.Namespace) -> None:
 
 def _perturb(arguments: argparse.Namespace) -> None:
     from ..data import curated, source
-    from . import encode, language, perturb
+    from . import encode, language, perturb, server
 
     run = _run(arguments)
     config, clips = run.config, source.training(run)
@@ -156,7 +160,7 @@ def _perturb(arguments: argparse.Namespace) -> None:
     llm: str = arguments.llm
     if arguments.server:
         llm = llm.partition("@")[0]  # a server has its own copy
-        ask = language.server(arguments.server, llm)
+        ask = server.server(arguments.server, llm)
     else:
         ask = language.local(llm)
     report = perturb.perturb(
@@ -186,10 +190,7 @@ def _drawn(run: Run, seeds: str) -> list[str]:
     from ..data import source
     from . import shared
 
-    try:
-        chosen = [int(seed) for seed in seeds.split(",")]
-    except ValueError:
-        raise UserError(f"--seeds {seeds} is not a list of whole numbers; write 0,1,2") from None
+    chosen = seed_list(seeds)
     kept = shared.kept_prompts(run, source.training(run))
     prompts = [[entry["prompt"] for entry in entries] for entries in kept]
     each = [with_values(run.config, {"seed": seed}) for seed in chosen]
@@ -223,8 +224,8 @@ def _verify(arguments: argparse.Namespace) -> int:
 
 
 def _workers(given: int | None) -> int:
-    if given is not None and given < 1:
-        raise UserError(f"--workers {given} is not a number of processes; use 1 or more")
+    if given is not None and not 1 <= given <= MOST:
+        raise UserError(f"--workers {given} is not a number of processes; use 1 to {MOST}")
     if given is None:
         import torch
 

@@ -1,4 +1,4 @@
-"""Asking an instruction-tuned language model: in this process, or behind a server.
+"""Asking an instruction-tuned language model in this process; `server` asks one behind a server.
 
 Both sample as Qwen2.5-7B-Instruct's own generation settings say, stated here so that no file of a
 model changes them. Answers come in the order asked, as (text, whether it came to its own end).
@@ -6,14 +6,7 @@ model changes them. Answers come in the order asked, as (text, whether it came t
 
 from __future__ import annotations
 
-import http.client
-import json
-import os
-import time
-import urllib.error
-import urllib.request
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +17,6 @@ from .perturb import Answer, Ask
 
 SAMPLING = {"temperature": 0.7, "top_p": 0.8, "top_k": 20, "repetition_penalty": 1.05}
 MAX_TOKENS = 512
-KEY = "DIRECT_LLM_KEY"  # sent as a bearer token where it is set
-WAITS = (1.0, 4.0, 16.0)  # seconds before each new attempt to reach the server
 
 
 def local(model: str, batch: int = 16) -> Ask:
@@ -76,57 +67,3 @@ def _generate(network: Any, tokenizer: Any, instructions: Sequence[str]) -> list
     ends = torch.tensor(ends if isinstance(ends, list) else [ends], device=said.device)
     complete = torch.isin(said, ends).any(1).tolist()
     return list(zip(tokenizer.batch_decode(said, skip_special_tokens=True), complete, strict=True))
-
-
-def server(url: str, model: str, parallel: int = 16, seconds: float = 120.0) -> Ask:
-    """An OpenAI-compatible server, such as vLLM's: `url` ends before /chat/completions.
-
-    A server that does not answer is tried again after 1, 4 and 16 s, then a `UserError`.
-    """
-
-    if not url.startswith(("http://", "https://")):
-        raise UserError(f"--server {url} is no address; write it as http://host:8000/v1")
-
-    def one(text: str, seed: int) -> Answer:
-        body = {
-            "model": model,
-            "messages": [{"role": "user", "content": text}],
-            "seed": seed,
-            "max_tokens": MAX_TOKENS,
-            **SAMPLING,
-        }
-        reply = _post(f"{url.rstrip('/')}/chat/completions", body, seconds)
-        try:
-            choice = reply["choices"][0]
-            return choice["message"]["content"] or "", choice.get("finish_reason") != "length"
-        except (KeyError, IndexError, TypeError):
-            raise UserError(f"{url} answered {str(reply)[:200]}, which is no completion") from None
-
-    def ask(instructions: Sequence[str], seed: int) -> list[Answer]:
-        with ThreadPoolExecutor(parallel) as pool:
-            return list(pool.map(one, instructions, range(seed, seed + len(instructions))))
-
-    return ask
-
-
-def _post(url: str, body: dict[str, Any], seconds: float) -> Any:
-    headers = {"Content-Type": "application/json"}
-    if os.environ.get(KEY):
-        headers["Authorization"] = f"Bearer {os.environ[KEY]}"
-    request = urllib.request.Request(url, json.dumps(body).encode(), headers)
-    for wait in (*WAITS, None):
-        try:
-            with urllib.request.urlopen(request, timeout=seconds) as response:
-                return json.load(response)
-        except urllib.error.HTTPError as error:
-            reason = f"status {error.code}: {error.read(200).decode(errors='replace')}"
-            if error.code < 500 and error.code != 429:
-                raise UserError(f"{url} refused, {reason}; check the model's name") from None
-        except (OSError, http.client.HTTPException, ValueError) as error:  # down, cut off, no JSON
-            reason = str(error)
-        if wait is not None:
-            time.sleep(wait)
-    raise UserError(
-        f"{url} does not answer ({reason}); finished work is kept, run the same command again "
-        "to resume"
-    )

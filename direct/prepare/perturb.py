@@ -4,7 +4,7 @@ Per prompt, `candidates` axes are drawn uniformly and the instruction of Fig. S1
 model. What wraps the caption in a reply is taken off (`reply`). An answer that is no usable caption
 is rejected and asked for again; of the others, those within the cosine of Eq. 4 are kept, nearest
 first (`micro.select`). The model itself runs in this process (`language.local`) or behind an
-OpenAI-compatible server (`language.server`).
+OpenAI-compatible server (`server.server`).
 """
 
 from __future__ import annotations
@@ -279,7 +279,27 @@ def _resume(path: Path, settings: dict[str, Any]) -> dict[tuple[str, str], dict[
         return {}
     if lines[0].get("settings") != json.loads(canonical_json(settings)):
         raise UserError(f"{path} was made with {lines[0].get('settings')}; give another folder")
+    for number, line in enumerate(lines[1:], 2):
+        if not _is_line(line):
+            raise UserError(f"{path}, line {number}: not a clip's candidates; remove that line")
     return {(line["id"], line["prompt"]): line for line in lines[1:]}
+
+
+def _is_line(line: dict[str, Any]) -> bool:
+    """Whether a journal's line has all that is read of it."""
+    found = line.get("candidates")
+    return (
+        isinstance(line.get("id"), str)
+        and isinstance(line.get("prompt"), str)
+        and isinstance(found, list)
+        and all(isinstance(c, dict) and _is_candidate(c) for c in found)
+    )
+
+
+def _is_candidate(c: dict[str, Any]) -> bool:
+    cosine = c.get("cosine", "")
+    texts = all(isinstance(c.get(name), str) for name in ("axis", "prompt", "fate"))
+    return texts and (cosine is None or (type(cosine) in (int, float) and -1.01 < cosine < 1.01))
 
 
 def _plain(settings: Micro) -> dict[str, Any]:

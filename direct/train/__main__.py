@@ -18,7 +18,7 @@ from pathlib import Path
 
 from ..common import preempt
 from ..common.errors import Diverged, UserError, command
-from ..common.files import read_json, write_json
+from ..common.files import check_folder, read_json, write_json
 from ..common.progress import show_progress, silent
 from ..config import Run
 from ..data import source
@@ -42,9 +42,13 @@ def main() -> int:
     parser.add_argument("--folder", type=Path, help="default: OUT/runs/PROFILE/<the cell's id>")
     options = parser.parse_args()
     config = override(profile(options.profile), *options.set)
+    for place, option in ((options.out, "--out"), (options.cache, "--cache")):
+        if place is not None:
+            check_folder(place, option)
     cache = options.cache or options.out / "cache" / config.profile
     config = source.pinned(Run(config, cache))  # names the curated clips that it is trained on
     folder = options.folder or options.out / "runs" / config.profile / identity(config)
+    check_folder(folder, "--folder")
     return _train(Run(config, cache, folder, progress=_progress))
 
 
@@ -57,8 +61,10 @@ def _progress(stage: str, done: int, total: int) -> None:
 
 def _train(run: Run) -> int:
     from ..common import ranks
+    from ..loss.checks import check_backend
     from . import loop
 
+    check_backend(run.config.loss.backend)
     preempt.listen(signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
     if "WORLD_SIZE" in os.environ:  # torchrun's
         ranks.start()

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from ..common.errors import UserError, command
+from ..common.files import check_file, check_folder
 from . import sheet as pictures
 from .corpus import Clip, corpus
 from .impossible import EDITS
@@ -22,6 +23,8 @@ from .motion import Array
 from .record import AXES, SCENES, caption, perturb
 from .render import render
 
+MOST = 500  # clips of a picture: a clip of a sheet takes 110 rows of it, and PNGs have 65,500
+ENDINGS = {"sheet": (".png",), "gif": (".gif",)}
 POOL = 600  # clips, of 893 different validation prompts, from which edits take theirs
 
 
@@ -52,10 +55,12 @@ def main() -> None:
     check.add_argument("--pipeline", default="tiny", help="whose VAE and model are judged")
     arguments = parser.parse_args()
     if arguments.command == "validate":
+        check_folder(arguments.out, "--out")
         validate(arguments)
         return
-    if arguments.count < 1:
-        raise UserError(f"--count {arguments.count} must be at least 1")
+    if not 1 <= arguments.count <= MOST:
+        raise UserError(f"--count {arguments.count} must be 1 to {MOST}")
+    check_file(arguments.out, "--out", ENDINGS[arguments.command])
     videos, captions = gather(arguments)
     if arguments.command == "sheet":
         pictures.sheet(arguments.out, videos, captions)
@@ -95,12 +100,11 @@ def validate(arguments: argparse.Namespace) -> None:
     from .samples import reconstruct, sampler, untrained
     from .validate import reference_rows, report, separations
 
+    if not 2 <= arguments.clips <= POOL:
+        raise UserError(f"--clips {arguments.clips} must be 2 to {POOL}")
     pipeline = load_pipeline(arguments.pipeline)
     config = profile("tiny")
     rebuild = functools.partial(reconstruct, pipeline)
-
-    if not 2 <= arguments.clips <= POOL:
-        raise UserError(f"--clips {arguments.clips} must be 2 to {POOL}")
     pool: Sequence[Clip] = corpus("validation", POOL)
     clips = pool[: arguments.clips]
     rows = reference_rows(

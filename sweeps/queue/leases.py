@@ -88,7 +88,9 @@ def live(run: Path) -> bool:
     owner = read_json(run / NAME) or {}
     if owner.get("host") == socket.gethostname():  # no clock in this: it may jump
         pid, since = owner.get("pid"), owner.get("started")
-        return type(pid) is int and since is not None and started(pid) == since
+        if type(pid) is not int or not 0 < pid < 1 << 31 or since is None:
+            return False
+        return started(pid) == since
     return abs(_now(run) - touched_at) < LEASE_SECONDS  # far ahead: the shared clock was set back
 
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from direct.settings import settings
 
-from ..cell import read_json, read_result
+from ..cell import failure_of, read_result
 from ..schema import Ablation, Cell
 from . import storage
 from .sweep import Sweep
@@ -77,11 +77,10 @@ def _ended(run: Path) -> dict[str, Any] | None:
     """
     from optuna.trial import TrialState
 
-    result, failure = read_result(run), read_json(run / "failure.json")
+    result, reason = read_result(run), failure_of(run)
     if result is None:
-        reason = str((failure or {}).get("reason"))
         attributes = {"end": reason, "reason": reason}
-        return {"state": TrialState.FAIL, "user_attrs": attributes} if failure else None
+        return {"state": TrialState.FAIL, "user_attrs": attributes} if reason else None
     attributes = {"end": result["checksum"]}
     if result["status"] == "diverged":
         attributes["reason"] = result["reason"]

@@ -19,7 +19,7 @@ from typing import Any
 from direct.common import preempt
 from direct.common.errors import UserError
 
-from ..cell import read_json, read_result
+from ..cell import failure_of, read_result
 from ..schema import Cell
 from . import leases, waiting
 from .display import Board, Display, Job
@@ -185,17 +185,14 @@ class _Pool:
 
     def _tell(self, cell: str, event: str) -> None:
         """What went wrong, as it happens; of a cell with scores, nothing: they are on the board."""
-        result, failure = (
-            read_result(self.root / cell),
-            read_json(self.root / cell / "failure.json"),
-        )
+        result, reason = read_result(self.root / cell), failure_of(self.root / cell)
         if result and result["status"] == "diverged":
             self.display.say(f"diverged: {self._name(cell)}: {result['reason']}")
         elif result:
             self.scores.add(cell, result["scores"])
-        elif event == "failed" and failure:
+        elif event == "failed" and reason:
             log = self.root / "workers.log"
-            self.display.say(f"failed: {self._name(cell)}: {failure['reason']} (see {log})")
+            self.display.say(f"failed: {self._name(cell)}: {reason} (see {log})")
 
     def _name(self, cell: str) -> str:
         own = self.cells[cell]
@@ -216,8 +213,8 @@ class _Pool:
         """Whether the cell has a result or has failed for good."""
         if read_result(self.root / cell):
             return True
-        if failure := read_json(self.root / cell / "failure.json"):
-            self.failed[cell] = failure["reason"]
+        if reason := failure_of(self.root / cell):
+            self.failed[cell] = reason
         return cell in self.failed
 
     def reap(self) -> bool:

@@ -7,7 +7,7 @@ from pathlib import Path
 from direct.common.text import plain
 from direct.config import Config
 
-from ..cell import read_json, read_result
+from ..cell import failure_of, read_result
 from ..experiments import Experiment
 from ..schema import Cell
 from . import leases
@@ -21,8 +21,8 @@ def state(cell: Cell, root: Path) -> str:
         return str(result["status"])
     if leases.live(run):
         return "running"
-    if failure := read_json(run / "failure.json"):
-        return plain(f"failed: {failure['reason']}")
+    if reason := failure_of(run):
+        return plain(f"failed: {reason}")
     return "begun" if (run / "timing.json").exists() or (run / "checkpoints").exists() else "open"
 
 
@@ -30,9 +30,9 @@ def failures(planned: list[Cell], root: Path) -> dict[str, str]:
     """`{cell id: reason}` of the cells that failed in an earlier run and have no result since."""
     found = {}
     for cell in planned:
-        failure = read_json(root / cell.id / "failure.json")
-        if failure and not read_result(root / cell.id):
-            found[cell.id] = str(failure["reason"])
+        reason = failure_of(root / cell.id)
+        if reason and not read_result(root / cell.id):
+            found[cell.id] = reason
     return found
 
 

@@ -5,7 +5,6 @@ Neither is the source of truth: a study that is damaged or lost is built anew fr
 
 from __future__ import annotations
 
-import errno
 import json
 import logging
 import os
@@ -14,10 +13,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
-from direct.common.errors import UserError
-from direct.common.files import write_text
+from direct.common.errors import UserError, no_space
+from direct.common.files import parse_json, write_bytes, write_text
 
 if TYPE_CHECKING:
     import optuna
@@ -75,10 +74,34 @@ def repair(root: Path) -> str | None:
     Call it under `waiting.planner`: no other process writes it. Returns what was done, in words.
     """
     path = journal(root)
-    if not path.exists() or (path.read_bytes()[-1:] in (b"", b"\n") and _replays(path)):
+    if not path.exists():
         return None
+    if not path.is_file():  # a pipe would be waited for
+        raise UserError(f"{path} is no regular file; move it away and run again")
+    *_, last = path.read_bytes().splitlines(keepends=True) or [b"{}\n"]
+    # Optuna minds a last line that is no record only once another line follows it.
+    if last.endswith(b"\n") and _is_json(last) and _replays(path):
+        return None
+    _check_room(path)  # a full disk tears lines, and room must be made before the journal is
     os.replace(path, path.with_name(path.name + ".damaged"))
     return f"{path} is damaged; set aside and rebuilt from the results"
+
+
+def _is_json(line: bytes) -> bool:
+    try:
+        parse_json(line)
+    except ValueError:
+        return False
+    return True
+
+
+def _check_room(path: Path) -> None:
+    """Raises the `UserError` of a full disk where nothing can be written beside `path`."""
+    probe = path.with_name(f".{path.name}.room")
+    try:
+        write_bytes(probe, bytes(4096))
+    finally:
+        probe.unlink(missing_ok=True)
 
 
 def _replays(path: Path) -> bool:
@@ -90,7 +113,9 @@ def _replays(path: Path) -> bool:
         JournalStorage(JournalFileBackend(str(path), lock_obj=_lock(path)))
     except OSError:
         raise
-    except Exception:  # whatever a line of any content makes it raise
+    except Exception as error:  # whatever a line of any content makes it raise
+        if no_space(error):
+            raise
         return False
     return True
 
@@ -129,7 +154,10 @@ def shown(url: str) -> str:
 
 
 def has_password(url: str) -> bool:
-    return urlsplit(url).password is not None or "password=" in urlsplit(url).query
+    """Whether `url` holds a secret: after the user's name, or as an option, however it is coded."""
+    parts = urlsplit(url)
+    options = {name.lower() for name, _ in parse_qsl(parts.query, keep_blank_values=True)}
+    return parts.password is not None or any("password" in name for name in options)
 
 
 def _database(url: str) -> Any:
@@ -179,7 +207,7 @@ def problem(error: Exception) -> str:
     """What kept a study from being written, in words; another error is raised again."""
     if isinstance(error, UserError):
         return str(error)
-    if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT):
+    if no_space(error):
         return "no space is left for the journal"
     if isinstance(error, json.JSONDecodeError):
         return f"the journal is damaged ({error})"

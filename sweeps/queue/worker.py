@@ -19,11 +19,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from direct.common import preempt
-from direct.common.errors import UserError, command
+from direct.common.errors import UserError, command, no_space
 from direct.common.files import write_json
 from direct.config import Run
 
-from ..cell import begin, read_config, read_json, read_result, run_cell
+from ..cell import begin, failure_of, read_config, read_result, run_cell
 from ..stages import REAL, Stages
 from . import leases, waiting
 from .workers import GPUS, on_several
@@ -68,7 +68,7 @@ def _work(place: Place, stages: Stages) -> None:
         send(event="done", cell=run.name, status=result["status"])
     elif stopped:
         send(event="stopped", cell=run.name)
-    elif read_json(run / "failure.json"):
+    elif failure_of(run):
         send(event="failed", cell=run.name)
     else:
         send(event="say", text=f"{run.name}: another worker has taken over; its result counts")
@@ -85,14 +85,29 @@ def attempt(cache: Path, folder: Path, token: str, stages: Stages = REAL) -> boo
         if stage != "train":  # which looks for itself, and saves first
             preempt.check()
 
-    try:
+    def work() -> None:
         run = Run(read_config(folder), cache, folder, progress=progress)
         run_cell(run, stages, lambda: leases.holds(folder, token))
+
+    try:
+        try:
+            work()
+        except FileNotFoundError as error:
+            if not _lies_below(cache, error.filename):
+                raise
+            send(event="say", text=f"{folder.name}: {error.filename} was removed; made again")
+            work()
     except preempt.Preempted:
         return True
     except Exception as error:
+        if no_space(error):  # the machine's fault: the cell must not fail for good
+            raise
         write_json(folder / "failure.json", {"reason": _reason(error)})
     return False
+
+
+def _lies_below(folder: Path, name: object) -> bool:
+    return isinstance(name, str | Path) and folder.resolve() in Path(name).resolve().parents
 
 
 def _reason(error: Exception) -> str:

@@ -16,7 +16,14 @@ from typing import Any
 import numpy as np
 
 from direct.common.errors import UserError
-from direct.common.files import canonical_json, digest, parse_json, set_aside, write_text
+from direct.common.files import (
+    canonical_json,
+    digest,
+    parse_json,
+    read_bounded,
+    set_aside,
+    write_text,
+)
 from direct.common.seed import stable_seed
 from direct.common.text import plain
 from direct.config import Config, Run
@@ -277,14 +284,14 @@ def read(folder: Path) -> Gallery | None:
     """The folder's gallery; a damaged one is named, set aside and absent."""
     path = folder / "gallery.json"
     try:
-        record = parse_json(path.read_bytes())
+        record = parse_json(read_bounded(path))
         checksum = record.pop("checksum")
         if digest(record, 64) != checksum:
             raise ValueError("checksum")
         return _gallery(record)
     except FileNotFoundError:
         return None
-    except (ValueError, TypeError, KeyError, AttributeError, IndexError):
+    except (ValueError, TypeError, KeyError, AttributeError, IndexError, OverflowError):
         set_aside(path)
         return None
 

@@ -24,7 +24,7 @@ from ..schema import Ablation, Cell
 from ..search import Outcome, Weights
 from ..stages import Stages
 from ..tables import judge_name
-from ..work import work
+from ..work import refuse, work
 from .entry import ABSENT, Entry
 from .latex import fragment
 from .layout import Block, escape_markdown
@@ -77,6 +77,7 @@ def main(base: Config, options: argparse.Namespace, stages: Stages, target: Path
     def made(table: Ablation, planned: list[Cell]) -> dict[str, Any]:
         sweep = sweep_of(table, planned, base, options, stages)
         if options.dry_run:
+            refuse(sweep)
             print(listing(sweep))
         else:
             failed.update(work(sweep))

@@ -115,6 +115,29 @@ def test_an_older_configuration_is_read_with_neutral_values():
         restored(stored | {"nonsense": 1})
 
 
+@pytest.mark.parametrize(
+    ("section", "name", "value"),
+    [
+        ("train", "steps", "150"),
+        ("train", "steps", 1.5),
+        ("train", "steps", True),
+        ("train", "compile", 0),
+        ("train", "init", None),
+        ("loss", "lambda_hard", "0.1"),
+        ("loss", "lambda_hard", float("nan")),
+        ("loss", "threshold", float("inf")),
+        ("micro", "axes", "forces"),
+        ("micro", "axes", [1]),
+        ("model", "pipeline", ["tiny"]),
+    ],
+)
+def test_a_value_of_another_type_is_no_configuration(section, name, value):
+    stored = dataclasses.asdict(TINY)
+    assert restored(stored | {"loss": stored["loss"] | {"lambda_hard": 1}}).loss.lambda_hard == 1
+    with pytest.raises(TypeError, match=name):
+        restored(stored | {section: stored[section] | {name: value}})
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", PROFILES)
 def test_canonical_settings_are_canonical_and_survive_json(name):

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import math
-
 import pytest
 
 from direct.common.errors import UserError
 from direct.profiles import profile
-from direct.settings import override, settings, with_values
+from direct.settings import RANGES, override, seed_list, settings, with_values
 
 TINY = profile("tiny")
 
@@ -17,7 +15,7 @@ TINY = profile("tiny")
     ("assignment", "name", "value"),
     [
         ("loss.lambda_hard=0.05", "loss.lambda_hard", 0.05),
-        ("loss.threshold=inf", "loss.threshold", math.inf),
+        ("loss.threshold=1e30", "loss.threshold", 1e30),
         ("train.steps=0", "train.steps", 0),
         ("macro.exclude_same_law=False", "macro.exclude_same_law", False),
         ("micro.axes=forces, material", "micro.axes", ("forces", "material")),
@@ -47,6 +45,7 @@ def test_a_setting_is_of_its_type_and_the_only_one_changed(assignment, name, val
         ("loss.lambda_hard=nan", "lambda_hard=nan is not a finite number"),
         ("loss.lambda_anc=inf", "lambda_anc=inf is not a finite number"),
         ("train.learning_rate=-inf", "learning_rate=-inf is not a finite number"),
+        ("loss.threshold=inf", "threshold=inf is not a finite number"),  # JSON has no infinity
         ("loss.threshold=-inf", "threshold=-inf is not a finite number"),
         ("loss.threshold=nan", "threshold=nan is not a finite number"),
         ("loss.threshold=0", "threshold=0.0 must be positive"),
@@ -55,7 +54,19 @@ def test_a_setting_is_of_its_type_and_the_only_one_changed(assignment, name, val
         ("macro.clusters=1", "leaves no other cluster"),
         ("macro.clusters=385", "above data.clips=384"),
         ("evaluate.prompts=0", "evaluate.prompts=0 must be at least 1"),
-        ("train.steps=-1", "train.steps=-1 is negative"),
+        ("train.steps=-1", "train.steps=-1 must be at least 0"),
+        ("train.batch=100000000000", "train.batch=100000000000 must be at most 65536"),
+        ("data.clips=1000000000000", "data.clips=1000000000000 must be at most 10000000"),
+        ("model.text_length=-1", "model.text_length=-1 must be at least 1"),
+        ("model.text_length=0", "model.text_length=0 must be at least 1"),
+        ("seed=-1", "seed=-1 must be at least 0"),
+        (f"seed={2**63}", "seed=9223372036854775808 must be at most 9223372036854775807"),
+        (f"train.steps={10**4000}", r"train.steps=about 10\^4000 must be at most"),
+        (f"train.steps={'9' * 5000}", "is not of type int"),
+        ("train.lora_alpha=0", "train.lora_alpha=0 must be at least 1"),
+        ("x" * 5000 + "=1", "no setting 'xxx"),
+        ("y" * 5000, "has no '='"),
+        ("micro.axes=forces,forces", "micro.axes=forces,forces names an axis twice"),
         ("train.micro_batch=3", "micro_batch=3 does not divide train.batch=8"),
         ("train.learning_rate=-1", "learning_rate=-1.0 is negative"),
         ("sample.shift=-1", "sample.shift=-1.0 must be positive"),
@@ -72,7 +83,37 @@ def test_a_setting_is_of_its_type_and_the_only_one_changed(assignment, name, val
 def test_what_cannot_run_is_refused_in_one_sentence(assignment, said):
     with pytest.raises(UserError, match=said) as error:
         override(TINY, assignment)
-    assert "\n" not in str(error.value)
+    assert "\n" not in str(error.value) and len(str(error.value)) < 800
+
+
+@pytest.mark.parametrize("name", RANGES)
+def test_the_ends_of_a_range_are_taken_and_what_is_beyond_is_not(name):
+    """Read apart from `override`: at an end, other rules may say no."""
+    least, most = RANGES[name]
+    assert type(settings(TINY)[name]) is int and least <= settings(TINY)[name] <= most
+    for value in (least, most):
+        try:
+            with_values(TINY, {name: value})
+        except UserError as error:
+            assert f"{name}={value} must be at" not in str(error)
+    for value in (least - 1, most + 1):
+        with pytest.raises(UserError, match=f"{name}=.*must be at (least|most)"):
+            with_values(TINY, {name: value})
+
+
+def test_a_setting_given_twice_is_refused():
+    with pytest.raises(UserError, match=r"--set train\.steps is given twice; leave one out"):
+        override(TINY, "train.steps=7", "loss.lambda_hard=0.1", " train.steps =7")
+
+
+@pytest.mark.parametrize(
+    "text", ["0,0", "a", "-1", "0,,1", "", "0.5", f"{2**63}", "9" * 5000, "1," * 3000]
+)
+def test_what_is_no_list_of_seeds_is_refused(text):
+    with pytest.raises(UserError, match=r"write 0,1,2$") as error:
+        seed_list(text)
+    assert len(str(error.value)) < 250
+    assert seed_list("3,0") == (3, 0) and seed_list(f"{2**63 - 1}") == (2**63 - 1,)
 
 
 def test_settings_are_checked_together_when_all_are_changed():

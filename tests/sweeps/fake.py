@@ -99,6 +99,7 @@ STAGES = Stages(
     inputs=lambda config: {"weights": os.environ.get("FAKE_WEIGHTS", "w0")},
     code=lambda config: {"direct.fake": os.environ.get("FAKE_CODE", "c0")},
     device=lambda: "none",
+    gpus=lambda: int(os.environ.get("FAKE_GPUS", 8)),
     worker=(sys.executable, __file__, "worker"),
     rank=(__file__, "rank"),
 )

@@ -237,3 +237,19 @@ def test_outside_of_git_the_commit_is_unknown(monkeypatch):
 
     monkeypatch.setattr(cell.subprocess, "run", absent)
     assert cell.commit.__wrapped__() == "unknown"
+
+
+def test_a_failure_is_one_whatever_its_file_says(tmp_path):
+    """A file that is there ends the cell: whoever takes it for none would wait for ever."""
+    assert cell.failure_of(tmp_path) is None
+    write_json(tmp_path / "failure.json", {"reason": "no clip"})
+    assert cell.failure_of(tmp_path) == "no clip"
+    for text in ("", "{", "[]", "{}", '{"reason": 1}', "\x00"):
+        (tmp_path / "failure.json").write_text(text)
+        assert cell.failure_of(tmp_path) == "its failure.json is damaged"
+
+
+def test_seconds_that_are_none_are_left_out(tmp_path):
+    path = tmp_path / "timing.json"
+    path.write_text('{"train": 1.5, "judge": 1e300, "a": -1, "b": true, "c": "1", "d": NaN}')
+    assert cell.read_timing(path) == {"train": 1.5}

@@ -1,6 +1,7 @@
 """What a run would refuse, before any work: sizes, pipeline, judge, metrics, prompts."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -9,9 +10,11 @@ from direct.profiles import profile
 from direct.settings import override
 from sweeps import Ablation, Row
 from sweeps.ablations import ABLATIONS
-from sweeps.checks import check
+from sweeps.checks import check, check_machine
 from sweeps.experiments import Experiment
+from sweeps.queue.sweep import Sweep, Workers
 from sweeps.schema import cells
+from sweeps.stages import REAL
 
 TWO = (Row("one"), Row("two", {"loss.lambda_hard": 0.1}))
 
@@ -94,3 +97,55 @@ def test_a_table_without_a_row_for_the_profile_is_named():
     rows = (Row("one", profile="ltx-video"),)
     with pytest.raises(UserError, match="no row of own runs on profile tiny"):
         check(experiment(rows=rows))
+
+
+def sweep(*changes, gpus=0, workers=None):
+    asked = experiment(*changes)
+    stages = replace(REAL, gpus=lambda: gpus)
+    return Sweep(asked.table, list(asked.cells), None, None, workers or Workers(1), stages)
+
+
+def test_gpus_that_are_not_there_are_refused():
+    check_machine(sweep(gpus=4, workers=Workers(2, gpus=2)))
+    check_machine(sweep(workers=Workers(9)))
+    with pytest.raises(
+        UserError, match=r"--gpus-per-cell 2 with 2 workers needs 4 GPUs, .* use 3;"
+    ):
+        check_machine(sweep(gpus=3, workers=Workers(2, gpus=2)))
+
+
+@pytest.mark.slow
+def test_a_backend_without_its_device_is_refused(monkeypatch):
+    import torch
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    for name in ("auto", "eager"):
+        check_machine(sweep(f"loss.backend={name}"))
+    with pytest.raises(UserError, match="backend is 'cuda', but v is on cpu; use 'auto'"):
+        check_machine(sweep("loss.backend=cuda"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("part", ["transformer", "vae"])
+def test_sizes_of_a_folder_that_are_none_are_one_sentence(tmp_path, part):
+    files = {
+        "transformer": {"_class_name": "WanTransformer3DModel", "patch_size": [1, 1, 1]},
+        "vae": {
+            "_class_name": "AutoencoderKLWan",
+            "scale_factor_temporal": 4,
+            "scale_factor_spatial": 4,
+        },
+    }
+    (tmp_path / "model_index.json").write_text("{}")
+    for name, value in files.items():
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "config.json").write_text(json.dumps(value))
+    check(experiment(f"model.pipeline={tmp_path}"))
+    wrong = {"transformer": {"patch_size": [1, 1]}, "vae": {"scale_factor_temporal": 0}}[part]
+    path = tmp_path / part / "config.json"
+    path.write_text(json.dumps(files[part] | wrong))
+    with pytest.raises(UserError, match=r"the sizes in its config.json files are none"):
+        check(experiment(f"model.pipeline={tmp_path}"))
+    path.write_text("[1]")
+    with pytest.raises(UserError, match=r"config.json is not an object"):
+        check(experiment(f"model.pipeline={tmp_path}"))

@@ -90,12 +90,24 @@ def test_without_options_a_sweep_is_the_tables_own_size():
     assert given.profile == "tiny" and given.out == "." and given.set == []
 
 
-def test_settings_reach_every_cell_in_the_order_given():
-    given = options_of(
-        ["lambda_hard", "--set", "train.steps=7", "--set", "train.steps=9", "--seeds", "2"]
-    )
+def test_settings_reach_every_cell():
+    given = options_of(["lambda_hard", "--set", "train.steps=9", "--seeds", "2"])
     found = planned_cells(ABLATIONS["lambda_hard"], base_of(given), given)
     assert {(cell.config.train.steps, cell.config.seed) for cell in found} == {(9, 2)}
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        (["--prompts", "4", "--set", "evaluate.prompts=8"], "it is what --prompts gives"),
+        (["--prompts", "8", "--set", "evaluate.prompts=8"], "it is what --prompts gives"),
+        (["--set", "seed=3"], "it is what --seeds gives"),
+        (["--set", "train.steps=7", "--set", "train.steps=9"], "train.steps is given twice"),
+    ],
+)
+def test_of_two_options_that_say_the_same_none_wins_silently(more, said):
+    with pytest.raises(UserError, match=said):
+        base_of(options_of(["lambda_hard", *more]))
 
 
 def test_the_papers_rows_alone_are_those_it_printed():
@@ -105,14 +117,13 @@ def test_the_papers_rows_alone_are_those_it_printed():
     assert rows_of(table, options_of(["lambda_hard"])) is table
 
 
-@pytest.mark.parametrize("text", ["0,0", "a", "-1", "0,,1", "", "0.5"])
-def test_what_is_no_list_of_seeds_is_refused(text):
-    with pytest.raises(UserError, match=r"write 0,1,2$"):
-        seeds_of(Namespace(seeds=text))
+def test_seeds_are_the_options_or_the_tables_own():
+    with pytest.raises(UserError, match=r"--seeds 0,0 repeats a seed"):
+        seeds_of(Namespace(seeds="0,0"))
     assert seeds_of(Namespace(seeds="3,0")) == (3, 0) and seeds_of(Namespace(seeds=None)) is None
 
 
-@pytest.mark.parametrize("text", ["0", "-1", "1.5", "two", ""])
+@pytest.mark.parametrize("text", ["0", "-1", "1.5", "two", "", "9" * 5000, "²"])
 def test_what_is_no_count_of_workers_is_refused(text):
     with pytest.raises(UserError, match=r"--workers .* is not a positive integer"):
         workers_of(options_of(["lambda_hard", f"--workers={text}"]), BASE)

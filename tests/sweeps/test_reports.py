@@ -118,6 +118,8 @@ def test_a_dry_run_writes_nothing_and_refuses_what_a_run_would(go, tmp_path):
     assert go("--grid", "macro.clusters=8,16", *SMALL, "--dry-run").count("open") == 2
     with pytest.raises(UserError, match="cannot change a result"):
         go("--grid", "train.checkpoint_every=7,8", *SMALL, "--dry-run")
+    with pytest.raises(UserError, match="--gpus-per-cell 9 with 1 worker needs 9 GPUs"):
+        go("lambda_hard", *SMALL, "--dry-run", "--gpus-per-cell", "9")
     assert not list(tmp_path.iterdir())
 
 

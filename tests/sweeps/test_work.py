@@ -10,11 +10,12 @@ from programs import executed, stamps
 from queued import CELLS, STAGES, TABLE
 
 from direct.common.errors import UserError
+from direct.common.files import write_json
 from direct.config import Run
 from sweeps import work as work_module
 from sweeps.cell import read_result, run_cell, write_config
 from sweeps.queue.sweep import Sweep, Workers
-from sweeps.work import _where_time_went, settle_old
+from sweeps.work import _where_time_went, refuse, settle_old
 
 
 def sweep(out, *arguments, **more):
@@ -128,7 +129,10 @@ def test_settling_asks_first_and_does_as_it_is_told(tmp_path, capsys):
     settle_old(sweep_of(tmp_path))
     assert capsys.readouterr().out == "", "nothing is old"
     with pytest.raises(UserError, match=r"2 of 2 finished cells .* other code \(direct\.fake\): "):
-        settle_old(sweep_of(tmp_path, stages=NEWER))
+        refuse(sweep_of(tmp_path, stages=NEWER))
+    refuse(sweep_of(tmp_path, stages=NEWER, accept_old=True))
+    refuse(sweep_of(tmp_path, stages=NEWER | {"inputs": lambda c: {"weights": "w1"}}, rerun=True))
+    assert capsys.readouterr().out == "" and all(read_result(tmp_path / c.id) for c in CELLS[:2])
     settle_old(sweep_of(tmp_path, stages=NEWER, accept_old=True))
     assert all(read_result(tmp_path / cell.id) for cell in CELLS[:2])
     settle_old(sweep_of(tmp_path, stages=NEWER, rerun=True))
@@ -145,6 +149,19 @@ def test_of_many_modules_the_most_common_are_named():
     old = {cell: [f"m{k}" for k in range(i + 1)] for i, cell in enumerate(CELLS[:5])}
     assert work_module._differing(old) == "m0, m1, m2 and 2 more modules"
     assert work_module._differing({CELLS[0]: ["m0", "m1", "m2"]}) == "m0, m1, m2"
+
+
+def test_where_nothing_is_left_to_do_no_device_is_asked_for(tmp_path):
+    few = sweep_of(tmp_path, gpus=9)
+    with pytest.raises(UserError, match="needs 9 GPUs, and this process may use 8"):
+        refuse(few)
+    refuse(few, here=False)
+    refuse(replace(few, cells=CELLS[:2]))
+    for cell in CELLS[2:4]:
+        write_json(tmp_path / cell.id / "failure.json", {"reason": "made to fail"})
+    refuse(few)
+    with pytest.raises(UserError, match="needs 9 GPUs"):
+        refuse(replace(few, workers=replace(few.workers, retry_failed=True)))
 
 
 def test_other_weights_or_clips_are_refused_and_the_worlds_clips_are_code(tmp_path):

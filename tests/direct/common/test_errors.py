@@ -1,12 +1,13 @@
 """How a command ends."""
 
+import errno
 import os
 import subprocess
 import sys
 
 import pytest
 
-from direct.common.errors import Diverged, UserError, command, nearest
+from direct.common.errors import Diverged, UserError, command, nearest, no_space
 from direct.common.preempt import Preempted
 
 ENDING = """
@@ -50,6 +51,7 @@ def test_the_nearest_names_or_all_of_them():
     ("error", "status", "said"),
     [
         (UserError("no \x1b[31m such file"), 2, "error: no  [31m such file\n"),
+        (UserError("x" * 5000), 2, f"error: {'x' * 1000} ...\n"),
         (Preempted("run again"), 75, "stopped: run again\n"),
         (KeyboardInterrupt(), 130, "interrupted; what is finished is kept;"),
     ],
@@ -85,6 +87,43 @@ def test_what_the_system_refuses_names_the_path_and_the_fix(
     told = capsys.readouterr().err
     assert end.value.code == 2 and told.startswith(f"error: {tmp_path}") and said in told
     assert told.count("\n") == 1
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
+def test_a_full_disk_is_said_also_where_no_path_is(monkeypatch, capsys, number):
+    monkeypatch.delenv("WORLD_SIZE", raising=False)
+
+    def main():
+        raise OSError(number, os.strerror(number))
+
+    with pytest.raises(SystemExit) as end:
+        command(main)
+    told = f"error: the disk: {os.strerror(number)}; free some space and run again\n"
+    assert end.value.code == 2 and capsys.readouterr().err == told
+
+
+def test_a_full_disk_is_known_behind_what_was_raised_since():
+    assert no_space(OSError(errno.ENOSPC, "full")) and no_space(OSError(errno.EDQUOT, "full"))
+    assert no_space(RuntimeError("Error: No space left on device (os error 28)"))
+    assert not no_space(None) and not no_space(OSError(errno.EACCES, "denied"))
+    for chain in ({}, {"from": None}):
+        try:
+            try:
+                raise OSError(errno.ENOSPC, "full")
+            except OSError as error:
+                raise RuntimeError("lost the lock") from chain.get("from", error)
+        except RuntimeError as error:
+            assert no_space(error)
+
+
+def test_a_value_that_argparse_would_lose_is_refused(monkeypatch, capsys):
+    monkeypatch.delenv("WORLD_SIZE", raising=False)
+    for given, status in (("--profile=--", 2), ("--prompt=a--", 0), ("--", 0)):
+        monkeypatch.setattr(sys, "argv", ["program", given])
+        with pytest.raises(SystemExit) as end:
+            command(lambda: None)
+        assert end.value.code == status
+    assert capsys.readouterr().err == "error: --profile=--: -- is no value; give another\n"
 
 
 def test_an_error_without_a_path_keeps_its_traceback():

@@ -161,3 +161,42 @@ def test_a_journals_line_that_is_no_object_is_named(tmp_path, line):
     path.write_text('{"step": 1}\n' + line + "\n")
     with pytest.raises(UserError, match=r"metrics\.jsonl, line 2: not a JSON object"):
         files.read_journal(path)
+
+
+def test_a_place_where_nothing_can_be_is_refused(tmp_path):
+    files.check_folder(tmp_path / "a/b", "--out")
+    files.check_file(tmp_path / "a/b.gif", "--out", (".gif", ".mp4"))
+    (tmp_path / "file").touch()
+    (tmp_path / "link").symlink_to("nowhere")
+    (tmp_path / "x.gif").mkdir()
+    for name in ("file/b", "file", "link/b"):
+        with pytest.raises(UserError, match=f"--out: .*{name.split('/')[0]} is no folder that may"):
+            files.check_folder(tmp_path / name, "--out")
+    for name, said in (
+        ("x.gif", "is a folder"),
+        ("x.txt", r"must end in \.gif or \.mp4"),
+        ("", "end"),
+    ):
+        with pytest.raises(UserError, match=said):
+            files.check_file(tmp_path / name, "--out", (".gif", ".mp4"))
+    assert len(list(tmp_path.iterdir())) == 3
+
+
+def test_what_is_no_regular_file_or_too_large_is_not_read(tmp_path):
+    path = tmp_path / "file"
+    path.write_bytes(b"12")
+    assert files.read_bounded(path, 2) == b"12"
+    with pytest.raises(OSError, match="more than 1 bytes"):
+        files.read_bounded(path, 1)
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "zero").symlink_to("/dev/zero")
+    for name in ("pipe", "zero"):
+        for read in (files.read_json, files.read_journal):
+            with pytest.raises(UserError, match="it is no regular file"):
+                read(tmp_path / name)
+
+
+def test_a_damaged_checksum_file_is_no_checksum(tmp_path):
+    files.save_arrays(tmp_path / "x", {})
+    files.checksum_path(tmp_path / "x").write_bytes(b"\xff" * 500)
+    assert files.read_checked(tmp_path / "x") is None and (tmp_path / "x.damaged").exists()

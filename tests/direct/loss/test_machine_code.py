@@ -75,3 +75,11 @@ def test_without_the_tool_it_is_said_where_it_comes_from(monkeypatch, tmp_path):
     monkeypatch.setattr(machine_code, "cuobjdump", lambda: None)
     with pytest.raises(UserError, match="comes with the CUDA toolkit and with triton"):
         machine_code.kernels(tmp_path / "lib.so")
+
+
+@pytest.mark.parametrize("arch", ["", "sm_", "sm_9", "90", "sm_90;id", "x" * 5000, "sm_٩٠"])
+def test_what_is_no_architecture_is_one_sentence(arch):
+    with pytest.raises(UserError, match="is no architecture; write it as sm_90") as error:
+        machine_code.check_arch(arch)
+    assert len(str(error.value)) < 200
+    machine_code.check_arch("sm_90") or machine_code.check_arch("sm_100a")

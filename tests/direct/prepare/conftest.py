@@ -9,7 +9,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from direct import sampling
-from direct.prepare import language
+from direct.prepare import server
 
 
 @pytest.fixture
@@ -22,7 +22,7 @@ def many_shards(monkeypatch):
 @pytest.fixture
 def host(monkeypatch):
     """A server on this machine; `reply(body, n)` gives (status, bytes) for its n-th request."""
-    monkeypatch.setattr(language, "WAITS", (0.01, 0.01))
+    monkeypatch.setattr(server, "WAITS", (0.01, 0.01))
     state = {"n": 0, "reply": None, "headers": [], "paths": []}
     lock = threading.Lock()
 
@@ -42,8 +42,8 @@ def host(monkeypatch):
         def log_message(self, *arguments):
             pass
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        state["url"] = f"http://127.0.0.1:{server.server_port}/v1"
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as machine:
+        threading.Thread(target=machine.serve_forever, daemon=True).start()
+        state["url"] = f"http://127.0.0.1:{machine.server_port}/v1"
         yield state
-        server.shutdown()
+        machine.shutdown()

@@ -1,15 +1,11 @@
-"""A real language model of Qwen2.5's class, and a real server."""
+"""A real language model of Qwen2.5's class."""
 
 from __future__ import annotations
-
-import json
 
 import pytest
 
 from direct.common.errors import UserError
 from direct.prepare import language
-
-# A real language model of Qwen2.5's class, and a real server
 
 
 @pytest.fixture(scope="module")
@@ -81,50 +77,3 @@ def test_local_model_samples_by_its_seed_and_says_when_it_was_cut(qwen, monkeypa
 def test_a_folder_without_a_model_is_one_sentence(tmp_path):
     with pytest.raises(UserError, match="cannot be loaded"):
         language.local(str(tmp_path))
-
-
-def said(text, reason="stop"):
-    choice = {"message": {"role": "assistant", "content": text}, "finish_reason": reason}
-    return 200, json.dumps({"choices": [choice]}).encode()
-
-
-def test_server_answers_in_the_order_asked(host, monkeypatch):
-    monkeypatch.setenv(language.KEY, "secret")
-
-    def reply(body, n):
-        text = body["messages"][0]["content"]
-        assert body["model"] == "qwen" and body["temperature"] == 0.7 and body["max_tokens"] == 512
-        return said(f"{text} {body['seed']}", "length" if text == "short" else "stop")
-
-    host["reply"] = reply
-    answers = language.server(host["url"] + "/", "qwen")(TEXTS, 7)
-    assert answers == [("short 7", False), (TEXTS[1] + " 8", True), ("medium one 9", True)]
-    assert set(host["paths"]) == {"/v1/chat/completions"}
-    assert {headers["Authorization"] for headers in host["headers"]} == {"Bearer secret"}
-
-
-def test_server_that_recovers_is_asked_again(host):
-    host["reply"] = lambda body, n: (503, b"busy") if n == 1 else said("fine")
-    assert language.server(host["url"], "m")(["x"], 0) == [("fine", True)] and host["n"] == 2
-
-
-@pytest.mark.parametrize(
-    ("reply", "message", "requests"),
-    [
-        ((500, b"broken"), "does not answer .status 500: broken.", 3),
-        ((404, b"no such model"), "status 404: no such model", 1),
-        ((200, b"<html>"), "does not answer", 3),
-        ((200, b'{"choices": []}'), "no completion", 1),
-    ],
-)
-def test_server_faults_are_one_sentence(host, reply, message, requests):
-    host["reply"] = lambda body, n: reply
-    with pytest.raises(UserError, match=message):
-        language.server(host["url"], "m")(["x"], 0)
-    assert host["n"] == requests
-
-
-def test_no_server_is_one_sentence(monkeypatch):
-    monkeypatch.setattr(language, "WAITS", ())
-    with pytest.raises(UserError, match="does not answer"):
-        language.server("http://127.0.0.1:9", "m", seconds=2)(["x"], 0)

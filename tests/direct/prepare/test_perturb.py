@@ -223,3 +223,25 @@ def test_nothing_usable_leaves_a_prompt_without(tmp_path):
     report = run(tmp_path / "b", Script(), PROMPTS[:2], fits=lambda text: False)
     assert sum(counts.get("too long", 0) for counts in report["rejected"].values()) > 0
     assert report["overall"]["candidates"] == 0
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        {"id": "a"},
+        {"id": 1, "prompt": "a ball", "candidates": []},
+        {"id": "a", "prompt": "a ball", "candidates": {}},
+        {"id": "a", "prompt": "a ball", "candidates": [{"axis": "forces", "prompt": "x"}]},
+        {
+            "id": "a",
+            "prompt": "a ball",
+            "candidates": [{"axis": "forces", "prompt": "x", "fate": "kept", "cosine": "1"}],
+        },
+    ],
+)
+def test_a_journals_line_that_lacks_something_is_one_sentence(tmp_path, line):
+    run(tmp_path, Script(), PROMPTS[:1])
+    with open(tmp_path / "candidates.jsonl", "a") as journal:
+        journal.write(json.dumps(line) + "\n")
+    with pytest.raises(UserError, match=r"candidates.jsonl, line 3: not a clip's candidates"):
+        run(tmp_path, Script(), PROMPTS[:1])

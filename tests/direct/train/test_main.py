@@ -49,3 +49,22 @@ def test_every_option_passes_through_torchrun(monkeypatch, capsys):
     for option in options:
         parsed = torchrun.parse_args(["-m", "direct.train", option, "value"])
         assert parsed.training_script_args == [option, "value"]
+
+
+def test_a_backend_without_its_device_and_a_place_that_is_none_are_refused_before_work(
+    tmp_path, monkeypatch
+):
+    import torch
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(loop, "train", lambda run: pytest.fail("work has begun"))
+    (tmp_path / "file").touch()
+    for arguments, said in (
+        (["--set", "loss.backend=cuda"], "backend is 'cuda', but v is on cpu; use 'auto'"),
+        (["--folder", str(tmp_path / "file/run")], "--folder: .*file is no folder that may be"),
+        (["--cache", str(tmp_path / "file")], "--cache: .*file is no folder that may be"),
+    ):
+        monkeypatch.setattr(sys, "argv", ["direct.train", "--out", str(tmp_path), *arguments])
+        with pytest.raises(UserError, match=said):
+            __main__.main()
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]

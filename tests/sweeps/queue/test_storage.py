@@ -2,6 +2,7 @@
 
 import errno
 import json
+import os
 import socket
 import sys
 from contextlib import closing
@@ -34,6 +35,47 @@ def test_a_torn_journal_is_set_aside_and_rebuilt(ended):
         out.write(b'{"op_code": 4, "worker')
     assert "set aside and rebuilt" in storage.repair(ended)
     assert len(shown(ended)) == len(CELLS) and storage.repair(ended) is None
+
+
+@pytest.mark.parametrize("line", [b'{"op_code": 4, "worker\n', b"{\n"])
+def test_a_last_line_that_is_whole_and_no_json_is_no_better(ended, line):
+    """Optuna takes it, and stops at the line that is written after it."""
+    with open(storage.journal(ended), "ab") as out:
+        out.write(line)
+    assert "set aside and rebuilt" in storage.repair(ended)
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
+def test_a_full_disk_is_not_taken_for_a_damaged_journal(tmp_path, monkeypatch, number):
+    """A full disk tears lines: the journal stays, and the disk is what is said."""
+    path = storage.journal(tmp_path)
+    path.write_bytes(b'{"op_code": 0}\nnot json\n{"op_code": 1}\n')
+    before = path.read_bytes()
+
+    def full(*arguments, **more):
+        raise OSError(number, "full")
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(UserError, match="no space left to write"):
+        storage.repair(tmp_path)
+    assert path.read_bytes() == before and len(list(tmp_path.iterdir())) == 1
+
+
+def test_the_cause_of_an_error_of_optunas_is_what_is_said():
+    """Its lock raises another error over the full disk's."""
+    try:
+        try:
+            raise OSError(errno.ENOSPC, "full")
+        except OSError:
+            raise RuntimeError("Error: did not possess lock") from None
+    except RuntimeError as error:
+        assert storage.problem(error) == "no space is left for the journal"
+
+
+def test_a_journal_that_is_a_pipe_is_not_waited_for(tmp_path):
+    os.mkfifo(storage.journal(tmp_path))
+    with pytest.raises(UserError, match="no regular file"):
+        storage.repair(tmp_path)
 
 
 def test_an_unreadable_journal_is_set_aside(tmp_path):
@@ -116,6 +158,8 @@ def test_a_password_is_seen_wherever_it_stands():
     assert storage.has_password("postgresql://me:x@h/d")
     assert storage.has_password("postgresql://me@h/d?sslmode=require&password=x")
     assert not storage.has_password("postgresql://me@h/d?sslmode=require")
+    for coded in ("p%61ssword=x", "%70%61%73%73%77%6f%72%64=x", "a=b&PASSWORD=x", "sslpassword="):
+        assert storage.has_password(f"postgresql://me@h/d?{coded}"), coded
 
 
 def test_either_name_of_the_scheme_is_taken():

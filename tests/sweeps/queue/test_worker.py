@@ -1,11 +1,13 @@
 """A worker process: what it tells its planner, and how it ends with it."""
 
+import errno
 import json
 import os
 import subprocess
 import sys
 from dataclasses import replace
 
+import pytest
 from queued import CELLS, STAGES
 
 from direct.common import preempt
@@ -68,6 +70,50 @@ def test_an_error_is_written_down_and_a_lost_lease_leaves_nothing(tmp_path):
     (folder / "failure.json").unlink()
     assert worker.attempt(tmp_path, folder, "another token", STAGES) is False
     assert read_result(folder) is None and not (folder / "failure.json").exists()
+
+
+def test_a_cache_that_is_removed_meanwhile_is_made_again(tmp_path, capsys):
+    folder, token = folder_of(tmp_path / "runs")
+    shard = tmp_path / "cache" / "latents" / "a.safetensors"
+    shard.parent.mkdir(parents=True)
+    calls = []
+
+    def trains(run):
+        calls.append(1)
+        if len(calls) == 1:
+            shard.read_bytes()  # as a store reads: gone since it was listed
+        shard.touch()
+
+    stages = replace(STAGES, train=trains)
+    assert worker.attempt(tmp_path / "cache", folder, token, stages) is False
+    assert read_result(folder) and len(calls) == 2 and not (folder / "failure.json").exists()
+    assert [e["text"] for e in events(capsys) if e["event"] == "say"] == [
+        f"{folder.name}: {shard} was removed; made again"
+    ]
+
+
+@pytest.mark.parametrize("where", ["cache", "elsewhere"])
+def test_a_file_that_stays_away_is_a_failure(tmp_path, where):
+    folder, token = folder_of(tmp_path / "runs")
+    calls = []
+
+    def trains(run):
+        calls.append(1)
+        (tmp_path / where / "absent").read_bytes()
+
+    assert worker.attempt(tmp_path / "cache", folder, token, replace(STAGES, train=trains)) is False
+    assert "absent" in json.loads((folder / "failure.json").read_text())["reason"]
+    assert len(calls) == (2 if where == "cache" else 1)
+
+
+def test_a_full_disk_fails_no_cell(tmp_path):
+    def full(run):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    folder, token = folder_of(tmp_path)
+    with pytest.raises(OSError, match="No space"):
+        worker.attempt(tmp_path, folder, token, replace(STAGES, train=full))
+    assert not (folder / "failure.json").exists()
 
 
 def test_a_stage_that_reports_stops_where_a_stop_was_asked_for(tmp_path, monkeypatch, capsys):
