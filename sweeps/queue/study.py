@@ -5,7 +5,7 @@ them when it is lost. No Optuna sampler chooses cells: grid samplers skip failed
 run others twice. Each cell is enqueued once under its own hash; `ask` hands a waiting trial to
 exactly one worker, on either storage, and the worker holds a lease on its cell (`leases`).
 
-    optuna-dashboard runs/<profile>/study.journal
+    optuna-dashboard runs/<profile>/study.journal --artifact-dir runs/<profile>/artifacts
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 INT_MAX, FLOAT_MAX = 2**31 - 1, 1e9  # ranges that hold every setting; nothing is sampled
 CELL = re.compile("[0-9a-f]{12}")  # a cell's id
+ARTIFACTS = "artifacts"  # below the run folders: the clips that the dashboard shows
 CLAIM_SECONDS = 15.0  # from the claim of a trial to the lease on its cell, on a loaded machine
 
 
@@ -120,6 +121,7 @@ def _attributes(table: Ablation, cell: Cell, attempt: int) -> dict[str, Any]:
     return {
         "cell": cell.id,
         "row": cell.row,
+        "seed": cell.config.seed,
         "attempt": attempt,
         "parameters": parameters(table, cell),
     }
@@ -202,6 +204,22 @@ def finish(study: optuna.Study, trial: optuna.Trial, result: dict[str, Any]) -> 
         trial.set_user_attr(name, value)
     outcome = _outcome(result)
     study.tell(trial, outcome.get("value"), outcome["state"], skip_if_finished=True)
+
+
+@patient
+def attach(trial: optuna.Trial, run: Path) -> None:
+    """Shows the last clips that training left (train.sample_every) in the dashboard."""
+    found = sorted((run / "samples").glob("step-*"))
+    if not found:
+        return
+    from optuna.artifacts import FileSystemArtifactStore, upload_artifact
+
+    folder = run.parent / ARTIFACTS
+    folder.mkdir(exist_ok=True)
+    store = FileSystemArtifactStore(folder)
+    step = found[-1].name.rpartition("-")[0]  # of step-00000100-1.mp4
+    for path in (path for path in found if path.name.startswith(step)):
+        upload_artifact(artifact_store=store, file_path=str(path), study_or_trial=trial)
 
 
 @patient

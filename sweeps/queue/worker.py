@@ -75,6 +75,7 @@ def _work(study: Any, trial: Any, place: Place, stages: Stages) -> None:
     else:
         stopped = attempt(*place, stages)
     if result := read_result(run):
+        queue.attach(trial, run)
         queue.finish(study, trial, result)
         send(event="done", cell=run.name, status=result["status"])
     elif stopped:

@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import optuna
 import pytest
+from optuna.artifacts import get_all_artifact_meta
 from optuna.trial import TrialState
 from queued import CELLS, STAGES, TABLE, drain, states
 
@@ -43,7 +44,26 @@ def test_the_dashboard_has_parameters_and_scores(tmp_path):
         assert trial.state == TrialState.COMPLETE and trial.value == 0.25
         assert trial.user_attrs["SA"] == 0.5 and trial.user_attrs["row"] == cell.row
         assert trial.params["loss.lambda_hard"] == cell.config.loss.lambda_hard
-        assert trial.params["seed"] == cell.config.seed
+        assert trial.params["seed"] == trial.user_attrs["seed"] == cell.config.seed
+
+
+def test_the_dashboard_has_the_last_clips_that_training_left(tmp_path):
+    study = storage.open_study(tmp_path, "s")
+    queue.plan(study, TABLE, CELLS[:2], tmp_path)
+    for names in (["4-1.mp4", "4-2.mp4", "8-1.mp4", "8-2.mp4"], []):
+        trial = queue.claim(study)
+        run = tmp_path / trial.user_attrs["cell"]
+        (run / "samples").mkdir()
+        for name in names:
+            (run / "samples" / f"step-0000000{name}").write_bytes(name.encode())
+        queue.attach(trial, run)
+        found = get_all_artifact_meta(trial)
+        assert sorted(x.filename for x in found) == [f"step-0000000{n}" for n in names[2:]]
+        for meta in found:
+            assert meta.mimetype == "video/mp4"
+            stored = (tmp_path / queue.ARTIFACTS / meta.artifact_id).read_bytes()
+            assert f"step-0000000{stored.decode()}" == meta.filename
+    assert (tmp_path / queue.ARTIFACTS).is_dir()
 
 
 def test_a_lost_journal_is_rebuilt_from_the_results(tmp_path):
