@@ -22,8 +22,7 @@ from .common.files import read_json
 from .config import Config
 from .data.video import write_gif, write_video
 from .identity import restored
-from .models import codec, pipeline
-from .sampling import EVALUATION, initial_noise, sample
+from .models import clip, codec, pipeline
 from .settings import override
 
 WRITERS = {".mp4": write_video, ".gif": write_gif}
@@ -46,8 +45,8 @@ def main() -> None:
     if out.suffix not in WRITERS:
         raise UserError(f"--out {out} is neither .mp4 nor .gif; name one of these")
     config = override(read_config(options.run), *options.set)
-    clip = generate(config, options.run, options.prompt, options.seed)
-    WRITERS[out.suffix](out, clip, config.model.fps)
+    video = generate(config, options.run, options.prompt, options.seed)
+    WRITERS[out.suffix](out, video, config.model.fps)
     print(out)
 
 
@@ -87,14 +86,9 @@ def generate(config: Config, run: Path, prompt: str, seed: int) -> np.ndarray:
     transformer = pipeline.load_transformer(
         trained if config.train.steps else model.pipeline, dtype
     )
-    shape = pipeline.latent_shape(config, transformer, pipeline.vae_config(model))
-    eps = initial_noise(seed, [prompt], shape, EVALUATION).to(pipeline.device())
-    velocity = pipeline.velocity(model)
-    latents = sample(transformer, text[:1].float(), text[1:].float(), eps, settings, velocity)
+    z = clip.latents(config, transformer, text, prompt, seed)
     del transformer
-    decoder = pipeline.load_pipeline(model.pipeline, without=("transformer", "text_encoder"))
-    clip: np.ndarray = codec.decode_latents(decoder, latents.cpu())[0]
-    return clip
+    return clip.decoded(model, z)
 
 
 if __name__ == "__main__":

@@ -152,6 +152,7 @@ def validate(config: Config) -> Config:
         "loss.lambda_anc",
         "train.micro_batch",
         "train.lora_rank",
+        "train.sample_every",
         "train.learning_rate",
         "train.weight_decay",
     ):

@@ -28,7 +28,7 @@ from ..identity import canonical
 from ..models import lora, pipeline
 from ..plugins import carried
 from ..prepare import shared
-from . import board, checkpoint, engine, terms, trajectory
+from . import checkpoint, engine, terms, trackers, trajectory, watch
 from .batch import load_passes
 from .step import train_step
 
@@ -67,8 +67,11 @@ def _train(run: Run) -> None:
     config, metrics = run.config, run.folder / "metrics.jsonl"
     torch.set_num_threads(config.threads)
     ranks.share(config.train.batch, config.train.micro_batch)  # what does not divide ends here
+    trackers.check(config)
     model = initial_model(run).train()
     data = _open_data(run)
+    with ranks.together():
+        shown = watch.prompts(run)
     running = engine.start(model, config)
     reference = frozen_reference(config, running)
 
@@ -86,14 +89,14 @@ def _train(run: Run) -> None:
     steps, folder = shared.steps(config), run.folder / "checkpoints"
     began, start = time.monotonic(), counters["step"]
     branches = ranks.on_first(lambda: trajectory.wanted(run))
-    live = _live(run, start)
-    with open(os.devnull if ranks.rank() else metrics, "a") as log:
+    watched = watch.watched(run, start, running, shown)
+    with watched as tell, open(os.devnull if ranks.rank() else metrics, "a") as log:
         left = range(start, steps.stop)
         for step, measured in _updates(config, left, running, reference, data):
             _count_skips(counters, measured)
             log.write(canonical_json({"step": step} | measured) + "\n")
             log.flush()
-            live(step, measured)
+            tell(step, measured)
             if counters["in_a_row"] == PATIENCE:
                 raise Diverged(step, f"{PATIENCE} non-finite steps in a row")
             if step in branches:
@@ -206,17 +209,6 @@ def _resume(run: Run, running: Any, metrics: Path) -> Counters:
         ranks.on_first(lambda: metrics.write_text(""))
         state = {"step": shared.steps(run.config).start, "skipped": 0, "in_a_row": 0, "run": name}
     return state
-
-
-def _live(run: Run, start: int) -> Callable[..., None]:
-    """Where live metrics go: TensorBoard, on one rank; a cell of the small world has none."""
-    config = run.config
-    small = config.data.source == "world" and config.train.engine != "deepspeed"
-    if small or ranks.rank():
-        return lambda step, measured: None
-    return board.open_board(
-        run.folder / "tensorboard", start, config.train.batch, config.train.clip
-    )
 
 
 def _sync(log: IO[str]) -> None:
