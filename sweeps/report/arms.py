@@ -47,7 +47,7 @@ def gather(table: Table, root: Path, cache: Path) -> dict[str, Any]:
     config, examples = own[base.row.label].config, []
     size: tuple[int, int, int] = (0, 0, 0)
     for place, (pick, column, index) in enumerate(zip(picks, columns, indices, strict=True)):
-        films = [(TRUTH, *found)] if (found := truth(config, index)) else []
+        films = [(TRUTH, *real)] if (real := truth(config, index)) else []
         films += [(label, videos[label][place], _scores(results[label], index)) for label in own]
         drawn = []
         for label, video, scores in films:
