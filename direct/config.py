@@ -137,6 +137,12 @@ class Train:
     compile: bool = False  # torch.compile of the transformer
     lora_rank: int = 0  # of an adapter that is trained instead; 0: all weights are trained
     lora_alpha: int = 32  # the adapter is scaled by alpha / rank
+    # Where the metrics also go while it trains: a tracker, whose library must be installed
+    report_to: Literal["none", "tensorboard", "wandb", "trackio"] = added(
+        "none", **{NO_EFFECT: True}
+    )
+    # Steps between clips of the first two evaluation prompts, in the run's folder; 0: none
+    sample_every: int = added(0, **{NO_EFFECT: True})
 
 
 @dataclass(frozen=True, kw_only=True)

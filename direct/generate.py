@@ -22,8 +22,7 @@ from .common.files import check_file, read_json
 from .config import Config
 from .data.video import write_gif, write_video
 from .identity import restored
-from .models import codec, pipeline
-from .sampling import EVALUATION, initial_noise, sample
+from .models import clip, codec, pipeline
 from .settings import RANGES, override
 
 LARGEST_SEED = RANGES["seed"][1]
@@ -48,8 +47,8 @@ def main() -> None:
     if not 0 <= options.seed <= LARGEST_SEED:
         raise UserError(f"--seed {options.seed} must be 0 to {LARGEST_SEED}")
     config = override(read_config(options.run), *options.set)
-    clip = generate(config, options.run, options.prompt, options.seed)
-    WRITERS[out.suffix](out, clip, config.model.fps)
+    video = generate(config, options.run, options.prompt, options.seed)
+    WRITERS[out.suffix](out, video, config.model.fps)
     print(out)
 
 
@@ -89,21 +88,9 @@ def generate(config: Config, run: Path, prompt: str, seed: int) -> np.ndarray:
     transformer = pipeline.load_transformer(
         trained if config.train.steps else model.pipeline, dtype
     )
-    shape = pipeline.latent_shape(config, transformer, pipeline.vae_config(model))
-    eps = initial_noise(seed, [prompt], shape, EVALUATION).to(pipeline.device())
-    latents = sample(
-        transformer,
-        text[:1].float(),
-        text[1:].float(),
-        eps,
-        settings,
-        pipeline.velocity(model),
-        levels=pipeline.noise_levels(model, settings),
-    )
+    z = clip.latents(config, transformer, text, prompt, seed)
     del transformer
-    decoder = pipeline.load_pipeline(model.pipeline, without=("transformer", "text_encoder"))
-    clip: np.ndarray = codec.decode_latents(decoder, latents.cpu())[0]
-    return clip
+    return clip.decoded(model, z)
 
 
 if __name__ == "__main__":

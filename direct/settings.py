@@ -41,6 +41,7 @@ RANGES = {
     "train.batch": (1, 65_536),
     "train.micro_batch": (0, 65_536),
     "train.checkpoint_every": (1, 1_000_000_000),
+    "train.sample_every": (0, 1_000_000_000),
     "train.lora_rank": (0, 65_536),
     "train.lora_alpha": (1, 1_000_000),
     "sample.steps": (1, 100_000),

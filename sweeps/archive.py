@@ -1,8 +1,9 @@
 """Results as one file: `export`, `import`, and `fsck`, which checks what is here.
 
-An archive is a tar of `<cell>/result.json` files and a manifest with their hashes; the same results
-give the same bytes. An archive is data from elsewhere: everything in it is checked before anything
-is written, and nothing that is here is overwritten.
+An archive is a tar of `<cell>/result.json` files, of the records of the experiments that they
+belong to, and a manifest with their hashes; the same results give the same bytes. An archive is
+data from elsewhere: everything in it is checked before anything is written, and nothing that is
+here is overwritten.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import zlib
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, NamedTuple
 
 from direct.common.errors import UserError
 from direct.common.files import (
@@ -29,17 +30,30 @@ from direct.common.files import (
     write_json,
 )
 
+from .ablations import ABLATIONS
 from .cell import SCHEMA, parse_result, read_config
+from .experiments import FOLDER, NAME, parsed, place_of, recorded
 
-VERSION = 1
+VERSION = 2
+READABLE = (1, 2)  # 1 had no experiments
 MANIFEST = "manifest.json"
-MEMBER = re.compile(r"([0-9a-f]{12})/result\.json")
+MEMBER = re.compile(r"[0-9a-f]{12}/result\.json")
+RECORD = re.compile(rf"{FOLDER}/({NAME.pattern})/({NAME.pattern})\.json")
 LARGEST = 64 << 20  # bytes of one result: thousands of prompts are a few megabytes
 TOTAL = 2 << 30  # bytes of all: they are checked in memory
 
 
-def export(root: Path, profile: str, path: Path) -> int:
-    """Writes every whole result below `root` to the archive `path`; returns how many."""
+class Taken(NamedTuple):
+    """What an import has done."""
+
+    new: int  # results
+    known: int  # that were here already
+    experiments: int  # noted here now
+    kept: tuple[str, ...]  # experiments that are noted otherwise here, and stay so
+
+
+def export(root: Path, profile: str, path: Path) -> tuple[int, int]:
+    """Writes every whole result and experiment below `root` to the archive `path`; how many."""
     if path.exists():
         raise UserError(f"{path} exists; name another file, or remove it")
     found = {file.parent.name: file.read_bytes() for file in sorted(root.glob("*/result.json"))}
@@ -48,16 +62,19 @@ def export(root: Path, profile: str, path: Path) -> int:
         raise UserError(f"the result of cell {damaged[0]} is damaged; run fsck, then its sweep")
     if not found:
         raise UserError(f"{root} holds no results to export; run a sweep first")
+    places = [place_of(root, x.name, x.table.name) for x in recorded(root)[0]]
+    records = {place.relative_to(root).as_posix(): place.read_bytes() for place in places}
     manifest = {
         "version": VERSION,
         "schema": SCHEMA,
         "profile": profile,
         "results": {name: _sha(data) for name, data in found.items()},
+        "experiments": {name: _sha(data) for name, data in records.items()},
     }
     members = {MANIFEST: (canonical_json(manifest, indent=1) + "\n").encode()}
-    members |= {f"{name}/result.json": data for name, data in found.items()}
+    members |= {f"{name}/result.json": data for name, data in found.items()} | records
     write_atomic(path, lambda temporary: _write_tar(temporary, members))
-    return len(found)
+    return len(found), len(records)
 
 
 def _write_tar(path: Path, members: dict[str, bytes]) -> None:
@@ -72,17 +89,19 @@ def _write_tar(path: Path, members: dict[str, bytes]) -> None:
             tar.addfile(entry, io.BytesIO(data))
 
 
-def take(root: Path, profile: str, path: Path) -> tuple[int, int]:
-    """Imports an archive below `root`; returns how many results are new and how many were here.
+def take(root: Path, profile: str, path: Path) -> Taken:
+    """Imports an archive below `root`.
 
-    All or nothing: a result that differs from the one here stops the import before it writes.
+    All or nothing: a result that differs from the one here stops the import before it writes. An
+    experiment that was asked for here otherwise, as with other seeds, stays as it is here.
     """
-    results = read(path, profile)
+    results, records = read(path, profile)
+    for folder in (root / FOLDER, *(root / name for name in results), *_folders(root, records)):
+        if folder.is_symlink():
+            raise UserError(f"{folder} is a link; remove it and import again")
     new = {}
     for name, data in results.items():
         here = root / name / "result.json"
-        if here.parent.is_symlink():
-            raise UserError(f"{here.parent} is a link; remove it and import again")
         if not here.exists():
             new[name] = data
         elif here.read_bytes() != data:
@@ -95,11 +114,23 @@ def take(root: Path, profile: str, path: Path) -> tuple[int, int]:
         if not (run / "config.json").exists():
             write_json(run / "config.json", parse_json(data)["config"])
         write_bytes(run / "result.json", data)
-    return len(new), len(results) - len(new)
+    fresh = {name: data for name, data in records.items() if not (root / name).exists()}
+    for name, data in fresh.items():
+        write_bytes(root / name, data)
+    kept = [
+        name.split("/")[1]
+        for name, data in records.items()
+        if name not in fresh and (root / name).read_bytes() != data
+    ]
+    return Taken(len(new), len(results) - len(new), len(fresh), tuple(kept))
 
 
-def read(path: Path, profile: str) -> dict[str, bytes]:
-    """The archive's results by cell, every one checked."""
+def _folders(root: Path, records: Iterable[str]) -> list[Path]:
+    return [(root / name).parent for name in records]
+
+
+def read(path: Path, profile: str) -> tuple[dict[str, bytes], dict[str, bytes]]:
+    """The archive's results by cell, and its experiments' records by place, every one checked."""
     if not path.exists():
         raise UserError(f"{path} does not exist; name an archive that export wrote")
     if not path.is_file():  # a pipe would be waited for
@@ -117,8 +148,10 @@ def read(path: Path, profile: str) -> dict[str, bytes]:
             f"{path} holds results of profile {manifest['profile']!r}; give "
             f"--profile, this is {profile!r}"
         )
-    results = {name.partition("/")[0]: data for name, data in members.items()}
-    if {name: _sha(data) for name, data in results.items()} != manifest["results"]:
+    records = {name: data for name, data in members.items() if RECORD.fullmatch(name)}
+    results = {name.partition("/")[0]: x for name, x in members.items() if name not in records}
+    found = [{name: _sha(x) for name, x in part.items()} for part in (results, records)]
+    if found != [manifest["results"], manifest.get("experiments", {})]:
         raise UserError(
             f"{path}: its results are not those of its manifest; it was edited or "
             "damaged: export it again"
@@ -130,7 +163,22 @@ def read(path: Path, profile: str) -> dict[str, bytes]:
                 f"{path}: the result of cell {name} was edited or is of another "
                 "version; export it again"
             )
-    return results
+    for name, data in records.items():
+        _check_record(name, data, profile, path)
+    return results, records
+
+
+def _check_record(name: str, data: bytes, profile: str, path: Path) -> None:
+    """A record is of the experiment that its place says, and of a table that it may speak for."""
+    where = f"{path}: {name}"
+    try:
+        found = parsed(parse_json(data), where)
+    except ValueError as error:  # and a `UserError`
+        raise UserError(f"{error}; nothing was imported") from None
+    shipped = found.own or (found.name == found.table.name and found.name in ABLATIONS)
+    place = place_of(Path(), found.name, found.table.name).as_posix()
+    if place != name or found.base.profile != profile or not shipped:
+        raise UserError(f"{where} is not the experiment that its name says; nothing was imported")
 
 
 class _Bounded:
@@ -153,7 +201,8 @@ def _members(tar: tarfile.TarFile, path: Path) -> Iterable[tuple[str, bytes]]:
     seen: set[str] = set()
     total = 0
     for member in tar:
-        if not member.isreg() or not (member.name == MANIFEST or MEMBER.fullmatch(member.name)):
+        known = member.name == MANIFEST or any(x.fullmatch(member.name) for x in (MEMBER, RECORD))
+        if not member.isreg() or not known:
             raise UserError(
                 f"{path}: member {member.name[:80]!r} is not a result file (a link, a "
                 "device or a path of its own); nothing was imported"
@@ -177,7 +226,7 @@ def _manifest(data: bytes | None, path: Path) -> dict[str, Any]:
         whole = isinstance(manifest["results"], dict) and isinstance(manifest["profile"], str)
     except (ValueError, TypeError, KeyError):
         whole, version, schema = False, None, None
-    if (version, schema) != (VERSION, SCHEMA) and version is not None:
+    if (version not in READABLE or schema != SCHEMA) and version is not None:
         raise UserError(
             f"{path} is of version {version}, results {schema}; this program reads "
             f"version {VERSION}, results {SCHEMA}: use the commit that wrote it"

@@ -18,6 +18,7 @@ from direct.data import source
 from direct.models import hub
 from direct.profiles import PROFILES
 from direct.settings import settings
+from direct.train import trackers
 
 from .experiments import Experiment
 from .queue.sweep import Sweep
@@ -37,6 +38,8 @@ def check(experiment: Experiment) -> None:
             f"no row of {experiment.name} runs on profile {experiment.base.profile}; choose the "
             "profile that its rows name"
         )
+    for cell in experiment.cells:
+        trackers.check(cell.config)
     if experiment.own:
         _check_difference(experiment)
         _check_metrics(experiment)

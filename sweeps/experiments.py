@@ -124,15 +124,23 @@ def recorded(root: Path) -> tuple[list[Experiment], list[str]]:
     found, faults = [], []
     for path in sorted((root / FOLDER).glob("*/*.json")):
         try:
-            found.append(_restored(read_json(path)))
+            found.append(parsed(read_json(path), path))
         except UserError as error:
             faults.append(str(error))
-        except (TypeError, KeyError, AttributeError, ValueError, ArithmeticError) as error:
-            faults.append(
-                f"{path} is not an experiment that this version has noted "
-                f"({type(error).__name__}: {error}); run the experiment again"
-            )
     return found, faults
+
+
+def parsed(value: Any, where: object) -> Experiment:
+    """The experiment of a record's JSON; else a `UserError` that names the place."""
+    try:
+        return _restored(value)
+    except UserError:
+        raise
+    except (TypeError, KeyError, AttributeError, ValueError, ArithmeticError) as error:
+        raise UserError(
+            f"{where} is not an experiment that this version has noted "
+            f"({type(error).__name__}: {error}); run the experiment again"
+        ) from None
 
 
 def named(text: str, known: Sequence[Experiment]) -> list[Experiment]:

@@ -58,6 +58,7 @@ def table_of(texts: Sequence[str], base: Config) -> Ablation:
         tuple(rows),
         ", ".join(axis.labels[i] for axis, i in zip(axes, places, strict=True)),
         axis=names if len(axes) == 1 and _logarithmic(axes[0].values) else None,
+        plot="heatmap" if len(axes) == 2 else "rows",
     )
 
 

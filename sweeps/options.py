@@ -37,6 +37,8 @@ VERBS = (
 RUNNING = ("all", "gallery", "search")  # the verbs that run cells
 SIZE = "evaluate.prompts"  # a table's size, as seeds are: no variant of it
 LONGEST = 9  # digits of a count
+# How a cell is run, and nothing that comes of it: no variant either
+HOW = ("train.checkpoint_every", "train.keep_last", "train.report_to", "train.sample_every")
 
 
 def options_of(
@@ -59,7 +61,8 @@ def options_of(
     add(
         "file",
         nargs="?",
-        help="the archive of export and import; the section of settings; report: the experiment",
+        help="the archive of export and import; the section of settings; report, gallery: the "
+        "experiment",
     )
     add(
         "--grid",

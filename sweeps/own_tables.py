@@ -26,11 +26,11 @@ from direct.settings import override, settings
 
 from .ablations import ABLATIONS
 from .experiments import checked_name
-from .schema import EVERY_ROW, METRICS, Ablation, Row
+from .schema import EVERY_ROW, METRICS, Ablation, Row, plane
 
 File = tuple[str, list[Ablation]]  # its name without .py, and its tables
 CLASSES = {"Ablation": Ablation, "Row": Row}
-PLOTS = ("rows", "measured")  # the other kinds draw the rows of one table of ours
+PLOTS = ("rows", "heatmap", "measured")  # the other kinds draw the rows of one table of ours
 FIRST = ("SA", "PC")  # what is tested unless contrasts are declared
 
 
@@ -138,6 +138,8 @@ def checked(table: Ablation, base: Config, where: str) -> Ablation:
     )
     if filled.axis:
         _check_axis(filled, base, where)
+    if filled.plot == "heatmap":
+        _check_plane(filled.rows, where)
     return replace(filled, contrasts=_contrasts(filled, where))
 
 
@@ -234,6 +236,17 @@ def _check_axis(table: Ablation, base: Config, where: str) -> None:
                 f"{where}: axis={axis} takes numbers from 0 on, and row {row.label!r} has "
                 f"{value!r}; leave axis out"
             )
+
+
+def _check_plane(rows: Sequence[Row], where: str) -> None:
+    """A heatmap has a place for every row: two settings that vary, and each pair of values once."""
+    axes = plane(rows)
+    places = {tuple(row.values.get(name) for name in axes) for row in rows}
+    if len(axes) != 2 or len(places) < len(rows) or any(None in values for values in axes.values()):
+        raise UserError(
+            f"{where}: plot='heatmap' needs rows that all set the same two settings, each pair of "
+            f"values once, and {', '.join(axes) or 'nothing'} varies; leave plot out"
+        )
 
 
 def _contrasts(table: Ablation, where: str) -> tuple[tuple[str, str], ...]:

@@ -19,7 +19,7 @@ from direct.settings import settings
 from . import grid, own_tables
 from .ablations import ABLATIONS
 from .experiments import Experiment, automatic_name, checked_name, recorded, words
-from .options import SIZE, base_of, names, names_set, planned_cells, rows_of, sized
+from .options import HOW, SIZE, base_of, names, names_set, planned_cells, rows_of, sized
 from .schema import Ablation, Cell
 
 
@@ -117,12 +117,12 @@ def shipped_of(
 
 
 def changes(base: Config, options: argparse.Namespace) -> tuple[str, ...]:
-    """The settings that --set changed from the profile's, in words, without sizes."""
+    """The settings that --set changed from the profile's, in words, without sizes and `HOW`."""
     default, now = settings(profile(options.profile)), settings(base)
     return tuple(
         words(name, now[name])
         for name in sorted(names_set(options))
-        if name != SIZE and now[name] != default[name]
+        if name not in (SIZE, *HOW) and now[name] != default[name]
     )
 
 

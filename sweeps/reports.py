@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from direct.common.errors import UserError
 from direct.config import Config
@@ -17,6 +18,9 @@ from .planning import changes, known
 from .queue.status import failures
 from .results import folder
 from .stages import Stages
+
+if TYPE_CHECKING:
+    from .tables import Table
 
 
 def report(base: Config, options: argparse.Namespace, stages: Stages) -> int:
@@ -57,19 +61,25 @@ def _complete(experiment: Experiment, out: Path) -> bool:
 
 def write(experiment: Experiment, options: argparse.Namespace, stages: Stages) -> None:
     """The files of one experiment's table."""
-    from .control import control
     from .report.write import write_table
+
+    target = experiment.target(Path(options.out))
+    for path in write_table(table_of(experiment, options, stages), target, columns_of(options)):
+        print(path)
+
+
+def table_of(experiment: Experiment, options: argparse.Namespace, stages: Stages) -> Table:
+    """The experiment's table, with what the control says of it."""
+    from .control import control
     from .results import read_all
     from .tables import build
 
-    out, base = Path(options.out), experiment.base
-    results, positive = read_all(folder(base.profile, out)), ABLATIONS["control"]
+    base, positive = experiment.base, ABLATIONS["control"]
+    results = read_all(folder(base.profile, Path(options.out)))
     planned = planned_cells(positive, base, options)
     warning = control(build(positive, planned, results, stages)).warning
     table = build(experiment.table, list(experiment.cells), results, stages)
-    table, target = replace(table, warning=warning), experiment.target(out)
-    for path in write_table(table, target, columns_of(options)):
-        print(path)
+    return replace(table, warning=warning)
 
 
 def page(

@@ -11,6 +11,7 @@ python -m sweeps.run list                     # what was run: settings, state, w
 python -m sweeps.run status                   # every sweep, in a line
 python -m sweeps.run all                      # every sweep that is not done, then the report
 python -m sweeps.run gallery                  # Figures 1, 5 and S2: clips, by a fixed rule
+python -m sweeps.run gallery lr2e-4           # clips of every row of an experiment, on its page
 python -m sweeps.run settings loss            # a section's settings, or all: name, type, meaning
 python -m sweeps.run report                   # renders tables, claims.md and index.html again
 python -m sweeps.run report lr2e-4            # one experiment's table
@@ -33,14 +34,21 @@ from direct.explain import explained
 from . import own_tables
 from .cell import read_result
 from .checks import check
-from .experiments import Experiment, automatic_name, check_name_is_free, recorded, remember
+from .experiments import (
+    Experiment,
+    automatic_name,
+    check_name_is_free,
+    named,
+    recorded,
+    remember,
+)
 from .options import base_of, columns_of, options_of, planned_cells, rows_of, sweep_of
 from .planning import changes, every_of, experiments_of, known, shipped_of
 from .queue.estimate import Estimator
 from .queue.status import entry, listing, state_line, summary, told
 from .queue.sweep import Sweep
-from .report import gallery
-from .reports import page, report, write
+from .report import arms, gallery
+from .reports import page, report, table_of, write
 from .results import folder
 from .schema import union
 from .stages import REAL, Stages
@@ -61,6 +69,8 @@ def main(arguments: Sequence[str] | None = None, stages: Stages = REAL) -> int:
         return 0
     if options.sweep == "report":
         return report(base, options, stages)
+    if options.sweep == "gallery" and options.file is not None:
+        return _arms(options, base, stages)
     _no_file(options)
     if options.sweep == "status":
         return _status(options, base)
@@ -113,10 +123,14 @@ def _files(options: argparse.Namespace, base: Config) -> int:
         raise UserError(f"{options.sweep} needs a file; write: {options.sweep} results.tar.gz")
     with waiting.planner(root):
         if options.sweep == "export":
-            print(f"{archive.export(root, base.profile, Path(options.file))} results exported")
+            results, noted = archive.export(root, base.profile, Path(options.file))
+            print(f"{results} results and {noted} experiments exported")
         else:
-            new, known = archive.take(root, base.profile, Path(options.file))
-            print(f"{new} results imported, {known} were here already")
+            taken = archive.take(root, base.profile, Path(options.file))
+            print(f"{taken.new} results imported, {taken.known} were here already")
+            print(f"{taken.experiments} experiments noted; python -m sweeps.run list shows them")
+            for name in taken.kept:
+                print(f"{name} was asked for otherwise here, and stays as it is here")
     return 0
 
 
@@ -243,6 +257,17 @@ def _gallery(options: argparse.Namespace, base: Config, stages: Stages) -> int:
     if not _elsewhere(sweep, failed):
         _clips(shown.target(Path(options.out)), options, base, stages)
     return told(failed)
+
+
+def _arms(options: argparse.Namespace, base: Config, stages: Stages) -> int:
+    """Clips of every row of an experiment that was run, on its table's page."""
+    out = Path(options.out)
+    root, cache = folder(base.profile, out), out / "cache" / base.profile
+    for experiment in named(str(options.file), known(options, base, root)[0]):
+        table = table_of(experiment, options, stages)
+        print(arms.write(table, arms.gather(table, root, cache), experiment.target(out)))
+        write(experiment, options, stages)
+    return 0
 
 
 def _clips(target: Path, options: argparse.Namespace, base: Config, stages: Stages) -> None:

@@ -186,6 +186,14 @@ class Cell:
         return identity(self.config)
 
 
+def plane(rows: Sequence[Row]) -> dict[str, list[Any]]:
+    """The settings that differ between rows, each with its values in order; None where a row has
+    none of its own. Two settings are the axes of a heatmap."""
+    names = dict.fromkeys(name for row in rows for name in row.values)
+    found = {name: list(dict.fromkeys(row.values.get(name) for row in rows)) for name in names}
+    return {name: values for name, values in found.items() if len(values) > 1}
+
+
 def union(tables: Sequence[Ablation]) -> Ablation:
     """Several tables as one queue, so that no worker waits where one ends and the next begins."""
     rows = tuple(row for table in tables for row in table.rows)

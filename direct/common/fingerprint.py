@@ -40,10 +40,12 @@ MECHANICS = (
     "direct.loss.__main__",
     "direct.loss.checks",
     "direct.loss.machine_code",
+    "direct.models.clip",  # of what a person looks at, and nothing judges
     "direct.models.hub",
-    "direct.train.board",
     "direct.train.reference_cache",
+    "direct.train.trackers",
     "direct.train.trajectory",
+    "direct.train.watch",
 )
 
 

@@ -31,14 +31,19 @@ def write_video(path: Path, frames: np.ndarray, fps: int = 16) -> None:
 
 
 def write_gif(path: Path, frames: np.ndarray, fps: int = 16) -> None:
-    """uint8 [T, H, W, 3] as an endless GIF, atomically; its clock counts hundredths of a second."""
+    """uint8 [T, H, W, 3] as an endless GIF, atomically."""
+    write_bytes(path, gif(frames, fps))
+
+
+def gif(frames: np.ndarray, fps: int) -> bytes:
+    """An endless GIF of uint8 [T, H, W, 3]; its clock counts hundredths of a second."""
     from PIL import Image
 
     first, *rest = [Image.fromarray(frame) for frame in frames]
     buffer = io.BytesIO()
     milliseconds = max(20, round(100 / fps) * 10)
     first.save(buffer, "GIF", save_all=True, append_images=rest, duration=milliseconds, loop=0)
-    write_bytes(path, buffer.getvalue())
+    return buffer.getvalue()
 
 
 def rate(path: Path) -> float:

@@ -28,7 +28,7 @@ from ..identity import canonical
 from ..models import lora, pipeline
 from ..plugins import carried
 from ..prepare import shared
-from . import board, checkpoint, engine, reference_cache, terms, trajectory
+from . import checkpoint, engine, reference_cache, terms, trackers, trajectory, watch
 from .batch import load_passes
 from .step import train_step
 
@@ -68,8 +68,11 @@ def _train(run: Run) -> None:
     config, metrics = run.config, run.folder / "metrics.jsonl"
     torch.set_num_threads(config.threads)
     ranks.share(config.train.batch, config.train.micro_batch)  # what does not divide ends here
+    trackers.check(config)
     model = initial_model(run).train()
     data = _open_data(run)
+    with ranks.together():
+        shown = watch.prompts(run)
     running = engine.start(model, config)
 
     # Resume: the newest checkpoint's weights, moments, counters and metrics, or a start.
@@ -86,15 +89,16 @@ def _train(run: Run) -> None:
     steps, folder = shared.steps(config), run.folder / "checkpoints"
     began, start = time.monotonic(), counters["step"]
     branches = ranks.on_first(lambda: trajectory.wanted(run))
-    live = _live(run, start)
+    watched = watch.watched(run, start, running, shown)
     anchor = reference_cache.opened(run, data, partial(frozen_reference, config, running))
-    with open(os.devnull if ranks.rank() else metrics, "a") as log, anchor as reference:
+    log_to = os.devnull if ranks.rank() else metrics
+    with watched as tell, open(log_to, "a") as log, anchor as reference:
         left = range(start, steps.stop)
         for step, measured in _updates(config, left, running, reference, data):
             _count_skips(counters, measured)
             log.write(canonical_json({"step": step} | measured) + "\n")
             log.flush()
-            live(step, measured)
+            tell(step, measured)
             if counters["in_a_row"] == PATIENCE:
                 raise Diverged(step, f"{PATIENCE} non-finite steps in a row")
             if step in branches:
@@ -211,17 +215,6 @@ def _resume(run: Run, running: Any, metrics: Path) -> Counters:
         ranks.on_first(lambda: metrics.write_text(""))
         state = {"step": shared.steps(run.config).start, "skipped": 0, "in_a_row": 0, "run": name}
     return state
-
-
-def _live(run: Run, start: int) -> Callable[..., None]:
-    """Where live metrics go: TensorBoard, on one rank; a cell of the small world has none."""
-    config = run.config
-    small = config.data.source == "world" and config.train.engine != "deepspeed"
-    if small or ranks.rank():
-        return lambda step, measured: None
-    return board.open_board(
-        run.folder / "tensorboard", start, config.train.batch, config.train.clip
-    )
 
 
 def _sync(log: IO[str]) -> None:

@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from functools import cached_property
+from heapq import heappop, heappush
 from pathlib import Path
 from statistics import median
+from typing import NamedTuple
 
+from direct.common.errors import UserError
+from direct.common.files import read_journal
 from direct.config import Config
+from direct.identity import canonical, identity
 
-from ..cell import STAGES, read_timing
+from ..cell import STAGES, read_config, read_timing
 
 # Seconds per training step, per generated clip and per judged clip, where nothing is recorded yet.
 # tiny: one core of a laptop. wan2.1: as in Table S4 and App. D, on GPUs; its judging is a guess.
 DEFAULTS = {"tiny": (0.13, 0.08, 0.05), "wan2.1-t2v-1.3b": (4.95, 85.0, 5.0)}
+SETTLED = 5.0  # seconds of this run, before its speed counts
 HARD_NEGATIVE_SECONDS = {"wan2.1-t2v-1.3b": 85.0}  # App. D; "13 GPU-hours" (App. E) cannot be
 
 
@@ -22,27 +31,55 @@ def default_rates(profile: str) -> tuple[float, float, float]:
     return DEFAULTS.get(profile, DEFAULTS["wan2.1-t2v-1.3b"])
 
 
+@dataclass
+class Pace:
+    """What this run has shown of a stage."""
+
+    seconds: float = 0.0  # between two reports of one cell's stage
+    units: float = 0.0  # done in them
+    first_seconds: float = 0.0  # until a stage's first report: setting up is in them
+    first_units: float = 0.0
+    cells: int = 0  # that have reported
+
+    @property
+    def rate(self) -> float | None:
+        """Seconds a unit; with what it takes to set up, where a cell reports but once."""
+        if self.seconds and self.units:
+            return self.seconds / self.units
+        return self.first_seconds / self.first_units if self.first_units else None
+
+    @property
+    def setup(self) -> float:
+        """Seconds of a cell's stage that are none of its units'."""
+        if not self.cells or self.rate is None:
+            return 0.0
+        return max(0.0, self.first_seconds - self.rate * self.first_units) / self.cells
+
+
 class Estimator:
     """Seconds per cell, and what is left of a sweep while it runs."""
 
     def __init__(self, root: Path, cells: dict[str, Config]):
         self.root, self.cells = root, cells
-        self.done: dict[str, float] = {}  # running cell -> expected seconds of its finished part
-        self.first: dict[str, float] = {}  # the part it had when first heard of (resumed)
-        self.since: dict[str, float] = {}
-        self.spent = self.expected = 0.0  # worker seconds, and what the model said of the same work
+        self.units = {cell: _units(config) for cell, config in cells.items()}
+        self.trainings = {cell: trainings(config) for cell, config in cells.items()}
         self.stages: dict[str, tuple[str, int, int]] = {}  # running cell -> stage, done, of total
+        self.at: dict[str, tuple[str, int, int]] = {}  # the same, of `STAGES` alone
+        self.heard: dict[str, float] = {}  # running cell -> when it last got further
+        self.second: set[str] = set()  # running cells in the second of two trainings
         self.ended: set[str] = set()
-        self.rates, self.recorded = self._rates()
+        self.paces = {stage: Pace() for stage in STAGES}
+        self.known, self.recorded = self._recorded()
 
-    def _rates(self) -> tuple[dict[str, float], bool]:
+    def _recorded(self) -> tuple[dict[str, float], bool]:
         """Median seconds per unit of each stage over the finished cells, or the defaults."""
         seen: dict[str, list[float]] = {stage: [] for stage in STAGES}
-        for name, config in self.cells.items():
+        for name in self.cells:
             run = self.root / name
             timing = read_timing(run / "timing.json")
             if (run / "result.json").exists():
-                for stage, units in _units(config).items():
+                done = self.units[name] | _taken(run)
+                for stage, units in done.items():
                     if units and stage in timing:
                         seen[stage].append(timing[stage] / units)
         profile = next(iter(self.cells.values())).profile
@@ -50,45 +87,170 @@ class Estimator:
         known = {stage: median(values) for stage, values in seen.items() if values}
         return defaults | known, bool(known)
 
+    @cached_property
+    def before(self) -> dict[str, list[Left]]:
+        """The trainings that finished cells have left."""
+        found: dict[str, list[Left]] = {}
+        for path in self.root.glob("*/result.json"):
+            with suppress(UserError):  # a damaged folder has nothing to resume from
+                for name, steps in trainings(read_config(path.parent, load=False)):
+                    ours = path.parent.name in self.cells
+                    found.setdefault(name, []).append(Left(0.0, steps, ours))
+        return found
+
+    @property
+    def rates(self) -> dict[str, float]:
+        """Seconds a unit: of this run, or as recorded before and corrected by this run's speed.
+
+        That of its model, where it has shown that: a judge's speed says little about training.
+        """
+        own = {stage: pace.rate for stage, pace in self.paces.items()}
+        shown = [stage for stage, rate in own.items() if rate is not None]
+        paces = [(s, self.paces[s]) for s in shown if s != "judge" or shown == ["judge"]]
+        spent = sum(x.seconds or x.first_seconds for _, x in paces)
+        as_known = sum(self.known[s] * (x.units or x.first_units) for s, x in paces)
+        speed = spent / as_known if spent > SETTLED and as_known > 0 else 1.0
+        return {
+            stage: speed * self.known[stage] if rate is None else rate
+            for stage, rate in own.items()
+        }
+
     def seconds(self, config: Config) -> float:
-        """Expected seconds of one cell on one worker."""
-        return sum(units * self.rates[stage] for stage, units in _units(config).items())
+        """Expected seconds of one cell on one worker that finds nothing of its training."""
+        return self._seconds(_units(config))
+
+    def _seconds(self, units: Mapping[str, float]) -> float:
+        rates = self.rates
+        return sum(n * rates[s] + self.paces[s].setup for s, n in units.items() if n)
+
+    def started(self, cell: str) -> None:
+        """A worker has taken the cell."""
+        self.heard[cell] = time.monotonic()
+        self.at.pop(cell, None)
+        self.second.discard(cell)
 
     def progress(self, cell: str, stage: str, done: int, total: int) -> None:
         """A running cell's stage is at `done` of `total`."""
         self.stages[cell] = stage, done, total
-        if stage not in STAGES or not total:  # a stage's own preparations
+        if stage not in STAGES or not total:  # a stage's own preparations: its setting up
             return
-        units = _units(self.cells[cell])
-        before = STAGES[: STAGES.index(stage)]
-        part = sum(units[s] * self.rates[s] for s in before)
-        self.done[cell] = part + units[stage] * self.rates[stage] * done / total
-        self.first.setdefault(cell, self.done[cell])
-        self.since.setdefault(cell, time.monotonic())
+        now = time.monotonic()
+        if cell in self.heard:
+            spent, pace, unit = now - self.heard[cell], self.paces[stage], self._unit(cell, total)
+            last, before, of = self.at.get(cell, ("", 0, 0))
+            if (last, of) == (stage, total) and done >= before:
+                pace.seconds += spent
+                pace.units += unit * (done - before)
+            else:
+                self._first(cell, stage, spent, unit * (1 if stage == "train" else done))
+        self.heard[cell], self.at[cell] = now, (stage, done, total)
+
+    def _first(self, cell: str, stage: str, spent: float, units: float) -> None:
+        """A stage's first report. Training reports every step: those before were there already."""
+        pace, last = self.paces[stage], self.at.get(cell, ("", 0, 0))[0]
+        found = self.trainings[cell][:-1]
+        if stage == "train" and (last or (found and found[0][0] in self.before)):
+            self.second.add(cell)
+        if pace.cells and not last and stage != "train" and self.units[cell]["train"]:
+            return  # it found all of its training: to look for that is in these seconds as well
+        pace.first_seconds += spent
+        pace.first_units += units
+        pace.cells += 1
+
+    def _unit(self, cell: str, total: int) -> float:
+        """Units of one of the `total` that a stage counts itself; of a measurement, several."""
+        config = self.cells[cell]
+        return 1.0 if config.measure.kind == "scores" else self.units[cell]["train"] / total
 
     def finished(self, cell: str) -> None:
         self.ended.add(cell)
-        if cell in self.since:
-            self.spent += time.monotonic() - self.since.pop(cell)
-            self.expected += self.seconds(self.cells[cell]) - self.first[cell]
-        self.done.pop(cell, None)
-        self.stages.pop(cell, None)
+        for name, steps in self.trainings[cell]:
+            self.before.setdefault(name, []).append(Left(0.0, steps, True))
+        self.second.discard(cell)
+        for known in (self.heard, self.at, self.stages):
+            known.pop(cell, None)
 
     def remaining(self, open_cells: Sequence[str], workers: int) -> float:
-        """Expected wall seconds until these cells are done, corrected by the speed of this run."""
-        now = time.monotonic()
-        left = [
-            self.seconds(self.cells[name]) - self.done.get(name, 0.0)
-            for name in open_cells
-            if name not in self.ended
-        ]
-        if not left:
-            return 0.0
-        spent = self.spent + sum(now - start for start in self.since.values())
-        expected = self.expected + sum(self.done[c] - self.first[c] for c in self.since)
-        speed = spent / expected if spent > 5 and expected > 0 else 1.0
-        # No better than an even split, no better than the longest cell.
-        return speed * max(sum(left) / min(workers, len(left)), max(left))
+        """Expected wall seconds until these cells are done: the queue, worker by worker.
+
+        A cell finds the steps that a finished one has left, or one that ends before it begins.
+        """
+        left = [name for name in open_cells if name not in self.ended]
+        running = [name for name in left if name in self.heard]
+        free = [0.0] * min(workers, len(left))  # when each worker is
+        made = {name: list(known) for name, known in self.before.items()}
+        for cell in [*running, *(name for name in left if name not in self.heard)]:
+            start = heappop(free)
+            own = self._left(cell) if cell in self.heard else self._found(cell, start, made)
+            ends = start + own
+            for name, steps in self.trainings[cell]:
+                made.setdefault(name, []).append(Left(ends, steps, True))
+            heappush(free, ends)
+        return max(free, default=0.0)
+
+    def _found(self, cell: str, start: float, made: dict[str, list[Left]]) -> float:
+        """Expected seconds of a cell that begins at `start` and finds what was `made` by then."""
+        units: dict[str, float] = dict(self.units[cell])
+        for name, steps in self.trainings[cell]:
+            there = (x.usable(start, steps) for x in made.get(name, ()))
+            units["train"] -= max(there, default=0)
+        if self.cells[cell].train.steps:
+            units["train"] = max(units["train"], 1e-9)  # it is set up all the same
+        return self._seconds(units)
+
+    def _left(self, cell: str) -> float:
+        """Expected seconds of a running cell."""
+        if cell not in self.at:
+            seconds = self._found(cell, 0.0, self.before)
+        else:
+            stage, done, total = self.at[cell]
+            later = STAGES[STAGES.index(stage) + 1 :]
+            seconds = self._seconds({s: self.units[cell][s] for s in later})
+            units = self._unit(cell, total) * (total - done)
+            if stage == "train" and len(self.trainings[cell]) > 1 and cell not in self.second:
+                units += self.trainings[cell][1][1]  # after the SFT run that it starts from
+            seconds += units * self.rates[stage]
+        return max(0.0, seconds - (time.monotonic() - self.heard[cell]))
+
+
+class Left(NamedTuple):
+    """A training that another cell has left, or will have."""
+
+    when: float  # seconds from now
+    steps: int
+    branched: bool  # of this sweep: it leaves its state wherever another of its cells ends
+
+    def usable(self, start: float, steps: int) -> int:
+        """How many of `steps` need not be taken again by a cell that begins at `start`."""
+        if self.when > start or not (self.branched or self.steps <= steps):
+            return 0
+        return min(self.steps, steps)
+
+
+def trainings(config: Config) -> list[tuple[str, int]]:
+    """The trainings of a cell by name, as `train.trajectory` shares them, and their steps."""
+    steps = config.train.steps
+    if config.measure.kind != "scores" or not steps:
+        return []
+    config, half = canonical(config, "training"), steps // 2
+    if config.train.init == "base":
+        return [(_training(config), steps)]
+    loss = replace(config.loss, lambda_rand=0.0, lambda_hard=0.0)
+    sft = replace(config, loss=loss, train=replace(config.train, init="base"))
+    return [(f"sft {half} {_training(sft)}", half), (identity(config), steps - half)]
+
+
+def _training(config: Config) -> str:
+    """The same for all lengths."""
+    return identity(canonical(replace(config, train=replace(config.train, steps=1)), "training"))
+
+
+def _taken(run: Path) -> dict[str, int]:
+    """The training steps that a finished cell has taken itself, where that is noted."""
+    with suppress(UserError, KeyError, TypeError, ValueError):
+        lines = read_journal(run / "timing.jsonl")
+        return {"train": sum(int(line["steps"]) for line in lines)} if lines else {}
+    return {}
 
 
 def _units(config: Config) -> dict[str, int]:

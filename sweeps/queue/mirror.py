@@ -1,6 +1,6 @@
 """What the dashboard shows: an Optuna study with a trial for every cell that has ended.
 
-    optuna-dashboard runs/<profile>/study.journal
+    optuna-dashboard runs/<profile>/study.journal --artifact-dir runs/<profile>/artifacts
 
 Nobody reads the study but a person. Only a planner writes it, from the run folders, so whatever it
 lacks is added later and one that is lost is built anew. No Optuna sampler chooses cells: grid
@@ -24,6 +24,7 @@ from .sweep import Sweep
 if TYPE_CHECKING:
     import optuna
 
+ARTIFACTS = "artifacts"  # below the run folders: the clips that the dashboard shows
 INT_MAX, FLOAT_MAX = 2**31 - 1, 1e9  # ranges that hold every setting; nothing is sampled
 
 
@@ -68,6 +69,27 @@ def add(study: optuna.Study, table: Ablation, cells: list[Cell], root: Path) -> 
     for cell in cells:
         if (found := _ended(root / cell.id)) and (cell.id, found["user_attrs"]["end"]) not in known:
             study.add_trial(_trial(table, cell, found))
+            _attach(study, root / cell.id)
+
+
+def _attach(study: optuna.Study, run: Path) -> None:
+    """Shows the last clips that training left (train.sample_every) with the study's last trial."""
+    clips = sorted((run / "samples").glob("step-*"))
+    if not clips:
+        return
+    from optuna.artifacts import FileSystemArtifactStore, upload_artifact
+
+    folder = run.parent / ARTIFACTS
+    folder.mkdir(exist_ok=True)
+    store, trial = FileSystemArtifactStore(folder), study.get_trials(deepcopy=False)[-1]
+    step = clips[-1].name.rpartition("-")[0]  # of step-00000100-1.mp4
+    for path in (path for path in clips if path.name.startswith(step)):
+        upload_artifact(
+            artifact_store=store,
+            file_path=str(path),
+            study_or_trial=trial,
+            storage=study._storage,  # a finished trial has no handle of its own
+        )
 
 
 def _ended(run: Path) -> dict[str, Any] | None:

@@ -174,6 +174,7 @@ class _Pool:
             self.estimator.progress(event["cell"], event["stage"], event["done"], event["total"])
         elif event["event"] == "start":
             self.working[pid] = event["cell"]
+            self.estimator.started(event["cell"])
         elif event["event"] == "say":
             self.display.say(event["text"])
         else:

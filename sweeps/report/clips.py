@@ -16,6 +16,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from direct.common.text import plain
+
 from .template import fill, number
 
 FRAMES, WIDTH = 17, 160  # at most that many frames are shown, and pixels to a frame's width
@@ -31,7 +33,7 @@ class Clip:
     """One variant's clip of a prompt."""
 
     label: str
-    scores: dict[str, float]  # SA and PC, in the judge's units
+    scores: dict[str, float]  # SA and PC, or a judge's own, in its units
     picture: str  # data URI: the frames side by side
     tracks: tuple[Path, ...]  # what the judge follows
     laws: tuple[Path, ...]  # the nearest motion that a law of the world admits
@@ -88,13 +90,15 @@ def clip_of(values: dict[str, Any]) -> Clip:
         )
         for name in ("tracks", "laws")
     )
-    scores = {name: float(values["scores"][name]) for name in SCORES}
+    scores = {str(name): float(value) for name, value in dict(values["scores"]).items()}
     return Clip(str(values["label"]), scores, values["picture"], tracks, laws)
 
 
 def score_words(clip: Clip) -> str:
-    """`SA 91, PC 12`, in percent."""
-    return ", ".join(f"{name} {100 * clip.scores[name]:.0f}" for name in SCORES)
+    """`SA 91, PC 12`, in percent; a judge's own scores as they are."""
+    own = [(name, f"{clip.scores[name]:.3g}") for name in sorted({*clip.scores} - {*SCORES})]
+    known = [(name, f"{100 * clip.scores[name]:.0f}") for name in SCORES if name in clip.scores]
+    return ", ".join(f"{plain(name)} {value}" for name, value in known + own)
 
 
 # Drawing ------------------------------------------------------------------------------------------

@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Any
 
 from direct.common.text import plain
 
 from ..tables import Table
-from .plots import SERIES, as_svg
+from .plots import SERIES
+from .sheet import Print, entitle, panels
 
 STYLES = ("-", "--", ":", "-.")
 
 
-def svg(table: Table) -> str:
-    """A panel for the trainings of each table."""
-    return as_svg(table.ablation.name, partial(_panels, table))
-
-
-def _panels(table: Table, figure: Any) -> None:
+def draw(table: Table, figure: Any, size: Print | None = None) -> None:
+    """A panel for the trainings of each table; a paper's column has room for the first."""
     groups: dict[str, list[tuple[str, Any]]] = {}
     for line in table.lines:
         if "share" in line.values:
@@ -26,18 +22,26 @@ def _panels(table: Table, figure: Any) -> None:
             own = line.values["share"].scores.matrix.mean(0)  # over seeds
             groups.setdefault(group, []).append((label, own))
     levels = [float(unit.removeprefix("t ")) for unit in table.units]
+    if size and size.width < 5:
+        groups = dict(list(groups.items())[:1])
     count = max(1, len(groups))
-    figure.set_size_inches(3.4 * count, 4.6)
-    axes = figure.subplots(1, count, sharey=True, squeeze=False)[0]
-    figure.subplots_adjust(left=0.16 / count, right=0.995, bottom=0.44, top=0.92, wspace=0.08)
+    columns, tall = min(count, 3) if size else count, 1.5 if size else 2.3
+    below = 0.45 + 0.17 * max([1, *map(len, groups.values())])  # an axis and its legend
+    shape, margins = (-(-count // columns), columns), (0.6, 0.05, below, 0.35)
+    grid = panels(figure, shape, margins, (0.1, below + 0.35), (3.1, tall), size, sharey=True)
+    axes = grid.flat[:count]
+    for ax in grid.flat[count:]:
+        ax.set_axis_off()
     for ax, (group, curves) in zip(axes, groups.items(), strict=False):
         for k, (label, share) in enumerate(curves):
             color, style = SERIES[k % len(SERIES)], STYLES[k // len(SERIES) % len(STYLES)]
             ax.plot(levels, share, style, color=color, marker="o", markersize=3, label=plain(label))
         ax.axhline(1, color="black", linewidth=0.6)
-        ax.set_title(plain(group), fontsize=9)
+        entitle(ax, plain(group))
         ax.set_xlabel("noise level t")
         ax.set_xticks(levels)
         ax.grid(axis="y", linewidth=0.3)
-        ax.legend(fontsize=7, frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.17))
-    axes[0].set_ylabel("gain learnt / predicted")
+        anchor = (0.5, -0.35 / tall)
+        ax.legend(fontsize=7, frameon=False, loc="upper center", bbox_to_anchor=anchor)
+    for ax in grid[:, 0]:
+        ax.set_ylabel("gain learnt / predicted")

@@ -157,7 +157,7 @@ def gather(cells: Sequence[Cell], root: Path, cache: Path, known: Gallery | None
     has no result, diverged, or holds neither its clips nor the model that renders them.
     """
     by_row = {cell.row: cell for cell in reversed(cells)}  # of the first seed
-    results = {row: _result(cell, root) for row, cell in by_row.items()}
+    results = {row: result_of(cell, root) for row, cell in by_row.items()}
     key = digest(
         [
             [asdict(figure) for figure in FIGURES],
@@ -176,13 +176,13 @@ def gather(cells: Sequence[Cell], root: Path, cache: Path, known: Gallery | None
             chosen.append((figure, pick, index, d[index]))
     indices = [index for _, _, index, _ in chosen]
     videos = {
-        row: _decode(Run(cell.config, cache, root / cell.id), indices)
+        row: decode(Run(cell.config, cache, root / cell.id), indices)
         for row, cell in by_row.items()
     }
     size: tuple[int, int, int] = (0, 0, 0)
     examples = []
     for place, (figure, pick, index, difference) in enumerate(chosen):
-        shown = [(TRUTH, *truth)] if (truth := _truth(config, index)) else []
+        shown = [(TRUTH, *found)] if (found := truth(config, index)) else []
         shown += [
             (SHORT[row], videos[row][place], _scores(results[row], index)) for row in figure.rows
         ]
@@ -214,13 +214,12 @@ def gather(cells: Sequence[Cell], root: Path, cache: Path, known: Gallery | None
     )
 
 
-def _result(cell: Cell, root: Path) -> dict[str, Any]:
+def result_of(cell: Cell, root: Path) -> dict[str, Any]:
     result = read_result(root / cell.id)
     if result is None or result["status"] != "done":
         state = "has no result" if result is None else "diverged"
         raise UserError(
-            f"the cell {cell.id} ({cell.row}) {state}, so it has no clips to show; "
-            "run the sweep `sampling`"
+            f"the cell {cell.id} ({cell.row}) {state}, so it has no clips to show; run its sweep"
         )
     kept = ("samples.safetensors", "transformer")
     if cell.config.train.steps and not any((root / cell.id / name).exists() for name in kept):
@@ -235,7 +234,7 @@ def _scores(result: dict[str, Any], index: int) -> dict[str, float]:
     return {metric: result["scores"][metric][index] for metric in clips.SCORES}
 
 
-def _decode(run: Run, indices: Sequence[int]) -> np.ndarray:
+def decode(run: Run, indices: Sequence[int]) -> np.ndarray:
     """The cell's clips of these prompts, uint8 [N, T, H, W, 3], as the judge saw them."""
     import torch
 
@@ -251,7 +250,7 @@ def _decode(run: Run, indices: Sequence[int]) -> np.ndarray:
     return codec.decode_latents(pipeline, samples["latents"][list(indices)])
 
 
-def _truth(config: Config, index: int) -> tuple[np.ndarray, dict[str, float]] | None:
+def truth(config: Config, index: int) -> tuple[np.ndarray, dict[str, float]] | None:
     """What the caption describes, rendered by the world, and its scores; none for a benchmark."""
     if config.data.source != "world":
         return None
@@ -362,7 +361,12 @@ def shown(found: Gallery) -> dict[str, Any]:
             {
                 "title": figure.title,
                 "examples": [
-                    {"prompt": x.prompt, "why": _why(x), "films": [*map(clips.film, x.clips)]}
+                    {
+                        "prompt": x.prompt,
+                        "why": _why(x),
+                        "base": SHORT[figure.against],
+                        "films": [*map(clips.film, x.clips)],
+                    }
                     for x in found.examples
                     if x.figure == figure.name
                 ],

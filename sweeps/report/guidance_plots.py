@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -14,33 +13,32 @@ from ..mechanism_ablations import BASE, GUIDANCE, METHODS, MULTIPLES, at, best, 
 from ..schema import METRICS
 from ..stats import Estimate
 from ..tables import Line, Table
-from .plots import GREY, as_svg
+from .heatmap import HATCHED, cells
+from .plots import GREY
+from .sheet import Print, entitle, note, panels
 
 COLORS = ("#0072B2", "#009E73", "#D55E00", "#E69F00", "#CC79A7")  # Okabe and Ito
 PANELS = ("PC", "SA", "AVG")
 
 
-def lines(table: Table) -> str:
+def lines(table: Table, figure: Any, size: Print | None = None) -> None:
     """A column a metric: scores, and paired differences to SFT at the same guidance.
 
     A line and its band a method, a star where the method chose.
     """
-    return as_svg(table.ablation.name, partial(_lines, table))
-
-
-def _lines(table: Table, figure: Any) -> None:
-    figure.set_size_inches(11, 7)
-    axes = figure.subplots(2, len(PANELS))
-    figure.subplots_adjust(left=0.05, right=0.995, bottom=0.15, top=0.95, wspace=0.2, hspace=0.35)
+    metrics = [metric for metric in PANELS if size is None or metric in size.metrics]
+    legend = 0.2 * -(-len(METHODS) // _columns(size))
+    margins, tall = (0.5, 0.1, 0.5 + legend, 0.5), 1.6 if size else 2.6
+    axes = panels(figure, (2, len(metrics)), margins, (0.4, 0.9), (3.2, tall), size)
     found = {line.row.label: line for line in table.lines}
     colors = dict(zip([m for m in METHODS if m != BASE], COLORS, strict=True)) | {BASE: GREY}
-    for (above, below), metric in zip(axes.T, PANELS, strict=True):
+    for (above, below), metric in zip(axes.T, metrics, strict=True):
         for method, color in colors.items():
             _line(above, found, metric, method, color, "mean")
             _line(below, found, metric, method, color, "difference")
         below.axhline(0, color=colors["SFT"], linewidth=1.2)
-        above.set_title(f"{METRICS[metric].title}: {table.judge}", fontsize=9)
-        below.set_title(f"{METRICS[metric].title}: minus SFT at the same guidance", fontsize=9)
+        entitle(above, f"{METRICS[metric].title}: {table.judge}")
+        entitle(below, f"{METRICS[metric].title}: minus SFT at the same guidance")
         for ax in (above, below):
             ax.set_xscale("log")
             ax.set_xticks(GUIDANCE, [f"{g:g}" for g in GUIDANCE])
@@ -48,7 +46,19 @@ def _lines(table: Table, figure: Any) -> None:
             ax.set_xlabel("guidance")
             ax.grid(axis="y", linewidth=0.3)
     handles, labels = axes[0, 0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="lower center", ncols=3, frameon=False, fontsize=8)
+    figure.legend(
+        handles,
+        labels,
+        loc="lower center",
+        ncols=_columns(size),
+        frameon=False,
+        fontsize="medium",
+    )
+
+
+def _columns(size: Print | None) -> int:
+    """Of the legend: what fits beside each other."""
+    return 1 if size and size.width < 5 else 2 if size else 3
 
 
 def _line(ax: Any, found: dict[str, Line], metric: str, method: str, color: str, what: str) -> None:
@@ -77,15 +87,11 @@ def _line(ax: Any, found: dict[str, Line], metric: str, method: str, color: str,
 # The map ------------------------------------------------------------------------------------------
 
 
-def heatmap(table: Table) -> str:
+def heatmap(table: Table, figure: Any, size: Print | None = None) -> None:
     """PC minus SFT's at the same guidance, and minus SFT's at its best; undecided cells hatched."""
-    return as_svg(table.ablation.name, partial(_heatmaps, table))
-
-
-def _heatmaps(table: Table, figure: Any) -> None:
-    figure.set_size_inches(9.5, 4)
-    axes = figure.subplots(1, 2)
-    figure.subplots_adjust(left=0.13, right=0.99, bottom=0.2, top=0.9, wspace=0.45)
+    beside = size is None or size.width > 5
+    shape, panel = ((1, 2) if beside else (2, 1)), (3.4, 1.7 if size else 2.8)
+    axes = panels(figure, shape, (1.25, 0.1, 0.9, 0.5), (1.4, 0.9), panel, size).flat
     found = {line.row.label: line for line in table.lines}
     same = {
         (guidance, factor): _minus(table, found, at(guidance, multiple(factor)), partner)
@@ -95,25 +101,28 @@ def _heatmaps(table: Table, figure: Any) -> None:
     }
     top = {key: _minus(table, found, at(key[0], multiple(key[1])), best("SFT")) for key in same}
     own_best = found[best("SFT")].chosen.partition(", ")[0]
-    for ax, cells, against in zip(
+    for ax, differences, against in zip(
         axes,
         (same, top),
         ("SFT at the same guidance", f"SFT at its best ({own_best or 'not chosen'})"),
         strict=True,
     ):
-        _cells(ax, cells)
-        ax.set_title(f"PC minus {against}: {table.judge}", fontsize=9)
+        places = {
+            (GUIDANCE.index(guidance), (0, *MULTIPLES).index(factor)): d
+            for (guidance, factor), d in differences.items()
+        }
+        down = [multiple(factor) for factor in (0, *MULTIPLES)]
+        cells(ax, places, [f"{g:g}" for g in GUIDANCE], down, "PC", decimals=1)
+        ax.set_xlabel("guidance")
+        entitle(ax, f"PC minus {against}: {table.judge}")
     line = predicted_zero(table)
     if line:
         y, x = zip(*line, strict=True)
-        places = np.interp(x, GUIDANCE, range(len(GUIDANCE)))
-        axes[0].plot(places, y, "k--", linewidth=1.5)
-    figure.text(
-        0.01,
-        0.02,
-        "Hatched: undecided, the 95 % interval holds 0. Dashed: where theory has no difference "
-        "(gain s at guidance g acts as guidance g (1 + s)).",
-        fontsize=8,
+        axes[0].plot(np.interp(x, GUIDANCE, range(len(GUIDANCE))), y, "k--", linewidth=1.5)
+    note(
+        figure,
+        f"{HATCHED} Dashed: where theory has no difference (gain s at guidance g acts as guidance "
+        "g (1 + s)).",
     )
 
 
@@ -122,37 +131,6 @@ def _minus(table: Table, found: dict[str, Line], label: str, partner: str) -> Es
     if a is None or b is None:
         return None
     return difference(a.scores, b.scores, table.pools.get("PC"))
-
-
-def _cells(ax: Any, cells: dict[tuple[float, int], Estimate | None]) -> None:
-    import matplotlib
-    from matplotlib.patches import Rectangle
-
-    scale, factors = METRICS["PC"].scale, (0, *MULTIPLES)
-    sizes = [abs(scale * d.mean) for d in cells.values() if d]
-    colors, bound = matplotlib.colormaps["RdBu"], max([1.0, *sizes])
-    for (guidance, factor), d in cells.items():
-        x, y = GUIDANCE.index(guidance), factors.index(factor)
-        value = scale * d.mean if d else 0.0
-        undecided = d is not None and d.low <= 0 <= d.high and d.se > 0
-        ax.add_patch(
-            Rectangle(
-                (x - 0.5, y - 0.5),
-                1,
-                1,
-                facecolor=colors(0.5 + 0.4 * value / bound),
-                edgecolor="#999999",
-                hatch="//" if undecided else None,
-                linewidth=0.5,
-            )
-        )
-        text = f"{value:+z.1f}" if d else "–"
-        ax.text(x, y, text, ha="center", va="center", fontsize=8, color="black")
-    ax.set_xlim(-0.5, len(GUIDANCE) - 0.5)
-    ax.set_ylim(-0.5, len(factors) - 0.5)
-    ax.set_xticks(range(len(GUIDANCE)), [f"{g:g}" for g in GUIDANCE])
-    ax.set_yticks(range(len(factors)), [multiple(factor) for factor in factors])
-    ax.set_xlabel("guidance")
 
 
 def predicted_zero(table: Table) -> list[tuple[int, float]]:

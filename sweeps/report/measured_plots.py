@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -13,34 +12,35 @@ from direct.common.text import plain
 from .. import paper, stats
 from ..stats import Array
 from ..tables import Line, Table
-from .plots import GREY, PAPER, SERIES, as_svg
+from .plots import GREY, PAPER, SERIES
+from .sheet import Print, entitle, panels
 
 BINS = 6  # of |δ|²/n, each of as many samples
 
 
-def svg(table: Table) -> str:
-    """One row of panels."""
-    return as_svg(table.ablation.name, partial(_panels, table))
-
-
-def _panels(table: Table, figure: Any) -> None:
+def draw(table: Table, figure: Any, size: Print | None = None) -> None:
+    """A row of panels; in a paper's column, one above the other."""
     draws, widths = [_histogram, _telemetry, _proposition], [1, 1, 1]
     if table.ablation.name == "cost":
         draws, widths = [_seconds, _memory], [2, 1]
-    figure.set_size_inches(12, 4)
-    axes = figure.subplots(1, len(draws), width_ratios=widths)
-    figure.subplots_adjust(left=0.055, right=0.995, bottom=0.25, top=0.92, wspace=0.22)
-    for ax, draw in zip(axes, draws, strict=True):
-        draw(ax, table)
+    column = size is not None and size.width < 5
+    shape = (len(draws), 1) if column else (1, len(draws))
+    below = 0.55 + 0.14 * -(-len(table.lines) // (1 if size else 2))  # an axis and its legend
+    tall = 1.3 if column else 1.6 if size else 2.7
+    margins, panel = (0.55, 0.1, below, 0.4), (11.3 / len(draws), tall)
+    ratios = {} if column else {"width_ratios": widths}
+    axes = panels(figure, shape, margins, (0.6, below + 0.25), panel, size, **ratios)
+    for ax, one in zip(axes.flat, draws, strict=True):
+        one(ax, table)
         handles, _ = ax.get_legend_handles_labels()
         if handles:  # below the axis, where it hides nothing
             ax.legend(
                 handles=handles,
                 fontsize=7,
                 frameon=False,
-                ncols=2,
+                ncols=1 if size else 2,
                 loc="upper center",
-                bbox_to_anchor=(0.5, -0.16),
+                bbox_to_anchor=(0.5, -0.4 / tall),
             )
 
 
@@ -77,7 +77,7 @@ def _histogram(ax: Any, table: Table) -> None:
                 markerfacecolor=color,
             )
     ax.axvline(0, color="black", linewidth=0.6)
-    ax.set_title(f"cosine by step: {table.judge}; squares: {paper.SCALE}", fontsize=9)
+    entitle(ax, f"cosine by step: {table.judge}; squares: {paper.SCALE}")
     ax.set_xlabel("cosine of the two gradients")
     ax.set_ylabel("steps")
     ax.set_ylim(0, 1.2 * top)
@@ -98,7 +98,7 @@ def _telemetry(ax: Any, table: Table) -> None:
         )
     ax.axhline(0, color="black", linewidth=0.6)
     ax.axvline(0, color="black", linewidth=0.6)
-    ax.set_title("the kernel's telemetry against the cosine", fontsize=9)
+    entitle(ax, "the kernel's telemetry against the cosine")
     ax.set_xlabel("cosine in output space")
     ax.set_ylabel("cosine over all parameters")
 
@@ -124,7 +124,7 @@ def _proposition(ax: Any, table: Table) -> None:
             label=plain(line.row.label),
         )
     ax.axhline(0, color="black", linewidth=0.6)
-    ax.set_title("Proposition 1, measured", fontsize=9)
+    entitle(ax, "Proposition 1, measured")
     ax.set_xlabel("|δ|²/n without noise")
     ax.set_ylabel("a (above 0: aligned)")
 
@@ -149,12 +149,12 @@ def samples(table: Table, reading: str) -> Array:
 def _seconds(ax: Any, table: Table) -> None:
     parts = [m for m in table.ablation.metrics if m not in ("memory_gb", "seconds_per_iteration")]
     _bars(ax, table, ["seconds_per_iteration", *parts], ["whole", *parts])
-    ax.set_title(f"seconds per iteration, and their parts: {table.judge}", fontsize=9)
+    entitle(ax, f"seconds per iteration, and their parts: {table.judge}")
 
 
 def _memory(ax: Any, table: Table) -> None:
     _bars(ax, table, ["memory_gb"], ["peak memory (GB)"])
-    ax.set_title("peak memory", fontsize=9)
+    entitle(ax, "peak memory")
 
 
 def _bars(ax: Any, table: Table, metrics: list[str], names: list[str]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from ..tables import Table
 from .layout import Block, blocks, caption, notes
@@ -35,7 +36,7 @@ def section_of(table: Table, drawing: str) -> Section:
     )
 
 
-def html(table: Table, svg: str) -> str:
-    """The table's own page."""
+def html(table: Table, svg: str, clips: dict[str, Any] | None = None) -> str:
+    """The table's own page; with clips of its rows, where they were made (`arms`)."""
     found = section_of(table, svg)
-    return fill("table.html", title=found.title, section=found, scripted=False)
+    return fill("table.html", title=found.title, section=found, clips=clips, scripted=bool(clips))

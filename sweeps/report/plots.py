@@ -6,12 +6,9 @@ rows are methods becomes a forest plot, labels at the left.
 
 from __future__ import annotations
 
-import io
 import math
 import re
-from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -21,18 +18,13 @@ from direct.common.text import plain
 from .. import paper, stats
 from ..schema import METRICS, Row
 from ..tables import Table
+from . import sheet
+from .sheet import Print
 
 PLOTTED = ("SA", "PC", "AVG", "PCcap", "Total")
 GREY, PAPER = "#777777", "#D55E00"  # Okabe and Ito: distinct to colour-blind eyes
 SERIES = ("#0072B2", "#009E73", "#CC79A7")
 DODGE = 0.025  # of the axis, between a mean and its seeds, and between series
-STYLE: dict[str, Any] = {
-    "svg.fonttype": "none",
-    "font.size": 9,
-    "text.parse_math": False,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-}
 
 
 @dataclass(frozen=True)
@@ -59,70 +51,8 @@ class Frame:
         return place + (high - low) * DODGE * steps
 
 
-@dataclass(frozen=True)
-class Print:
-    """A size of paper: the figure's width in inches, and how many metrics fit beside each other."""
-
-    width: float
-    metrics: tuple[str, ...]
-
-
-PAGE, COLUMN = Print(6.75, ("SA", "PC", "AVG")), Print(3.25, ("PC",))
-PRINTED: dict[str, Any] = {"font.size": 7, "pdf.fonttype": 42, "lines.linewidth": 0.8}
-
-
-def as_pdf(draw: Callable[[Any], None]) -> bytes:
-    """What `draw` puts on an empty figure, with 6 to 8 pt text. The same bytes: it has no date."""
-    import matplotlib
-    from matplotlib.backends.backend_pdf import FigureCanvasPdf
-    from matplotlib.figure import Figure
-
-    style: Any = STYLE | PRINTED
-    with matplotlib.rc_context(style):
-        figure = Figure()
-        FigureCanvasPdf(figure)
-        draw(figure)
-        out = io.BytesIO()
-        dateless = {"CreationDate": None, "Creator": None, "Producer": None}
-        figure.savefig(out, format="pdf", metadata=dateless)
-    return out.getvalue()
-
-
-def printed(table: Table) -> dict[str, bytes]:
-    """The plot for a paper, by the end of its file's name: a page wide, and a column wide."""
-    found = {}
-    for end, size in (("_page", PAGE), ("_column", COLUMN)):
-        draw = partial(_panels, table, size=size)
-        found[f"{end}.pdf"] = as_pdf(draw)
-        found[f"{end}.svg"] = as_svg(f"{table.ablation.name}{end}", draw, PRINTED).encode()
-    return found
-
-
-def as_svg(name: str, draw: Callable[[Any], None], more: dict[str, Any] | None = None) -> str:
-    """What `draw` puts on an empty figure; `more` settings of matplotlib's.
-
-    The same bytes for the same results: no date, fixed ids, text as text.
-    """
-    import matplotlib
-    from matplotlib.backends.backend_svg import FigureCanvasSVG
-    from matplotlib.figure import Figure
-
-    style: Any = STYLE | (more or {}) | {"svg.hashsalt": name}
-    with matplotlib.rc_context(style):
-        figure = Figure()
-        FigureCanvasSVG(figure)
-        draw(figure)
-        out = io.StringIO()
-        figure.savefig(out, format="svg", metadata={"Date": None, "Creator": None})
-    return re.sub(r"[ \t]+\n", "\n", out.getvalue())
-
-
-def svg(table: Table) -> str:
+def panels(table: Table, figure: Any, size: Print | None = None) -> None:
     """Rows of panels: scores, paired differences, and the paper's numbers where it has them."""
-    return as_svg(table.ablation.name, partial(_panels, table))
-
-
-def _panels(table: Table, figure: Any, size: Print | None = None) -> None:
     own = [m for m in table.ablation.metrics if m in PLOTTED] or list(table.ablation.metrics)
     metrics = [m for m in own if size is None or m in size.metrics] or own[: len(SERIES)]
     frame = _frame(table)
@@ -163,7 +93,7 @@ def _series(row: Row) -> str:
 
 
 def _grid(figure: Any, frame: Frame, rows: int, columns: int, size: Print | None) -> Any:
-    """Axes with fixed margins, in inches: matplotlib's own layouts draw several times."""
+    """A row of axes for each thing that is drawn, and a column for each metric."""
     if frame.kind == "forest":
         left = 0.2 + 0.068 * max(len(label) for label in frame.places)
         tall, between, wide, gap = 0.25 + 0.24 * len(frame.places), 0.65, 2.3, 0.25
@@ -172,20 +102,9 @@ def _grid(figure: Any, frame: Frame, rows: int, columns: int, size: Print | None
     if size:  # the paper's width, whatever stands in it
         left = min(0.8 * left, 0.52 * size.width)
         tall, between, gap = 0.75 * tall, 0.65, 0.6 * gap
-        wide = (size.width - left - (columns - 1) * gap - 0.1) / columns
-    legend = 0.3 * (len(frame.levels) + len(frame.series) > 1)
-    width = left + columns * wide + (columns - 1) * gap + 0.1
-    height = 0.35 + rows * tall + (rows - 1) * between + 0.55 + legend
-    figure.set_size_inches(width, height)
-    axes = figure.subplots(rows, columns, squeeze=False)
-    figure.subplots_adjust(
-        left=left / width,
-        right=1 - 0.1 / width,
-        top=1 - 0.35 / height,
-        bottom=(0.55 + legend) / height,
-        wspace=gap / wide,
-        hspace=between / tall,
-    )
+    bottom = 0.55 + 0.3 * (len(frame.levels) + len(frame.series) > 1)  # with a legend
+    margins = left, 0.1, bottom, 0.35
+    axes = sheet.panels(figure, (rows, columns), margins, (gap, between), (wide, tall), size)
     if frame.kind != "forest":
         for ax, name in zip(axes[:, 0], ("score", "paired difference", "score"), strict=False):
             ax.set_ylabel(name)

@@ -28,7 +28,8 @@ from ..work import refuse, work
 from .entry import ABSENT, Entry
 from .latex import fragment
 from .layout import Block, escape_markdown
-from .plots import SERIES, as_svg
+from .plots import SERIES
+from .sheet import as_svg
 from .text import formula_safe, markdown_block
 
 if TYPE_CHECKING:

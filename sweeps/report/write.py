@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from direct.common.files import write_bytes, write_text
@@ -14,6 +15,7 @@ from ..tables import Table
 from . import claims, gallery, latex
 from .gallery import Gallery
 from .page import Section, section_of
+from .sheet import Draw
 from .template import fill
 
 
@@ -106,33 +108,31 @@ def _words(value: object) -> str:
 def write_table(table: Table, folder: Path, columns: Sequence[str] = ()) -> list[Path]:
     """Writes `folder/table_x.{md,tex,csv,html,svg,json}`; `columns` of the LaTeX.
 
-    Nothing, and no path, where no row has a number: a table of dashes says nothing.
-    Rows of scores also have their plot for a paper: `table_x_{page,column}.{pdf,svg}`.
+    And its plot for a paper, `table_x_{page,column}.{pdf,svg}`. Nothing, and no path, where no row
+    has a number: a table of dashes says nothing.
     """
+    from . import arms, sheet
     from .page import html
     from .text import csv, markdown, provenance
 
     if not has_numbers(table):
         return []
-    svg = _plot(table)
+    own = [metric for metric in columns if metric in table.ablation.metrics]
+    draw = _plot(table, own)
+    svg = sheet.svg(table, draw)
     written = {
-        "md": markdown(table),
-        "tex": latex.latex(table, [m for m in columns if m in table.ablation.metrics]),
-        "csv": csv(table),
-        "svg": svg,
-        "html": html(table, svg),
-        "json": provenance(table),
+        ".md": markdown(table),
+        ".tex": latex.latex(table, own),
+        ".csv": csv(table),
+        ".svg": svg,
+        ".html": html(table, svg, arms.read(table, folder)),
+        ".json": provenance(table),
     }
+    files = {end: text.encode() for end, text in written.items()} | sheet.printed(table, draw)
     paths = []
-    for suffix, text in written.items():
-        paths.append(folder / f"{table.ablation.file}.{suffix}")
-        write_text(paths[-1], text)
-    if table.ablation.plot == "rows":
-        from .plots import printed
-
-        for end, data in printed(table).items():
-            paths.append(folder / f"{table.ablation.file}{end}")
-            write_bytes(paths[-1], data)
+    for end, data in files.items():
+        paths.append(folder / f"{table.ablation.file}{end}")
+        write_bytes(paths[-1], data)
     return paths
 
 
@@ -140,14 +140,16 @@ def has_numbers(table: Table) -> bool:
     return any(line.values for line in table.lines)
 
 
-def _plot(table: Table) -> str:
-    from . import gain_plot, guidance_plots, measured_plots, plots
+def _plot(table: Table, columns: Sequence[str]) -> Draw:
+    """What draws the table; a heatmap shows one metric, the first that was asked for."""
+    from . import gain_plot, guidance_plots, heatmap, measured_plots, plots
 
-    draw = {
-        "rows": plots.svg,
-        "measured": measured_plots.svg,
+    draws: dict[str, Draw] = {
+        "rows": plots.panels,
+        "heatmap": partial(heatmap.draw, metric=next(iter(columns), "")),
+        "measured": measured_plots.draw,
         "guidance": guidance_plots.lines,
         "map": guidance_plots.heatmap,
-        "gain": gain_plot.svg,
+        "gain": gain_plot.draw,
     }
-    return draw[table.ablation.plot](table)
+    return draws[table.ablation.plot]

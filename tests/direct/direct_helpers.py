@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
 import torch
 
 from direct.common.files import load_arrays
@@ -40,3 +41,11 @@ def lines_of(run: Path) -> list[dict]:
 def tensors_of(folder: Path) -> dict[str, torch.Tensor]:
     """Of every shard below a folder."""
     return {k: v for p in folder.rglob("*.safetensors") for k, v in load_arrays(p).items()}
+
+
+def board_of(run: Path):
+    """A run's TensorBoard event files, as TensorBoard reads them."""
+    events = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    found = events.EventAccumulator(str(run / "tensorboard"))
+    found.Reload()
+    return found

@@ -5,6 +5,7 @@ import io
 import json
 import os
 import tarfile
+from dataclasses import replace
 
 import pytest
 from made_up import BASE, S3
@@ -12,8 +13,10 @@ from made_up import BASE, S3
 from direct.common.errors import UserError
 from direct.common.files import digest, write_json
 from direct.identity import identity, named
+from direct.settings import override
 from sweeps import archive
 from sweeps.cell import SCHEMA, read_config, read_result
+from sweeps.experiments import Experiment, recorded, remember
 from sweeps.schema import cells
 
 
@@ -42,7 +45,7 @@ def contents(root):
 def packed(tmp_path):
     root, path = tmp_path / "here", tmp_path / "results.tar.gz"
     fill(root)
-    assert archive.export(root, "tiny", path) == 8
+    assert archive.export(root, "tiny", path) == (8, 0)
     return root, path
 
 
@@ -64,10 +67,10 @@ def rewrite(path, found, special=None):
 def test_there_and_back(packed, tmp_path):
     root, path = packed
     there = tmp_path / "there"
-    assert archive.take(there, "tiny", path) == (8, 0)
+    assert archive.take(there, "tiny", path)[:2] == (8, 0)
     assert contents(there) == contents(root)
     assert all(read_result(run) and read_config(run) for run in there.iterdir())
-    assert archive.take(there, "tiny", path) == (0, 8)
+    assert archive.take(there, "tiny", path)[:2] == (0, 8)
     again = tmp_path / "again.tar.gz"
     archive.export(there, "tiny", again)
     assert again.read_bytes() == path.read_bytes(), "the same results, the same bytes"
@@ -76,7 +79,7 @@ def test_there_and_back(packed, tmp_path):
 def test_only_what_is_missing_is_added(packed, tmp_path):
     there = tmp_path / "there"
     fill(there, seeds=(0,))
-    assert archive.take(there, "tiny", packed[1]) == (4, 4)
+    assert archive.take(there, "tiny", packed[1])[:2] == (4, 4)
 
 
 def test_another_result_is_never_overwritten(packed, tmp_path):
@@ -96,6 +99,61 @@ def test_another_result_is_never_overwritten(packed, tmp_path):
         archive.export(root, "tiny", path)
 
 
+def noted(root, name="mine", seeds=(0, 1)):
+    """A variant of Table S3 by that name, noted as a run notes it."""
+    table = replace(S3, changed=("train.learning_rate=0.0002",))
+    base = override(BASE, "train.learning_rate=2e-4")
+    planned = tuple(cells(table, base, seeds))
+    remember(Experiment(name, table, planned, base), root)
+    return f"experiments/{name}/{table.name}.json"
+
+
+def test_experiments_travel_with_their_results(packed, tmp_path):
+    """`list`, `status` and `report` read nothing but the records and the results."""
+    root, there, path = packed[0], tmp_path / "there", tmp_path / "more.tar.gz"
+    place = noted(root)
+    noted(root, "other"), noted(there, "other", seeds=(0,))
+    assert archive.export(root, "tiny", path) == (8, 2)
+    assert archive.take(there, "tiny", path) == (8, 0, 1, ("other",))
+    (mine, other), faults = recorded(there)
+    assert not faults and mine == recorded(root)[0][0] and other.seeds == (0,)
+    assert (there / place).read_bytes() == (root / place).read_bytes()
+    assert archive.take(there, "tiny", path) == (0, 8, 0, ("other",))
+
+
+def test_an_archive_of_before_is_read(packed, tmp_path):
+    found = members(packed[1])
+    manifest = json.loads(found[archive.MANIFEST])
+    manifest["version"] = 1
+    del manifest["experiments"]
+    rewrite(packed[1], found | {archive.MANIFEST: json.dumps(manifest).encode()})
+    assert archive.take(tmp_path / "there", "tiny", packed[1]) == (8, 0, 0, ())
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda x: x | {"name": "yours"}, "not the experiment that its name says"),
+        (lambda x: x | {"own": False}, "not the experiment that its name says"),
+        (lambda x: x | {"base": x["base"] | {"profile": "x"}}, "names its cells otherwise|profile"),
+        (lambda x: x | {"cells": 3}, "is not an experiment"),
+        (lambda x: [x], "is not an experiment"),
+    ],
+)
+def test_a_record_that_says_something_else_is_refused(packed, tmp_path, change, said):
+    root, path = packed[0], tmp_path / "more.tar.gz"
+    place = noted(root)
+    archive.export(root, "tiny", path)
+    found = members(path)
+    found[place] = json.dumps(change(json.loads(found[place]))).encode()
+    manifest = json.loads(found[archive.MANIFEST])
+    manifest["experiments"][place] = archive._sha(found[place])
+    rewrite(path, found | {archive.MANIFEST: json.dumps(manifest).encode()})
+    with pytest.raises(UserError, match=said):
+        archive.take(tmp_path / "there", "tiny", path)
+    assert not (tmp_path / "there").exists()
+
+
 @pytest.mark.parametrize(
     "name",
     [
@@ -104,6 +162,9 @@ def test_another_result_is_never_overwritten(packed, tmp_path):
         "a/b/result.json",
         "0123456789ab/../x/result.json",
         "0123456789ab/other.json",
+        "experiments/../mine.json",
+        "experiments/.mine/mine.json",
+        "experiments/mine/mine/mine.json",
     ],
 )
 def test_a_path_that_escapes_is_refused(packed, tmp_path, name):
@@ -168,7 +229,7 @@ def test_an_edited_result_is_refused_also_with_its_manifest_mended(packed, tmp_p
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"version": 2}, "of version 2"),
+        ({"version": 3}, "of version 3"),
         ({"schema": 99}, "results 99"),
         ({"profile": "wan2.1-t2v-1.3b"}, "of profile"),
         ({"results": None}, "no whole manifest"),

@@ -1,6 +1,7 @@
 """What a run would refuse, before any work: sizes, pipeline, judge, metrics, prompts."""
 
 import json
+import sys
 from dataclasses import replace
 
 import pytest
@@ -47,6 +48,12 @@ def test_sizes_pipelines_and_judges_are_known_without_work(change, said):
     with pytest.raises(UserError) as error:
         check(experiment(change))
     assert said in str(error.value) and "\n" not in str(error.value)
+
+
+def test_a_tracker_that_is_not_installed_is_refused(monkeypatch):
+    monkeypatch.setitem(sys.modules, "wandb", None)
+    with pytest.raises(UserError, match=r"run: pip install wandb$"):
+        check(experiment("train.report_to=wandb"))
 
 
 @pytest.mark.slow

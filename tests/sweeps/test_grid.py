@@ -24,7 +24,11 @@ def test_two_axes_are_all_combinations_without_an_axis():
     assert [row.label for row in table.rows] == labels
     assert table.rows[2].values == {"loss.lambda_rand": 0.05, "sample.guidance": 1.0}
     assert table.baseline == "0.001, 3", "the first value where the profile's own is not there"
-    assert table.axis is None and table.plot == "rows"
+    assert table.axis is None and table.plot == "heatmap"
+    three = table_of(
+        ["macro.clusters=8,32", "loss.lambda_rand=0,0.05", "sample.guidance=1,3"], BASE
+    )
+    assert three.plot == "rows" and len(three.rows) == 8
     assert table.header == "loss.lambda_rand, sample.guidance"
 
 

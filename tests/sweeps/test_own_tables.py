@@ -139,6 +139,7 @@ def test_functions_are_given_the_configuration_and_common_settings_are_every_row
         ({"contrasts": (("two", "PC"), ("two", "PC"))}, "declared twice"),
         ({"contrasts": ("two",)}, "is not a pair"),
         ({"plot": "row"}, "did you mean rows"),
+        ({"plot": "heatmap"}, "plot='heatmap' needs rows that all set the same two settings"),
         ({"rows": ()}, "has no rows"),
         ({"rows": Row("x")}, "is not a tuple of rows"),
         ({"rows": ("x",)}, "is not a tuple of rows"),

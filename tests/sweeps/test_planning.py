@@ -54,6 +54,18 @@ def test_what_changes_no_cell_makes_no_variant(setting):
     assert not found.own and found.table.changed == ()
 
 
+def test_how_a_cell_is_run_is_in_no_name(tmp_path):
+    """A table of one's own is the same experiment, watched or not."""
+    path = tmp_path / "mine.py"
+    path.write_text(FILE)
+    watched = ("--set", "train.report_to=tensorboard", "--set", "train.sample_every=5")
+    for given in (str(path), "lambda_hard"):
+        plain, own = asked(given, *SMALL)[0], asked(given, *SMALL, *watched)[0]
+        assert (own.name, own.table) == (plain.name, plain.table)
+        assert [x.id for x in own.cells] == [x.id for x in plain.cells]
+        assert own.cells[0].config.train.sample_every == 5
+
+
 def test_what_can_be_planned_only_with_a_setting_is_a_variant_by_it():
     options = options_of(["clusters", "--seeds", "0", "--set", "data.clips=500"])
     assert changes(base_of(options), options) == ("data.clips=500",)

@@ -1,5 +1,6 @@
 """The command line end to end, on stand-in stages (`fake.py`), with kills at random moments."""
 
+import json
 import os
 import random
 import shutil
@@ -8,16 +9,19 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import fake
 import pytest
 from programs import FAKE, ROOT, SMALL, environment, stamps, sweep, tables
 
+from direct.common.errors import UserError
 from direct.profiles import profile
 from direct.settings import override
 from sweeps import run
 from sweeps.ablations import ABLATIONS
+from sweeps.experiments import Experiment, remember
 from sweeps.queue import storage
 from sweeps.schema import cells
 
@@ -86,14 +90,15 @@ def test_all_runs_every_sweep_and_shared_cells_once(tmp_path):
     assert Counter(trial.user_attrs["cell"] for trial in trials) == Counter(ids), "one queue"
     names = {path.name for path in (tmp_path / "reports/tiny").iterdir()}
     written = [table for table in tables if not table.measured]  # stand-ins measure nothing
-    plotted = [table for table in written if table.plot == "rows"]
     assert {"claims.md", "index.html", "main.tex"} <= names
-    assert len(names) == 3 + 6 * len(written) + 4 * len(plotted)
+    assert len(names) == 3 + 10 * len(written)
     checked = command("fsck")
     assert checked.returncode == 0 and "0 wrong" in checked.stdout
     archive, there = tmp_path / "results.tar.gz", tmp_path / "there"
     exported = command("export", str(archive))
-    assert f"{len(ids)} results exported" in exported.stdout, exported.stderr
+    assert f"{len(ids)} results and {len(tables)} experiments exported" in exported.stdout, (
+        exported.stderr
+    )
     assert "results imported" in command("import", str(archive), out=there).stdout
     assert command("report", out=there).returncode == 0
     for path in (tmp_path / "reports/tiny").iterdir():
@@ -254,3 +259,17 @@ def test_help_is_quick_and_imports_nothing_heavy():
     subprocess.run(
         [sys.executable, "-c", code], check=True, env=environment(), stdout=subprocess.DEVNULL
     )
+
+
+def test_clips_of_an_experiment_lie_beside_its_table(tmp_path, monkeypatch, capsys):
+    base = override(profile("tiny"), "evaluate.prompts=4", "train.learning_rate=6e-4")
+    table = replace(ABLATIONS["lambda_hard"], changed=("train.learning_rate=0.0006",))
+    noted = Experiment("mine", table, tuple(cells(table, base, (0,))), base)
+    remember(noted, tmp_path / "runs/tiny")
+    monkeypatch.setattr(run.arms, "gather", lambda table, root, cache: {"rows": len(table.lines)})
+    assert run.main(["gallery", "mine", "--out", str(tmp_path)]) == 0
+    path = tmp_path / "reports/tiny/mine/table_s3_clips.json"
+    assert capsys.readouterr().out.split() == [str(path)]
+    assert json.loads(path.read_text())["rows"] == len(table.rows)
+    with pytest.raises(UserError, match="mne is not an experiment that was run here"):
+        run.main(["gallery", "mne", "--out", str(tmp_path)])

@@ -7,7 +7,7 @@ from direct.identity import canonical
 from direct.settings import with_values
 from sweeps import paper
 from sweeps.ablations import ABLATIONS
-from sweeps.schema import ALL_ROWS, METRICS, Ablation, Row, cells, union
+from sweeps.schema import ALL_ROWS, METRICS, Ablation, Row, cells, plane, union
 
 
 def test_an_added_seed_or_setting_adds_only_its_cells():
@@ -115,3 +115,13 @@ def test_metrics_of_a_judge_that_is_loaded_are_known(plugged):
     own = METRICS["similarity"]
     assert (own.head, own.scale, own.decimals, own.group) == ("Sim. ↓", 10, 2, "eye")
     assert "similarity" in METRICS and METRICS["SA"].title == "SA", "ours stay"
+
+
+def test_the_plane_of_rows_is_what_differs_between_them():
+    rows = (
+        Row("a", {"x": 1, "y": 3, "z": 0}),
+        Row("b", {"x": 2, "y": 3, "z": 0}),
+        Row("c", {"x": 1, "z": 0}),
+    )
+    assert plane(rows) == {"x": [1, 2], "y": [3, None]}
+    assert plane(rows[:1]) == {}

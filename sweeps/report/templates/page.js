@@ -52,6 +52,8 @@ if (section) {
   section.querySelector("#play-all").addEventListener("click", () => all(true));
   section.querySelector("#tracks").addEventListener("change", (event) =>
     section.classList.toggle("hidden-tracks", !event.target.checked));
+  section.querySelector("#minus").addEventListener("change", (event) =>
+    section.classList.toggle("differences", event.target.checked));
   still.addEventListener("change", () => all(!still.matches));
   setInterval(() => players.forEach((one) => one.step()), 1000 / FRAMES_PER_SECOND);
 }

@@ -62,6 +62,7 @@ def config(pipeline: Path, **values: object) -> Config:
 def clips() -> None:
     """The samples of other tests, in place of the world's."""
     source.training = lambda run: small_wan.build_samples(run.config.data.clips, "training")
+    source.evaluation = lambda c: small_wan.build_samples(c.evaluate.prompts, c.evaluate.split)
     source.identity = lambda config: "test"
 
 
@@ -85,7 +86,8 @@ def main(pipeline: Path, out: Path) -> None:
     preempt._request.clear()
     loop.train(Run(plain, out / "cache", out / "whole"))
 
-    often = config(pipeline, train__checkpoint_every=1)
+    watched = {"train__report_to": "tensorboard", "train__sample_every": 2}
+    often = config(pipeline, train__checkpoint_every=1, **watched)
     run = out / "resumed"
 
     def killed(stage: str, done: int, total: int) -> None:

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import optuna
 import pytest
+from optuna.artifacts import get_all_artifact_meta
 from optuna.trial import TrialState
 from queued import CELLS, STAGES, TABLE, drain
 
@@ -37,6 +38,24 @@ def test_parameters_and_scores_of_every_cell_that_has_ended_once(tmp_path):
         assert (shown["cell"], shown["row"], shown["SA"]) == (cell.id, cell.row, 0.5)
         assert trial.params["loss.lambda_hard"] == cell.config.loss.lambda_hard
         assert trial.params["seed"] == shown["seed"] == cell.config.seed
+
+
+def test_the_last_clips_that_training_left_are_with_their_trial(tmp_path):
+    waiting.plan(tmp_path, "s", CELLS[:2])
+    samples = tmp_path / CELLS[0].id / "samples"
+    samples.mkdir(parents=True)
+    for name in ("4-1", "4-2", "8-1", "8-2"):
+        (samples / f"step-0000000{name}.mp4").write_bytes(name.encode())
+    drain(tmp_path)
+    study = study_of(tmp_path, CELLS[:2])
+    shown = [
+        {
+            meta.filename: (tmp_path / mirror.ARTIFACTS / meta.artifact_id).read_bytes()
+            for meta in get_all_artifact_meta(trial, storage=study._storage)
+        }
+        for trial in study.trials
+    ]
+    assert shown == [{"step-00000008-1.mp4": b"8-1", "step-00000008-2.mp4": b"8-2"}, {}]
 
 
 def test_a_lost_journal_is_rebuilt_from_the_results(tmp_path):

@@ -7,7 +7,7 @@ from made_up import BASE, EVIL, S3, build, results_of
 
 from sweeps import tables
 from sweeps.ablations import ABLATIONS
-from sweeps.report import gallery, plots, write
+from sweeps.report import gallery, plots, sheet, write
 from sweeps.schema import Row, cells
 
 from .galleries import CELLS, made
@@ -42,7 +42,7 @@ def evil():
 def drawn():
     """Table S3 and its plot."""
     table = build()
-    return table, plots.svg(table)
+    return table, sheet.svg(table, plots.panels)
 
 
 @pytest.fixture(scope="package")

@@ -35,5 +35,5 @@ def made(monkeypatch, root):
     for cell in CELLS:
         (root / cell.id / "transformer").mkdir(parents=True, exist_ok=True)
     monkeypatch.setattr(gallery, "read_result", lambda run: results.get(run.name))
-    monkeypatch.setattr(gallery, "_decode", decode)
+    monkeypatch.setattr(gallery, "decode", decode)
     return results, decoded, root, root

@@ -14,7 +14,7 @@ from made_up import BASE, EVIL, results_of
 from sweeps import claims, tables
 from sweeps.ablations import ABLATIONS
 from sweeps.control import Control
-from sweeps.report import plots, write
+from sweeps.report import plots, sheet, write
 from sweeps.report.page import section_of
 from sweeps.schema import cells
 
@@ -59,7 +59,7 @@ def page(found, tmp_path_factory):
     path.write_text(
         write.index(
             built,
-            [section_of(table, plots.svg(table)) for table in built],
+            [section_of(table, sheet.svg(table, plots.panels)) for table in built],
             findings,
             built[0].judge,
             Control(f"positive {HOSTILE}", "negative"),

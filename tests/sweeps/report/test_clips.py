@@ -4,7 +4,7 @@ import base64
 import io
 import json
 import xml.etree.ElementTree as ET
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
@@ -89,7 +89,7 @@ def test_a_clip_is_read_back_from_its_json():
         {"picture": "https://example.invalid/x.png"},
         {"picture": 'data:image/png;base64,AA" onload="x'},
         {"picture": None},
-        {"scores": {"SA": 0.5}},
+        {"scores": 3},
         {"scores": {"SA": "high", "PC": 0.5}},
         {"tracks": [[[1]]]},
         {"laws": [["ab"]]},
@@ -104,6 +104,8 @@ def test_what_is_no_clip_is_refused(damage):
 def test_a_film_has_words_paths_and_the_places_of_its_spots():
     found = clips.film(CLIP)
     assert found["scores"] == clips.score_words(CLIP) == "SA 91, PC 13"
+    own = replace(CLIP, scores={"image_text": 0.25678})
+    assert clips.score_words(own) == "image_text 0.257", "a judge's own, as it is"
     assert found["tracks"] == ["M1 2M3.25 4"] and found["laws"] == ["M1 2L2 3L3 4"]
     assert found["spots"] == ["1,2 - 3.25,4"]
 

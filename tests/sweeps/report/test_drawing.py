@@ -4,14 +4,14 @@ import re
 
 import pytest
 
-from sweeps.report import drawing, plots
+from sweeps.report import drawing, plots, sheet
 
 
 @pytest.mark.slow
 def test_a_plot_on_the_page_keeps_its_words(written):
     """Coordinates are shortened, what a reader sees is not; colours follow the scheme."""
     built = written[0]
-    svg = plots.svg(built["lambda_hard"])
+    svg = sheet.svg(built["lambda_hard"], plots.panels)
     drawn = drawing.inline(svg, "x")
     words = [re.findall(r">([^<>]+)</text>", s) for s in (svg, drawn)]
     assert words[0] == words[1] and "0.005" in words[1]

@@ -8,7 +8,7 @@ import pytest
 from made_up import BASE, S3, build, results_of
 
 from sweeps import tables
-from sweeps.report import latex, page, plots
+from sweeps.report import latex, page, plots, sheet
 from sweeps.report import text as text_module
 from sweeps.schema import cells
 
@@ -20,7 +20,7 @@ def test_an_empty_table_renders():
         text_module.markdown(table),
         latex.latex(table),
         text_module.csv(table),
-        page.html(table, plots.svg(table)),
+        page.html(table, sheet.svg(table, plots.panels)),
     ):
         assert "50.61" in text  # the published values stand there from the start
     assert "Incomplete: 12 of 12" in text_module.markdown(table)
@@ -32,7 +32,7 @@ def test_the_same_results_give_the_same_bytes(tmp_path):
     for order in (1, -1):
         results = dict(list(results_of(S3).items())[::order])
         table = tables.build(S3, cells(S3, BASE, (0, 1, 2)), results)
-        svg = plots.svg(table)
+        svg = sheet.svg(table, plots.panels)
         texts.append(
             [
                 text_module.markdown(table),
@@ -49,7 +49,7 @@ def test_the_same_results_give_the_same_bytes(tmp_path):
 @pytest.mark.slow
 def test_escaped_everywhere(evil):
     table = build(evil)
-    svg = plots.svg(table)
+    svg = sheet.svg(table, plots.panels)
     whole = page.html(table, svg)
     assert "<script" not in whole and "<script" not in svg
     assert "<script" not in text_module.markdown(table)

@@ -4,7 +4,7 @@ from made_up import BASE
 
 from sweeps import tables
 from sweeps.ablations import ABLATIONS
-from sweeps.report import gain_plot, layout
+from sweeps.report import gain_plot, layout, sheet
 from sweeps.schema import cells
 
 TABLE = ABLATIONS["gain"]
@@ -34,7 +34,7 @@ def results(seeds=(0,)):
 
 def test_every_table_is_a_panel_and_every_training_a_curve():
     table = tables.build(TABLE, cells(TABLE, BASE, (0,)), results())
-    svg = gain_plot.svg(table)
+    svg = sheet.svg(table, gain_plot.draw)
     assert table.units == ("t 0.20", "t 0.50", "t 0.80", "t 0.95")
     for line in table.lines:
         group, _, label = line.row.label.partition(": ")

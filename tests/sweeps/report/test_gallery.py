@@ -153,4 +153,4 @@ def test_decoded_as_the_judge_saw_it(tmp_path):
     save_arrays(tmp_path / "samples.safetensors", {"latents": latents})
     torch.set_num_threads(config.threads)  # some processors' convolutions add in another order
     whole = codec.decode_latents(pipeline, latents)
-    assert (gallery._decode(Run(config, tmp_path, tmp_path), [2, 0]) == whole[[2, 0]]).all()
+    assert (gallery.decode(Run(config, tmp_path, tmp_path), [2, 0]) == whole[[2, 0]]).all()

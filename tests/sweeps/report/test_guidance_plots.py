@@ -7,7 +7,7 @@ from made_up import BASE, results_of
 from sweeps import tables
 from sweeps.ablations import ABLATIONS
 from sweeps.mechanism_ablations import GUIDANCE, METHODS, at, best
-from sweeps.report import guidance_plots
+from sweeps.report import guidance_plots, sheet
 from sweeps.schema import cells
 
 
@@ -32,17 +32,17 @@ def built(name):
 @pytest.mark.slow
 def test_every_method_is_a_line_with_its_choice_marked():
     table = built("guidance")
-    svg = guidance_plots.lines(table)
+    svg = sheet.svg(table, guidance_plots.lines)
     assert all(f">{method}</text>" in svg for method in METHODS)
     found = {line.row.label: line for line in table.lines}
     assert found[best("SFT")].chosen == at(2, "SFT")
-    assert svg == guidance_plots.lines(table), "the same bytes"
+    assert svg == sheet.svg(table, guidance_plots.lines), "the same bytes"
 
 
 @pytest.mark.slow
 def test_the_map_has_every_difference_and_theorys_line():
     table = built("map")
-    svg = guidance_plots.heatmap(table)
+    svg = sheet.svg(table, guidance_plots.heatmap)
     assert "SFT at its best (2)" in svg and svg.count(">+0.0</text>") >= len(GUIDANCE)
     found = {line.row.label: line for line in table.lines}
     d = found[at(5, "10 x the weights")].values["PC"].difference
@@ -58,4 +58,4 @@ def test_without_results_nothing_is_predicted():
     table = ABLATIONS["map"]
     empty = tables.build(table, cells(table, BASE, (0,)), {})
     assert guidance_plots.predicted_zero(empty) == []
-    assert "not chosen" in guidance_plots.heatmap(empty)
+    assert "not chosen" in sheet.svg(empty, guidance_plots.heatmap)

@@ -6,7 +6,7 @@ import pytest
 from made_up_readings import BASE, S4, S6, built, gradients, seconds
 
 from sweeps import tables
-from sweeps.report import layout, measured_plots, page
+from sweeps.report import layout, measured_plots, page, sheet
 from sweeps.report.latex import latex
 from sweeps.report.text import csv
 from sweeps.schema import cells
@@ -17,8 +17,8 @@ from sweeps.schema import cells
 def test_every_format_whole_and_empty(table, make):
     empty = tables.build(table, cells(table, BASE, table.seeds), {})
     for found in (built(table, make), empty):
-        svg = measured_plots.svg(found)
-        assert svg == measured_plots.svg(found) and "</svg>" in svg
+        svg = sheet.svg(found, measured_plots.draw)
+        assert svg == sheet.svg(found, measured_plots.draw) and "</svg>" in svg
         assert table.title in page.html(found, svg).replace("&lt;", "<")
         assert csv(found).count("\n") == 1 + len(table.rows) * len(table.metrics)
         assert r"\bottomrule" in latex(found)

@@ -1,6 +1,5 @@
 """Plots: every panel is there, and no date."""
 
-import re
 from dataclasses import replace
 
 import pytest
@@ -8,7 +7,7 @@ from made_up import build
 
 from sweeps import paper
 from sweeps.ablations import ABLATIONS
-from sweeps.report import plots
+from sweeps.report import plots, sheet
 
 
 def test_the_plot_has_every_panel(drawn):
@@ -21,7 +20,7 @@ def test_the_plot_has_every_panel(drawn):
 @pytest.mark.slow
 def test_rows_without_an_axis_stand_side_by_side():
     few = replace(ABLATIONS["sampling"], metrics=("SA", "Mass", "Total"))
-    svg = plots.svg(build(few))
+    svg = sheet.svg(build(few), plots.panels)
     assert svg.count("world judge, tiny") == 2  # Mass is in the table alone
     assert all(svg.count(label) >= 2 for label in ("Zero-shot", "+ MaNS + MiNS"))
 
@@ -46,26 +45,6 @@ def test_points_of_one_run_stand_at_their_steps():
     assert frame.kind == "steps" and set(frame.series) == {"SFT", "DiReCT"}
     assert frame.places["SFT, fifth"] == ("SFT", 30.0)
     assert frame.places["DiReCT, end"] == ("DiReCT", 150.0)
-
-
-def test_a_label_that_reads_as_mathematics_is_drawn_as_text():
-    drawn = plots.as_svg("own", lambda figure: figure.text(0.5, 0.5, "$x$ <&> _a"))
-    assert ">$x$ &lt;&amp;&gt; _a</text>" in drawn
-
-
-@pytest.mark.slow
-def test_a_paper_has_plots_a_page_and_a_column_wide(table_s3):
-    found = plots.printed(table_s3)
-    assert set(found) == {f"_{w}.{kind}" for w in ("page", "column") for kind in ("pdf", "svg")}
-    for name, width in (("page", 6.75), ("column", 3.25)):
-        pdf, svg = found[f"_{name}.pdf"], found[f"_{name}.svg"].decode()
-        box = re.search(rb"/MediaBox \[ ?0 0 ([\d.]+) ", pdf)[1]
-        assert float(box) == pytest.approx(72 * width) and f'width="{72 * width:g}pt"' in svg
-        assert b"CreationDate" not in pdf and pdf.startswith(b"%PDF")
-        sizes = {float(x) for x in re.findall(r"font[-size]*: [a-z ]*([\d.]+)px", svg)}
-        assert sizes and min(sizes) >= 6 and max(sizes) <= 9
-    assert found["_column.svg"].count(b"PC: ") == 3 and b"SA: " not in found["_column.svg"]
-    assert plots.printed(table_s3) == found, "the same bytes for the same results"
 
 
 def test_settings_are_mathematics_and_other_names_are_text():

@@ -41,7 +41,7 @@ def test_a_missing_value_is_an_error():
 def test_text_from_outside_is_text_in_elements_and_in_attributes():
     section = Section("own", HOSTILE, HOSTILE, drawing='<svg id="a"></svg>', notes=(HOSTILE,))
     pages = [
-        template.fill("table.html", title=HOSTILE, scripted=True, section=section),
+        template.fill("table.html", title=HOSTILE, scripted=True, section=section, clips=None),
         template.fill("provenance.html", provenance=[(HOSTILE, [HOSTILE] * 2)], cells=[HOSTILE]),
         template.fill(
             "claims.html",
