@@ -237,7 +237,10 @@ def stopped(name):
     """A command's work ends where it would begin."""
     stages = SimpleNamespace(run=begun)  # in place of a module that takes seconds to import
     with ExitStack() as patches:
-        patches.enter_context(mock.patch.dict(sys.modules, {"direct.base.stages": stages}))
+        if "direct.base.stages" not in sys.modules:
+            sys.modules["direct.base.stages"] = stages
+            patches.callback(sys.modules.pop, "direct.base.stages")
+        patches.enter_context(mock.patch("direct.base.stages.run", begun))
         for place in WORK.get(name, ()):
             importlib.import_module(place.rpartition(".")[0])
             patches.enter_context(mock.patch(place, begun))
