@@ -182,7 +182,8 @@ def steps(config: Config, gpu: Gpu, gpus: int, share: float) -> Iterator[Step]:
     if velocities:
         held = memory["reference"] / GB
         note = f"a seed's, where there is room: each cell but the first {saved / speed / 3600:.1f}"
-        yield Step("reference", None, None, velocities, f"{note} GPU-hours and {held:.1f} GB less")
+        note += f" GPU-hours and {held:.1f} GB less"
+        yield Step("reference", None, None, None, velocities, note)
     adapter = train.lora_rank > 0
     yield Step(
         "train",

@@ -24,7 +24,7 @@ from ..schema import Cell
 from . import leases, waiting
 from .display import Board, Display, Job
 from .estimate import Estimator, words
-from .mirror import Mirror
+from .dashboard import Mirror
 from .scores import Scores
 from .status import failures
 from .sweep import Sweep

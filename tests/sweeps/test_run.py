@@ -48,7 +48,7 @@ def test_a_second_run_only_renders(finished):
         "status = run.main(['lambda_hard', *sys.argv[1:]], stages)\n"
         "work = {'torch', 'optuna', 'diffusers', 'transformers', 'direct.train.loop', "
         "'direct.evaluate.clips', 'direct.evaluate.judge', 'sweeps.queue.pool', "
-        "'sweeps.queue.mirror'}\n"
+        "'sweeps.queue.dashboard'}\n"
         "assert not work & set(sys.modules), work & set(sys.modules)\n"
         "sys.exit(status)"
     )

@@ -17,7 +17,7 @@ from programs import stamps
 from queued import CELLS, TABLE, drain
 
 from direct.common.errors import UserError
-from sweeps.queue import mirror, storage, waiting
+from sweeps.queue import dashboard, storage, waiting
 
 pytestmark = pytest.mark.slow
 
@@ -40,7 +40,7 @@ def ended(tmp_path):
 
 def shown(root, url):
     study = storage.open_study(root, "s", url)
-    mirror.add(study, TABLE, CELLS, root)
+    dashboard.add(study, TABLE, CELLS, root)
     return [(t.state, t.params, t.value, t.user_attrs) for t in study.trials]
 
 
@@ -118,7 +118,7 @@ def test_the_dashboard_shows_parameters_and_scores_per_cell(kind, ended, request
     pytest.importorskip("optuna_dashboard")
     url = None if kind == "journal" else request.getfixturevalue("server").url
     study = storage.open_study(ended, "s", url)
-    mirror.add(study, TABLE, CELLS, ended)
+    dashboard.add(study, TABLE, CELLS, ended)
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = str(probe.getsockname()[1])

@@ -11,13 +11,13 @@ import pytest
 from queued import CELLS, TABLE, drain
 
 from direct.common.errors import UserError
-from sweeps.queue import mirror, storage, waiting
+from sweeps.queue import dashboard, storage, waiting
 
 
 def shown(root):
     """The journal's study of a sweep whose cells have all ended."""
     study = storage.open_study(root, "s")
-    mirror.add(study, TABLE, CELLS, root)
+    dashboard.add(study, TABLE, CELLS, root)
     return study.trials
 
 

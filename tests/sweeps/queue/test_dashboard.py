@@ -13,7 +13,7 @@ from direct.common.errors import Diverged
 from direct.common.files import write_json
 from direct.profiles import profile
 from direct.settings import override
-from sweeps.queue import mirror, storage, waiting
+from sweeps.queue import dashboard, storage, waiting
 from sweeps.queue.sweep import Sweep, Workers
 from sweeps.schema import Row, cells
 
@@ -22,7 +22,7 @@ BASE = override(profile("tiny"), "evaluate.prompts=4")
 
 def study_of(root, planned=CELLS, table=TABLE):
     study = storage.open_study(root, "s")
-    mirror.add(study, table, planned, root)
+    dashboard.add(study, table, planned, root)
     return study
 
 
@@ -50,7 +50,7 @@ def test_the_last_clips_that_training_left_are_with_their_trial(tmp_path):
     study = study_of(tmp_path, CELLS[:2])
     shown = [
         {
-            meta.filename: (tmp_path / mirror.ARTIFACTS / meta.artifact_id).read_bytes()
+            meta.filename: (tmp_path / dashboard.ARTIFACTS / meta.artifact_id).read_bytes()
             for meta in get_all_artifact_meta(trial, storage=study._storage)
         }
         for trial in study.trials
@@ -106,12 +106,12 @@ def test_no_sampler_of_optuna_is_ever_asked(tmp_path, monkeypatch):
 
 
 def test_the_numbers_that_a_table_varies_and_the_seed_are_its_parameters():
-    assert mirror.parameters(TABLE, CELLS[0]) == {
+    assert dashboard.parameters(TABLE, CELLS[0]) == {
         "loss.lambda_hard": CELLS[0].config.loss.lambda_hard,
         "seed": 0,
     }
     worded = replace(TABLE, rows=(Row("a", {"macro.sampling": "uniform", "train.steps": 7}),))
-    found = mirror.parameters(worded, cells(worded, BASE, (3,))[0])
+    found = dashboard.parameters(worded, cells(worded, BASE, (3,))[0])
     assert found == {"train.steps": 7, "seed": 3}, "a word is no parameter of the dashboard"
 
 
@@ -125,7 +125,7 @@ def test_a_trials_value_is_mean_pc_or_the_first_metric(tmp_path):
 
 def mirrored(root, said):
     sweep = Sweep(TABLE, CELLS[:2], root, root, Workers(1), STAGES)
-    return mirror.Mirror(sweep, said.append)
+    return dashboard.Mirror(sweep, said.append)
 
 
 def test_what_is_left_is_not_asked_for_and_added_when_it_has_ended(tmp_path):
@@ -157,16 +157,16 @@ def test_a_study_that_cannot_be_written_is_said_once_and_made_up_for(
     waiting.plan(tmp_path, TABLE.name, CELLS[:2])
     drain(tmp_path, sweep=TABLE.name)
     said = []
-    own, real = mirrored(tmp_path, said), mirror.add
+    own, real = mirrored(tmp_path, said), dashboard.add
 
     def fails(*arguments):
         raise error
 
-    monkeypatch.setattr(mirror, "add", fails)
+    monkeypatch.setattr(dashboard, "add", fails)
     own.update()
     own.update()
     assert said == [f"{words}; the dashboard shows these results later"]
-    monkeypatch.setattr(mirror, "add", real)
+    monkeypatch.setattr(dashboard, "add", real)
     own.update()
     assert len(own.study.trials) == 2 and len(said) == 1
 
@@ -174,6 +174,6 @@ def test_a_study_that_cannot_be_written_is_said_once_and_made_up_for(
 def test_an_error_of_ours_is_no_silence_of_the_storage(tmp_path, monkeypatch):
     waiting.plan(tmp_path, TABLE.name, CELLS[:1])
     drain(tmp_path, sweep=TABLE.name)
-    monkeypatch.setattr(mirror, "add", lambda *arguments: 1 / 0)
+    monkeypatch.setattr(dashboard, "add", lambda *arguments: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         mirrored(tmp_path, []).update()
