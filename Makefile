@@ -18,7 +18,7 @@ test: .venv/.dev
 quick: .venv/.dev
 	$(BIN)/python -m pytest -m 'not slow'
 
-# 2,000 wrong command lines, files and answers, others each time; make test tries the same 224.
+# 2,000 wrong command lines, files and answers, others each time; make test tries the same 284.
 fuzz: .venv/.dev
 	OMP_NUM_THREADS=1 DIRECT_FUZZ_CASES=2000 $(BIN)/python -m pytest tests/fuzz
 

@@ -7,6 +7,7 @@ The 344 VideoPhy test captions beside this file are those of `videophysics/video
 from __future__ import annotations
 
 import csv
+import io
 import os
 import re
 from collections.abc import Callable
@@ -15,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from ..common.errors import UserError
-from ..common.files import digest, read_json
+from ..common.files import digest, read_bounded, read_json
 
 VIDEOPHY = Path(__file__).with_name("videophy_test.csv")
 WORLDMODELBENCH = "DIRECT_WORLDMODELBENCH"  # names the user's worldmodelbench.json
@@ -39,13 +40,12 @@ class Prompt:
 def videophy(path: Path | None = None) -> list[Prompt]:
     """The 344 test prompts, or those of a CSV with the columns caption and states_of_matter."""
     path = Path(path or VIDEOPHY)
-    try:
-        with open(path, newline="", encoding="utf-8") as handle:
-            rows = list(csv.DictReader(handle))
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} cannot be read ({error}); give a CSV of prompts") from None
+    rows = rows_of(read_given(path), path)
     if not rows or not {"caption", "states_of_matter"} <= set(rows[0]):
         raise UserError(f"{path} needs the columns caption and states_of_matter and a row or more")
+    for number, row in enumerate(rows, 1):
+        if not row["caption"] or row["states_of_matter"] is None:
+            raise UserError(f"{path}: prompt {number} lacks its caption or its state; complete it")
     return [
         Prompt(f"videophy-{n:03d}", row["caption"], {"states_of_matter": row["states_of_matter"]})
         for n, row in enumerate(rows)
@@ -61,17 +61,38 @@ def worldmodelbench(path: Path | None = None) -> list[Prompt]:
             f"set {WORLDMODELBENCH} to its worldmodelbench.json"
         )
     entries = read_json(Path(chosen))
-    try:
-        return [
-            Prompt(
-                Path(entry["first_frame"]).stem,
-                f"{entry['text_first_frame']} {entry['text_instruction']}",
-                {"domain": entry["domain"], "instruction": entry["text_instruction"]},
+    fields = ("first_frame", "text_first_frame", "text_instruction", "domain")
+    for number, entry in enumerate(entries if isinstance(entries, list) else [None], 1):
+        texts = isinstance(entry, dict) and [type(entry.get(x)) for x in fields]
+        if texts != [str] * len(fields):
+            raise UserError(
+                f"{chosen} is not worldmodelbench.json: entry {number} lacks one of the texts "
+                f"{', '.join(fields)}"
             )
-            for entry in entries
-        ]
-    except (KeyError, TypeError) as error:
-        raise UserError(f"{chosen} is not worldmodelbench.json: an entry lacks {error}") from None
+    return [
+        Prompt(
+            Path(entry["first_frame"]).stem,
+            f"{entry['text_first_frame']} {entry['text_instruction']}",
+            {"domain": entry["domain"], "instruction": entry["text_instruction"]},
+        )
+        for entry in entries
+    ]
+
+
+def read_given(path: Path) -> str:
+    """The text of a file that a person gave; a `UserError` where it is none."""
+    try:
+        return read_bounded(Path(path)).decode("utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} cannot be read ({error}); give a file of UTF-8 text") from None
+
+
+def rows_of(text: str, path: Path) -> list[dict[str, Any]]:
+    """The rows of a CSV text with a header; a `UserError` where it is none."""
+    try:
+        return list(csv.DictReader(io.StringIO(text, newline="")))
+    except csv.Error as error:
+        raise UserError(f"{path} is no CSV file ({error}); repair it") from None
 
 
 PROMPTS: dict[str, Callable[..., list[Prompt]]] = {  # by evaluate.judge

@@ -27,6 +27,9 @@ from .video import read_frames
 
 PIXELS = 1  # raise it when `read_clip` gives other pixels: latents cached from them are named by it
 
+CLIP = {"id": str, "sha256": str, "law": str, "caption": str, "video": str, "frames": int}
+KEPT = {"id": str, "prompt": str, "kept": list}  # what is read of a line
+
 _child = Child()  # decodes for this process
 
 
@@ -186,14 +189,23 @@ def _chosen(run: Run) -> list[dict[str, Any]]:
 
 def _lines(path: Path) -> list[dict[str, Any]]:
     try:
-        return [parse_json(line) for line in path.read_text("utf-8").splitlines()]
-    except ValueError as error:
+        lines = [dict(parse_json(line)) for line in path.read_text("utf-8").splitlines()]
+    except (TypeError, ValueError) as error:
         raise UserError(f"{path} is damaged ({error}); remove it and create it again") from None
+    fields = KEPT if path.name == "kept.jsonl" else CLIP
+    for number, line in enumerate(lines, 1):
+        if absent := [x for x, kind in fields.items() if type(line.get(x)) is not kind]:
+            raise UserError(
+                f"{path}, line {number}: no {absent[0]}; remove the file and create it again"
+            )
+    return lines
 
 
 def _read(path: Path) -> dict[str, Any]:
     try:
         value: dict[str, Any] = parse_json(path.read_text("utf-8"))
-    except (OSError, ValueError):
-        raise UserError(f"{path} is missing or damaged; run the step curate again") from None
-    return value
+        if isinstance(value["folder"], str):
+            return value
+    except (OSError, TypeError, KeyError, ValueError):
+        pass
+    raise UserError(f"{path} is missing or damaged; run the step curate again")

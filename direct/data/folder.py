@@ -8,8 +8,6 @@ folder. Which clips are kept and why not: `data.wisa.choose`.
 
 from __future__ import annotations
 
-import csv
-import json
 import os
 from collections.abc import Callable
 from functools import lru_cache
@@ -17,8 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from ..common.errors import UserError, nearest
+from ..common.files import parse_json
 from ..common.progress import Progress
 from . import wisa
+from .benchmarks import read_given, rows_of
 from .find import Videos
 from .wisa import Entry, LeftOut, Rule
 
@@ -62,16 +62,13 @@ def read_table(path: Path) -> list[dict[str, Any]]:
     kind = path.suffix.lower()
     if kind not in (".csv", ".jsonl"):
         raise UserError(f"{path} is neither a .csv nor a .jsonl file; give one")
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} cannot be read ({error}); give a file of UTF-8 text") from None
+    text = read_given(path)
     if kind == ".csv":
-        return list(csv.DictReader(text.splitlines(keepends=True)))
+        return rows_of(text, path)
     rows = []
     for number, line in enumerate(text.splitlines(), 1):
         try:
-            row = json.loads(line) if line.strip() else None
+            row = parse_json(line) if line.strip() else None
         except ValueError as error:
             raise UserError(f"{path}, line {number} is not JSON: {error}; repair it") from None
         if isinstance(row, dict):

@@ -38,7 +38,7 @@ def probed(
     """
     av()  # without PyAV no file is at fault
     keys = {path: _key(root, path) for path in paths}
-    lines = read_journal(journal)
+    lines = [line for line in read_journal(journal) if isinstance(line.get("key"), str)]
     known = {line.pop("key"): line for line in lines if line.pop("version", 1) == VERSION}
     found = {path: known[key] for path, key in keys.items() if key in known}
     todo = [path for path in paths if path not in found]

@@ -154,10 +154,7 @@ def _given(config: Config) -> list[dict[str, Any]]:
     """The rows of evaluate.prompts_file, each with its caption."""
     path = Path(config.evaluate.prompts_file)
     if path.suffix == ".txt":
-        try:
-            lines = path.read_text(encoding="utf-8").splitlines()
-        except (OSError, UnicodeDecodeError) as error:
-            raise UserError(f"evaluate.prompts_file={path} cannot be read ({error})") from None
+        lines = benchmarks.read_given(path).splitlines()
         rows: list[dict[str, Any]] = [{"caption": line.strip()} for line in lines if line.strip()]
     else:
         rows = folder.read_table(path)

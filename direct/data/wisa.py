@@ -181,7 +181,7 @@ def read_metadata(wisa: Path) -> list[Any]:
         raise UserError(f"{wisa} needs one wisa-80k.json, there or in its data; found: {names}")
     try:
         values = list(_json_values(found[0].read_text(encoding="utf-8")))
-    except (UnicodeDecodeError, ValueError) as error:
+    except (OSError, RecursionError, ValueError) as error:
         raise UserError(f"{found[0]} is not JSON: {error}; download it again") from None
     entries: list[Any] = []
     for value in values:

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from ..common.errors import UserError
-from ..common.files import write_text
+from ..common.files import read_bounded, write_text
 from ..data.benchmarks import Prompt
 from .rater import means, video_path
 
@@ -101,8 +101,11 @@ def _question(question: str, prompt: Prompt) -> str:
 def _rows(path: Path, question: str, prompts: dict[str, Prompt]) -> dict[str, float]:
     if not path.exists():
         return {}
-    text = path.read_bytes().decode("utf-8")
-    rows = list(csv.reader(io.StringIO(text, newline="")))
+    try:
+        text = read_bounded(path).decode("utf-8")
+        rows = list(csv.reader(io.StringIO(text, newline="")))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise UserError(f"{path} cannot be read ({error}); delete it and rate again") from None
     found: dict[str, float] = {}
     for number, row in enumerate(rows[: None if text.endswith("\n") else -1], 1):  # torn by a kill
         place = f"{path}, row {number}"

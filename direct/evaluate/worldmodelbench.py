@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from ..common.errors import UserError
-from ..common.files import canonical_json, parse_json, read_json, write_text
+from ..common.files import canonical_json, parse_json, read_bounded, read_json, write_text
 from ..data.benchmarks import Prompt
 from .rater import means
 
@@ -76,7 +76,11 @@ def answers(prompts: Sequence[Prompt], folder: Path) -> dict[str, Answer]:
             raise UserError(f"{whole} has no 'preds'; it is not a file that evaluation.py saved")
         found |= content["preds"]
     if lines.exists():
-        whole_lines = lines.read_text(encoding="utf-8").split("\n")[:-1]  # a kill tears the last
+        try:
+            text = read_bounded(lines).decode()
+        except (OSError, UnicodeDecodeError) as error:
+            raise UserError(f"{lines} cannot be read ({error}); rate again") from None
+        whole_lines = text.split("\n")[:-1]  # a kill tears the last
         for number, line in enumerate(whole_lines, 1):
             entry = _line(line, f"{lines}, line {number}")
             found[entry.pop("video")] = entry
@@ -85,7 +89,7 @@ def answers(prompts: Sequence[Prompt], folder: Path) -> dict[str, Answer]:
         if name not in known:
             raise UserError(f"{folder}: an answer for {name}, which is not a clip of this request")
         for group, items in QUESTIONS.items():
-            said = answer.get(group)
+            said = answer.get(group) if isinstance(answer, dict) else None
             if not isinstance(said, list) or [type(text) for text in said] != [str] * len(items):
                 raise UserError(
                     f"{folder}: {name} needs {len(items)} strings in {group}; rate it again"
