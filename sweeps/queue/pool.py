@@ -22,9 +22,9 @@ from direct.common.errors import UserError
 from ..cell import failure_of, read_result
 from ..schema import Cell
 from . import leases, waiting
+from .dashboard import Mirror
 from .display import Board, Display, Job
 from .estimate import Estimator, words
-from .dashboard import Mirror
 from .scores import Scores
 from .status import failures
 from .sweep import Sweep

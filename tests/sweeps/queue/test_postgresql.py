@@ -124,18 +124,18 @@ def test_the_dashboard_shows_parameters_and_scores_per_cell(kind, ended, request
         port = str(probe.getsockname()[1])
     place = str(storage.journal(ended)) if url is None else storage.checked_url(url)
     program = Path(sys.executable).with_name("optuna-dashboard")
-    dashboard = subprocess.Popen(
+    process = subprocess.Popen(
         [program, place, "--host", "127.0.0.1", "--port", port],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
     try:
-        found = ask(dashboard, port, "studies")["study_summaries"]
+        found = ask(process, port, "studies")["study_summaries"]
         number = next(s["study_id"] for s in found if s["study_name"] == study.study_name)
-        trials = ask(dashboard, port, f"studies/{number}?after=0")["trials"]
+        trials = ask(process, port, f"studies/{number}?after=0")["trials"]
     finally:
-        dashboard.terminate()
-        dashboard.wait(30)
+        process.terminate()
+        process.wait(30)
     assert len(trials) == len(CELLS)
     for cell, trial in zip(CELLS, trials, strict=True):
         shown = {x["key"]: x["value"].strip('"') for x in trial["user_attrs"]}
@@ -146,9 +146,9 @@ def test_the_dashboard_shows_parameters_and_scores_per_cell(kind, ended, request
         assert params["seed"] == cell.config.seed
 
 
-def ask(dashboard, port, path):
+def ask(process, port, path):
     for _ in range(600):
-        assert dashboard.poll() is None
+        assert process.poll() is None
         try:
             with urllib.request.urlopen(f"http://127.0.0.1:{port}/api/{path}", timeout=60) as reply:
                 return json.load(reply)
