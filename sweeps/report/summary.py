@@ -155,8 +155,9 @@ def _sentence(table: Table, lines: list[Line], metrics: list[str]) -> str:
     ]
     if shown and open_:
         parts.append(f"Not shown: {_listed(open_, ', ')}.")
-    if table.detectable:
-        size = METRICS["PC"].scale * max(table.detectable.values())
+    # Of the lines that are shown: the base, which stands apart, has a larger one.
+    if sizes := [table.detectable[x.row.label] for x in lines if x.row.label in table.detectable]:
+        size = METRICS["PC"].scale * max(sizes)
         parts.append(f"The run could have shown PC differences of {size:.2f} points.")
     apart = [
         f"Apart, for it is not trained, {plain(line.row.label)}: {words}."

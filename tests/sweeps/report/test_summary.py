@@ -36,6 +36,11 @@ def test_the_base_stands_apart():
     assert found.sentence.startswith("No difference from λ_anc = 0.2 was shown.")
     assert "Apart, for it is not trained, zero-shot: +" in found.sentence
     assert "zero-shot" not in dict(found.rows)
+    one = build(ABLATIONS["sampling"])
+    apart = one.detectable["Zero-shot"] * 100
+    others = 100 * max(x for label, x in one.detectable.items() if label != "Zero-shot")
+    assert f"could have shown PC differences of {others:.2f} points" in summary(one).sentence
+    assert f"{others:.2f}" != f"{apart:.2f}", "the base's is another"
     against = summary(build(ABLATIONS["sota"], seeds=(0, 1)))
     assert [label for label, _ in against.rows] == ["DiReCT (ours)"], "the base is the partner"
 
