@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -19,6 +18,7 @@ from direct.config import Run
 from ..cell import read_config
 from ..stages import REAL, Stages
 from .worker import attempt, follow
+from .workers import told
 
 PATIENCE_SECONDS = 60.0  # for rank 0 to write down an error that all ranks have
 
@@ -46,5 +46,10 @@ def _wait_for_the_first(folder: Path) -> None:
         time.sleep(0.2)
 
 
+def program() -> None:
+    cache, folder, token, worker = told(4)
+    main(Path(cache), Path(folder), token, int(worker))
+
+
 if __name__ == "__main__":
-    command(lambda: main(Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3], int(sys.argv[4])))
+    command(program)

@@ -26,7 +26,7 @@ from direct.config import Run
 from ..cell import begin, failure_of, read_config, read_result, run_cell
 from ..stages import REAL, Stages
 from . import leases, waiting
-from .workers import GPUS, on_several
+from .workers import GPUS, on_several, told
 
 MARK = "\x1e"
 
@@ -138,5 +138,10 @@ def follow(process: int) -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
+def program() -> None:
+    root, cache, sweep = told(3)
+    main(Path(root), Path(cache), sweep)
+
+
 if __name__ == "__main__":
-    command(lambda: main(Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]))
+    command(program)

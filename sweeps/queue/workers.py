@@ -17,6 +17,13 @@ GPUS = "SWEEPS_GPUS_PER_CELL"
 SAVE_SECONDS = 300  # from the signal to the time limit: for the checkpoint of a cell
 
 
+def told(count: int) -> list[str]:
+    """What a sweep tells a program that it starts; a person who starts one is told how to."""
+    if len(sys.argv) != count + 1:
+        raise UserError("a sweep starts this program; run one: python -m sweeps.run lambda_hard")
+    return sys.argv[1:]
+
+
 def on_several(gpus: int, rank: Sequence[str], cache: Path, run: Path, token: str) -> bool:
     """Runs the cell of folder `run` on `gpus` ranks of the program `rank`.
 

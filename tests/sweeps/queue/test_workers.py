@@ -9,6 +9,7 @@ from direct.profiles import profile
 from direct.settings import override
 from sweeps.ablations import ABLATIONS
 from sweeps.cell import read_result
+from sweeps.queue import rank, worker
 from sweeps.queue import workers as workers_module
 from sweeps.schema import cells
 
@@ -43,3 +44,11 @@ def test_each_worker_owns_devices_of_its_own(monkeypatch):
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
     assert workers_module.devices(1, 2) == {"CUDA_VISIBLE_DEVICES": "2,3", workers_module.GPUS: "2"}
     assert workers_module.devices(1, 0) == {}
+
+
+@pytest.mark.parametrize("program", [worker.program, rank.program])
+@pytest.mark.parametrize("given", [[], ["runs/tiny"]])
+def test_a_person_who_starts_a_worker_is_told_what_to_start(program, given, monkeypatch):
+    monkeypatch.setattr("sys.argv", ["worker", *given])
+    with pytest.raises(UserError, match=r"run one: python -m sweeps\.run"):
+        program()
