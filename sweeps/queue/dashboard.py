@@ -62,34 +62,48 @@ class Mirror:
 
 def add(study: optuna.Study, table: Ablation, cells: list[Cell], root: Path) -> None:
     """Adds a trial for each of the cells that has ended and whose end the study does not show."""
-    known = {
-        (trial.user_attrs.get("cell"), trial.user_attrs.get("end"))
-        for trial in study.get_trials(deepcopy=False)
-    }
+    from optuna.trial import TrialState
+
+    known = set()
+    for trial in study.get_trials(deepcopy=False):
+        if trial.state.is_finished():
+            known.add((trial.user_attrs.get("cell"), trial.user_attrs.get("end")))
+        elif trial.state == TrialState.RUNNING:  # of a process that was killed here
+            study.tell(trial.number, state=TrialState.FAIL)
     for cell in cells:
-        if (found := _ended(root / cell.id)) and (cell.id, found["user_attrs"]["end"]) not in known:
-            study.add_trial(_trial(table, cell, found))
-            _attach(study, root / cell.id)
+        end = _ended(root / cell.id)
+        if end and (cell.id, end["user_attrs"]["end"]) not in known:
+            _add(study, _trial(table, cell, end), _last_clips(root / cell.id))
 
 
-def _attach(study: optuna.Study, run: Path) -> None:
-    """Shows the last clips that training left (train.sample_every) with the study's last trial."""
-    clips = sorted((run / "samples").glob("step-*"))
+def _add(study: optuna.Study, trial: optuna.trial.FrozenTrial, clips: list[Path]) -> None:
     if not clips:
+        study.add_trial(trial)
         return
     from optuna.artifacts import FileSystemArtifactStore, upload_artifact
+    from optuna.trial import TrialState, create_trial
 
-    folder = run.parent / ARTIFACTS
+    # Optuna takes no artifact for a trial that has finished.
+    values = {"params": trial.params, "distributions": trial.distributions}
+    study.add_trial(create_trial(state=TrialState.RUNNING, user_attrs=trial.user_attrs, **values))
+    running = study.get_trials(deepcopy=False)[-1]
+    folder = clips[0].parents[2] / ARTIFACTS
     folder.mkdir(exist_ok=True)
-    store, trial = FileSystemArtifactStore(folder), study.get_trials(deepcopy=False)[-1]
-    step = clips[-1].name.rpartition("-")[0]  # of step-00000100-1.mp4
-    for path in (path for path in clips if path.name.startswith(step)):
+    for path in clips:
         upload_artifact(
-            artifact_store=store,
+            artifact_store=FileSystemArtifactStore(folder),
             file_path=str(path),
-            study_or_trial=trial,
-            storage=study._storage,  # a finished trial has no handle of its own
+            study_or_trial=running,
+            storage=study._storage,  # a trial that is added has no handle of its own
         )
+    study.tell(running.number, trial.values, trial.state)
+
+
+def _last_clips(run: Path) -> list[Path]:
+    """Those that training left at its last look (train.sample_every): step-00000100-1.mp4, ..."""
+    clips = sorted((run / "samples").glob("step-*"))
+    last = clips[-1].name.rpartition("-")[0] if clips else ""
+    return [path for path in clips if path.name.startswith(last)]
 
 
 def _ended(run: Path) -> dict[str, Any] | None:

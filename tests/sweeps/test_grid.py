@@ -19,7 +19,8 @@ def test_one_axis_is_a_row_a_value_against_the_profiles_own():
 
 
 def test_two_axes_are_all_combinations_without_an_axis():
-    table = table_of(["loss.lambda_rand=0.001,0.05", "sample.guidance=1,3"], BASE)
+    base = override(BASE, "sample.guidance=3")
+    table = table_of(["loss.lambda_rand=0.001,0.05", "sample.guidance=1,3"], base)
     labels = ["0.001, 1", "0.001, 3", "0.05, 1", "0.05, 3"]
     assert [row.label for row in table.rows] == labels
     assert table.rows[2].values == {"loss.lambda_rand": 0.05, "sample.guidance": 1.0}

@@ -1,6 +1,7 @@
 """The command line's options: the cells and workers that they ask for, and what is refused."""
 
 from argparse import Namespace
+from dataclasses import replace
 
 import pytest
 
@@ -64,7 +65,7 @@ def test_the_storage_of_the_environment_is_taken(monkeypatch):
 
 
 def test_a_table_has_its_own_prompts_unless_others_are_asked_for():
-    table = ABLATIONS["sampling"]
+    table = replace(ABLATIONS["sampling"], prompts={"tiny": 256})
 
     def prompts(*options):
         given = options_of(["sampling", *options])
@@ -177,7 +178,7 @@ def test_a_settings_name_counts_once_however_often_it_is_set():
 
 
 def test_prompts_are_a_tables_size_unless_they_are_asked_for():
-    table = ABLATIONS["sampling"]
+    table = replace(ABLATIONS["sampling"], prompts={"tiny": 256})
     assert sized(table, BASE, options_of(["x"])).evaluate.prompts == table.prompts["tiny"]
     for asked in (["--prompts", "4"], ["--set", "evaluate.prompts=4"]):
         assert sized(table, BASE, options_of(["x", *asked])) is BASE

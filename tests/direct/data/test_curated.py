@@ -40,8 +40,8 @@ SMALL = {
 
 def configured(pipeline, **more):
     options = [part for part in rehearsal.settings(pipeline) if part != "--set"]
-    small = [f"{name}={value}" for name, value in (SMALL | more).items()]
-    return override(profile(rehearsal.PROFILE), *options, *small)
+    values = dict(part.split("=", 1) for part in options) | SMALL | more
+    return override(profile(rehearsal.PROFILE), *(f"{name}={x}" for name, x in values.items()))
 
 
 class Place:

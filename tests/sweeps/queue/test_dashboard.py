@@ -56,6 +56,15 @@ def test_the_last_clips_that_training_left_are_with_their_trial(tmp_path):
         for trial in study.trials
     ]
     assert shown == [{"step-00000008-1.mp4": b"8-1", "step-00000008-2.mp4": b"8-2"}, {}]
+    assert [(t.state.name, t.value) for t in study.trials] == [("COMPLETE", 0.25)] * 2
+    assert len(study_of(tmp_path, CELLS[:2]).trials) == 2
+
+
+def test_a_trial_that_a_kill_left_running_is_ended_and_its_cell_added(tmp_path):
+    waiting.plan(tmp_path, "s", CELLS[:1])
+    drain(tmp_path)
+    storage.open_study(tmp_path, "s").ask()
+    assert [t.state.name for t in study_of(tmp_path, CELLS[:1]).trials] == ["FAIL", "COMPLETE"]
 
 
 def test_a_lost_journal_is_rebuilt_from_the_results(tmp_path):

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import fake
 import pytest
 from programs import SMALL
 from queued import CELLS, STAGES
@@ -35,7 +36,7 @@ def test_a_recorded_failure_is_shown_without_control_characters(tmp_path):
 
 @pytest.mark.slow
 def test_dry_run_lists_cells_states_and_costs(finished, capsys, tmp_path):
-    run.main(["lambda_hard", "--dry-run", *SMALL, "--out", str(finished[0])])
+    run.main(["lambda_hard", "--dry-run", *SMALL, "--out", str(finished[0])], fake.STAGES)
     listing = capsys.readouterr().out
     assert listing.count("done") == 8 and "0 of 8 cells to do" in listing
     assert "by recorded timings" in listing
