@@ -84,8 +84,14 @@ def _add(study: optuna.Study, trial: optuna.trial.FrozenTrial, clips: list[Path]
     from optuna.trial import TrialState, create_trial
 
     # Optuna takes no artifact for a trial that has finished.
-    values = {"params": trial.params, "distributions": trial.distributions}
-    study.add_trial(create_trial(state=TrialState.RUNNING, user_attrs=trial.user_attrs, **values))
+    study.add_trial(
+        create_trial(
+            state=TrialState.RUNNING,
+            user_attrs=trial.user_attrs,
+            params=trial.params,
+            distributions=trial.distributions,
+        )
+    )
     running = study.get_trials(deepcopy=False)[-1]
     folder = clips[0].parents[2] / ARTIFACTS
     folder.mkdir(exist_ok=True)
