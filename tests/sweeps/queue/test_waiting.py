@@ -34,6 +34,18 @@ def test_a_planned_cell_waits_once_in_its_order_with_its_configuration(tmp_path)
     assert drain(tmp_path) == IDS and drain(tmp_path) == []
 
 
+def test_a_configuration_that_is_there_is_left_and_a_damaged_or_another_one_written(tmp_path):
+    waiting.plan(tmp_path, "s", CELLS[:3])
+    files = [tmp_path / name / "config.json" for name in IDS[:3]]
+    files[1].write_text("{")
+    watched = override(CELLS[2].config, "train.checkpoint_every=7")  # which names nothing
+    before = files[0].stat().st_mtime_ns
+    waiting.plan(tmp_path, "s", [*CELLS[:2], replace(CELLS[2], config=watched)])
+    assert files[0].stat().st_mtime_ns == before
+    assert read_config(files[1].parent) == CELLS[1].config
+    assert read_config(files[2].parent) == watched
+
+
 def test_a_cell_is_taken_once_and_the_next_one_after_it(tmp_path):
     waiting.plan(tmp_path, "s", CELLS[:2])
     first, second = (waiting.claim(tmp_path, left(tmp_path)) for _ in range(2))
