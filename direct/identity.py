@@ -120,6 +120,15 @@ def canonical(config: Config, of: Scope = "result") -> Config:
     return replace(config, plugins=carried.used(config, terms=of != "data"))
 
 
+def any_length(config: Config) -> Config:
+    """The training of `config`, its length apart: the same for all points along one run.
+
+    One step stands for all lengths; none would be the untrained base.
+    """
+    config = canonical(config, "training")
+    return replace(config, train=replace(config.train, steps=1))
+
+
 def _sampled(settings: Sampling, default: Sampling) -> Sampling:
     if not settings.gain:
         settings = replace(settings, gain_about=default.gain_about)

@@ -96,7 +96,8 @@ def take(root: Path, profile: str, path: Path) -> Taken:
     experiment that was asked for here otherwise, as with other seeds, stays as it is here.
     """
     results, records = read(path, profile)
-    for folder in (root / FOLDER, *(root / name for name in results), *_folders(root, records)):
+    folders = [root / FOLDER, *(root / name for name in results)]
+    for folder in (*folders, *((root / name).parent for name in records)):
         if folder.is_symlink():
             raise UserError(f"{folder} is a link; remove it and import again")
     new = {}
@@ -123,10 +124,6 @@ def take(root: Path, profile: str, path: Path) -> Taken:
         if name not in fresh and (root / name).read_bytes() != data
     ]
     return Taken(len(new), len(results) - len(new), len(fresh), tuple(kept))
-
-
-def _folders(root: Path, records: Iterable[str]) -> list[Path]:
-    return [(root / name).parent for name in records]
 
 
 def read(path: Path, profile: str) -> tuple[dict[str, bytes], dict[str, bytes]]:

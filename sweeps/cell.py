@@ -26,7 +26,14 @@ from typing import Any
 
 from direct import plugins
 from direct.common.errors import Diverged, UserError
-from direct.common.files import digest, parse_json, read_bounded, set_aside, write_json
+from direct.common.files import (
+    digest,
+    note_json,
+    parse_json,
+    read_bounded,
+    set_aside,
+    write_json,
+)
 from direct.config import Config, Run
 from direct.identity import identity, named, restored
 
@@ -181,7 +188,7 @@ def failure_of(run: Path) -> str | None:
 
 
 def write_config(run: Path, config: Config) -> None:
-    write_json(run / "config.json", dataclasses.asdict(config))
+    note_json(run / "config.json", dataclasses.asdict(config))
 
 
 def read_config(run: Path, load: bool = True) -> Config:

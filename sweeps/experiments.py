@@ -13,7 +13,6 @@ is the folder of their reports: reports/<profile>/<name>/.
 from __future__ import annotations
 
 import dataclasses
-import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from direct.common.errors import UserError, nearest
-from direct.common.files import digest, read_json, write_json
+from direct.common.files import digest, note_json, read_json
 from direct.config import Config
 from direct.identity import restored
 from direct.settings import settings, with_values
@@ -113,10 +112,7 @@ def check_name_is_free(experiment: Experiment, root: Path) -> None:
 
 def remember(experiment: Experiment, root: Path) -> None:
     """Notes the experiment below `root`, in place of what was asked for by this name before."""
-    path = place_of(root, experiment.name, experiment.table.name)
-    value = _noted(experiment)
-    if not path.exists() or read_json(path) != json.loads(json.dumps(value)):
-        write_json(path, value)
+    note_json(place_of(root, experiment.name, experiment.table.name), _noted(experiment))
 
 
 def recorded(root: Path) -> tuple[list[Experiment], list[str]]:

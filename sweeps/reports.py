@@ -61,10 +61,14 @@ def _complete(experiment: Experiment, out: Path) -> bool:
 
 def write(experiment: Experiment, options: argparse.Namespace, stages: Stages) -> None:
     """The files of one experiment's table."""
+    write_built(table_of(experiment, options, stages), experiment, options)
+
+
+def write_built(table: Table, experiment: Experiment, options: argparse.Namespace) -> None:
+    """The files of a table that is built already."""
     from .report.write import write_table
 
-    target = experiment.target(Path(options.out))
-    for path in write_table(table_of(experiment, options, stages), target, columns_of(options)):
+    for path in write_table(table, experiment.target(Path(options.out)), columns_of(options)):
         print(path)
 
 

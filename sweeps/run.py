@@ -48,7 +48,7 @@ from .queue.estimate import Estimator
 from .queue.status import entry, listing, state_line, summary, told
 from .queue.sweep import Sweep
 from .report import arms, gallery
-from .reports import page, report, table_of, write
+from .reports import page, report, table_of, write, write_built
 from .results import folder
 from .schema import union
 from .stages import REAL, Stages
@@ -266,7 +266,7 @@ def _arms(options: argparse.Namespace, base: Config, stages: Stages) -> int:
     for experiment in named(str(options.file), known(options, base, root)[0]):
         table = table_of(experiment, options, stages)
         print(arms.write(table, arms.gather(table, root, cache), experiment.target(out)))
-        write(experiment, options, stages)
+        write_built(table, experiment, options)
     return 0
 
 

@@ -81,6 +81,15 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, canonical_json(value, indent=1) + "\n")
 
 
+def note_json(path: Path, value: Any) -> None:
+    """`write_json`, unless the file holds the value already: thousands need not be synced again."""
+    text = canonical_json(value, indent=1) + "\n"
+    with contextlib.suppress(OSError):
+        if read_bounded(path) == text.encode():
+            return
+    write_text(path, text)
+
+
 def parse_json(data: str | bytes) -> Any:
     """The value of JSON text; ValueError where it is none, also where it is nested too deeply."""
     try:
@@ -108,6 +117,21 @@ def read_json(path: Path) -> Any:
         return parse_json(read_bounded(path))
     except (OSError, ValueError) as error:
         raise UserError(f"{path} cannot be read as JSON: {error}") from None
+
+
+def sealed(record: dict[str, Any]) -> str:
+    """A record as a file's text, with the checksum that `read_sealed` asks for."""
+    return canonical_json(record | {"checksum": digest(record, 64)}) + "\n"
+
+
+def read_sealed(path: Path) -> dict[str, Any]:
+    """A record that was `sealed`; a damaged one is a ValueError, TypeError, KeyError or
+    AttributeError, one that cannot be read an OSError."""
+    record: dict[str, Any] = parse_json(read_bounded(path))
+    checksum = record.pop("checksum")
+    if digest(record, 64) != checksum:
+        raise ValueError(f"{path} does not match its checksum")
+    return record
 
 
 def read_journal(path: Path) -> list[dict[str, Any]]:

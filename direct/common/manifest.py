@@ -18,14 +18,19 @@ def write_manifest(folder: Path) -> None:
     write_text(Path(folder) / MANIFEST, "".join(lines))
 
 
+def entries(folder: Path) -> list[tuple[str, str]]:
+    """(relative path, SHA-256) of each line; OSError or ValueError where there is no such text."""
+    lines = read_bounded(folder / MANIFEST).decode().splitlines()
+    return [(name, checksum) for checksum, _, name in (x.partition("  ") for x in lines)]
+
+
 def fault_of(folder: Path) -> str | None:
     """What is missing or damaged in a folder with a manifest; `None` where it is whole."""
     try:
-        lines = read_bounded(folder / MANIFEST).decode().splitlines()
+        known = entries(folder)
     except (OSError, ValueError):
         return f"{folder / MANIFEST} is missing"
-    for line in lines:
-        expected, _, name = line.partition("  ")
+    for name, expected in known:
         try:
             if not (folder / name).is_file():
                 return f"{folder / name} is missing"
@@ -34,4 +39,4 @@ def fault_of(folder: Path) -> str | None:
             return f"{folder / name[:80]} cannot be read ({error.strerror})"
         if found != expected:
             return f"{folder / name} is damaged (its SHA-256 is not the one in {MANIFEST})"
-    return None if lines else f"{folder / MANIFEST} is empty"
+    return None if known else f"{folder / MANIFEST} is empty"

@@ -15,7 +15,7 @@ from typing import Any
 
 from ..common.errors import UserError
 from ..common.files import digest, file_digest, read_json
-from ..common.manifest import MANIFEST
+from ..common.manifest import MANIFEST, entries
 
 INDEX = "model_index.json"
 # As `from_pretrained` names them: no variants, and no file of another format beside them.
@@ -28,10 +28,8 @@ def of_folder(folder: Path) -> str:
 
     They are checked whenever the folder is loaded. Without one, each file is hashed once a process.
     """
-    sums = folder / MANIFEST
-    if sums.exists():
-        lines = (line.partition("  ") for line in sums.read_text().splitlines())
-        known = {name: checksum for checksum, _, name in lines}
+    if (folder / MANIFEST).exists():
+        known = dict(entries(folder))
     else:
         paths = (path for path in folder.rglob("*") if path.is_file())
         known = {path.relative_to(folder).as_posix(): "" for path in paths}

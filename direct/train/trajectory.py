@@ -13,18 +13,16 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Iterable
 from contextlib import nullcontext
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 from ..common import fingerprint, ranks
 from ..common.files import digest, lock, write_folder
 from ..config import Config, Run
-from ..identity import canonical, identity
+from ..identity import any_length, canonical, identity
 from ..models import pipeline
 from .checkpoint import whole
 
-ANY_LENGTH = 1  # stands for all lengths in a trajectory's name; 0 would be the untrained base
 CODE = "direct.train.loop"  # what it imports decides about weights
 
 
@@ -34,9 +32,7 @@ def name(config: Config) -> str:
     A run that starts from an SFT run of half its steps is another run for every length.
     """
     config = canonical(config, "training")
-    if config.train.init == "base":
-        config = replace(config, train=replace(config.train, steps=ANY_LENGTH))
-    return cell(config)
+    return cell(any_length(config) if config.train.init == "base" else config)
 
 
 def cell(config: Config) -> str:

@@ -142,7 +142,7 @@ def _devices() -> list[int]:
 
 @contextmanager
 def _evaluating(running: Any) -> Iterator[None]:
-    """Without compiling: other shapes would have the training's own kernels made anew."""
+    """Without compiling: for other shapes the training's own kernels would be compiled again."""
     running.model.eval()
     try:
         with running.precision(), torch.compiler.set_stance("force_eager"):

@@ -15,7 +15,7 @@ from typing import NamedTuple
 from direct.common.errors import UserError
 from direct.common.files import read_journal
 from direct.config import Config
-from direct.identity import canonical, identity
+from direct.identity import any_length, canonical, identity
 
 from ..cell import STAGES, read_config, read_timing
 
@@ -234,15 +234,10 @@ def trainings(config: Config) -> list[tuple[str, int]]:
         return []
     config, half = canonical(config, "training"), steps // 2
     if config.train.init == "base":
-        return [(_training(config), steps)]
+        return [(identity(any_length(config)), steps)]
     loss = replace(config.loss, lambda_rand=0.0, lambda_hard=0.0)
     sft = replace(config, loss=loss, train=replace(config.train, init="base"))
-    return [(f"sft {half} {_training(sft)}", half), (identity(config), steps - half)]
-
-
-def _training(config: Config) -> str:
-    """The same for all lengths."""
-    return identity(canonical(replace(config, train=replace(config.train, steps=1)), "training"))
+    return [(f"sft {half} {identity(any_length(sft))}", half), (identity(config), steps - half)]
 
 
 def _taken(run: Path) -> dict[str, int]:

@@ -17,8 +17,9 @@ from direct.config import Run
 
 from ..cell import read_config
 from ..stages import REAL, Stages
+from . import waiting
 from .worker import attempt, follow
-from .workers import told
+from .workers import given
 
 PATIENCE_SECONDS = 60.0  # for rank 0 to write down an error that all ranks have
 
@@ -40,14 +41,12 @@ def main(cache: Path, folder: Path, token: str, worker: int, stages: Stages = RE
 
 def _wait_for_the_first(folder: Path) -> None:
     until = time.monotonic() + PATIENCE_SECONDS
-    while time.monotonic() < until and not any(
-        (folder / name).exists() for name in ("result.json", "failure.json")
-    ):
+    while time.monotonic() < until and not waiting.ended(folder):
         time.sleep(0.2)
 
 
 def program() -> None:
-    cache, folder, token, worker = told(4)
+    cache, folder, token, worker = given(4)
     main(Path(cache), Path(folder), token, int(worker))
 
 

@@ -8,8 +8,6 @@ other processes start. A planner, one at a time, writes it and frees cells whose
 
 from __future__ import annotations
 
-import dataclasses
-import json
 import re
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -20,7 +18,6 @@ from filelock import Timeout
 
 from direct.common.errors import UserError
 from direct.common.files import lock, write_json
-from direct.config import Config
 
 from ..cell import read_json, read_result, write_config
 from ..schema import Cell
@@ -59,15 +56,9 @@ def plan(root: Path, sweep: str, cells: list[Cell]) -> None:
     free(root, cells)
     left = [cell for cell in cells if not read_result(root / cell.id)]  # sets damaged ones aside
     for cell in left:
-        if not (root / cell.id / leases.NAME).exists() and not _noted(root / cell.id, cell.config):
+        if not (root / cell.id / leases.NAME).exists():
             write_config(root / cell.id, cell.config)
     write_json(_file(root, sweep), {"cells": [cell.id for cell in left]})
-
-
-def _noted(run: Path, config: Config) -> bool:
-    """Whether the folder has this configuration: ten thousand need not be written again."""
-    stored = json.loads(json.dumps(dataclasses.asdict(config)))
-    return read_json(run / "config.json") == stored
 
 
 def planned(root: Path, sweep: str) -> list[str]:

@@ -26,7 +26,7 @@ from direct.config import Run
 from ..cell import begin, failure_of, read_config, read_result, run_cell
 from ..stages import REAL, Stages
 from . import leases, waiting
-from .workers import GPUS, on_several, told
+from .workers import GPUS, given, on_several
 
 MARK = "\x1e"
 
@@ -139,7 +139,7 @@ def follow(process: int) -> None:
 
 
 def program() -> None:
-    root, cache, sweep = told(3)
+    root, cache, sweep = given(3)
     main(Path(root), Path(cache), sweep)
 
 

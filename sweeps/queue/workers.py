@@ -13,11 +13,13 @@ from pathlib import Path
 from direct.common import preempt
 from direct.common.errors import UserError
 
+from . import waiting
+
 GPUS = "SWEEPS_GPUS_PER_CELL"
 SAVE_SECONDS = 300  # from the signal to the time limit: for the checkpoint of a cell
 
 
-def told(count: int) -> list[str]:
+def given(count: int) -> list[str]:
     """What a sweep tells a program that it starts; a person who starts one is told how to."""
     if len(sys.argv) != count + 1:
         raise UserError("a sweep starts this program; run one: python -m sweeps.run lambda_hard")
@@ -51,7 +53,7 @@ def on_several(gpus: int, rank: Sequence[str], cache: Path, run: Path, token: st
             process.send_signal(signal.SIGTERM)  # which torchrun passes on to its ranks
             told = True
         time.sleep(0.2)
-    ended = (run / "result.json").exists() or (run / "failure.json").exists()
+    ended = waiting.ended(run)
     if process.returncode and not ended and not told:
         raise UserError(
             f"the ranks of cell {run.name} ended with status {process.returncode}; see workers.log"

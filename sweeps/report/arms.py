@@ -15,14 +15,13 @@ from typing import Any
 import numpy as np
 
 from direct.common.errors import UserError
-from direct.common.files import canonical_json, digest, parse_json, write_text
+from direct.common.files import digest, read_sealed, sealed, write_text
 from direct.common.text import plain
 from direct.config import Run
 
 from ..schema import METRICS
 from ..tables import Line, Table
 from . import clips
-from .clips import Clip
 from .gallery import LEGEND, TRUTH, WORDS, decode, result_of, truth
 
 PICKS = ("gain", "median", "loss")
@@ -49,15 +48,13 @@ def gather(table: Table, root: Path, cache: Path) -> dict[str, Any]:
     for place, (pick, column, index) in enumerate(zip(picks, columns, indices, strict=True)):
         films = [(TRUTH, *real)] if (real := truth(config, index)) else []
         films += [(label, videos[label][place], _scores(results[label], index)) for label in own]
-        drawn = []
-        for label, video, scores in films:
-            data, size = clips.picture(video)
-            judged = clips.read_world(video) if config.evaluate.judge == "world" else ((), ())
-            drawn.append(asdict(Clip(label, scores, data, *judged)))
+        drawn, size = clips.drawn(films, config)
         change = f"{METRICS[metric].scale * d[column]:+.{METRICS[metric].decimals}f}"
         why = f"{WORDS[pick].replace('PC', metric)}; {lead.row.label} minus {base.row.label}"
         caption = results[base.row.label]["captions"][index]
-        examples.append({"prompt": caption, "why": f"{why}: {change}", "clips": drawn})
+        examples.append(
+            {"prompt": caption, "why": f"{why}: {change}", "clips": list(map(asdict, drawn))}
+        )
     words = (
         f"Every row, training seed {seed}; all clips of a prompt start from the same noise. Of "
         f"{len(d)} prompts: {', '.join(WORDS[x].replace('PC', metric) for x in picks)}, from "
@@ -81,16 +78,15 @@ def key(table: Table) -> str:
 
 def write(table: Table, found: dict[str, Any], folder: Path) -> Path:
     path = _place(table, folder)
-    write_text(path, canonical_json(found | {"checksum": digest(found, 64)}) + "\n")
+    write_text(path, sealed(found))
     return path
 
 
 def read(table: Table, folder: Path) -> dict[str, Any] | None:
     """What the table's page shows; None where there are no clips of these numbers."""
     try:
-        record = parse_json(_place(table, folder).read_bytes())
-        checksum = record.pop("checksum")
-        if digest(record, 64) != checksum or record["key"] != key(table):
+        record = read_sealed(_place(table, folder))
+        if record["key"] != key(table):
             return None
         width, height, frames = (int(n) for n in record["size"])
         examples = [

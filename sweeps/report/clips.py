@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import io
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +17,7 @@ import numpy as np
 from PIL import Image
 
 from direct.common.text import plain
+from direct.config import Config
 
 from .template import fill, number
 
@@ -69,6 +70,19 @@ def read_world(video: np.ndarray) -> tuple[tuple[Path, ...], tuple[Path, ...]]:
     if fit is None or not fit.path.size:
         return tracks, ()  # nothing is tracked, or a stream, whose law is one of volume
     return tracks, tuple(_path(fit.path[:, k]) for k in range(fit.path.shape[1]))
+
+
+def drawn(
+    shown: Iterable[tuple[str, np.ndarray, dict[str, float]]], config: Config
+) -> tuple[list[Clip], tuple[int, int, int]]:
+    """(label, video, scores) of each as a clip, with the world judge's tracks; and their size."""
+    found: list[Clip] = []
+    size: tuple[int, int, int] = (0, 0, 0)
+    for label, video, scores in shown:
+        data, size = picture(video)
+        lines = read_world(video) if config.evaluate.judge == "world" else ((), ())
+        found.append(Clip(label, scores, data, *lines))
+    return found, size
 
 
 def _path(xy: np.ndarray) -> Path:

@@ -19,8 +19,8 @@ from direct.common.errors import UserError
 from direct.common.files import (
     canonical_json,
     digest,
-    parse_json,
-    read_bounded,
+    read_sealed,
+    sealed,
     set_aside,
     write_text,
 )
@@ -186,11 +186,7 @@ def gather(cells: Sequence[Cell], root: Path, cache: Path, known: Gallery | None
         shown += [
             (SHORT[row], videos[row][place], _scores(results[row], index)) for row in figure.rows
         ]
-        drawn = []
-        for label, video, scores in shown:
-            data, size = clips.picture(video)
-            lines = clips.read_world(video) if config.evaluate.judge == "world" else ((), ())
-            drawn.append(Clip(label, scores, data, *lines))
+        drawn, size = clips.drawn(shown, config)
         first = results[DIRECT]
         examples.append(
             Example(
@@ -269,7 +265,7 @@ def truth(config: Config, index: int) -> tuple[np.ndarray, dict[str, float]] | N
 def write(found: Gallery, folder: Path) -> list[Path]:
     """`gallery.json`, and per figure an SVG filmstrip and its caption."""
     record = json.loads(canonical_json(asdict(found)))
-    texts = {"gallery.json": canonical_json(record | {"checksum": digest(record, 64)}) + "\n"}
+    texts = {"gallery.json": sealed(record)}
     for figure in FIGURES:
         rows = [(_why(x), x.prompt, x.clips) for x in found.examples if x.figure == figure.name]
         texts[f"{figure.name}.svg"] = clips.filmstrip(rows, found.size)
@@ -283,11 +279,7 @@ def read(folder: Path) -> Gallery | None:
     """The folder's gallery; a damaged one is named, set aside and absent."""
     path = folder / "gallery.json"
     try:
-        record = parse_json(read_bounded(path))
-        checksum = record.pop("checksum")
-        if digest(record, 64) != checksum:
-            raise ValueError("checksum")
-        return _gallery(record)
+        return _gallery(read_sealed(path))
     except FileNotFoundError:
         return None
     except (ValueError, TypeError, KeyError, AttributeError, IndexError, OverflowError):
