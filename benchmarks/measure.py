@@ -86,7 +86,9 @@ def peak_extra_bytes(step: Step, s: dict[str, Tensor]) -> int | None:
     """Memory a call takes at its peak, results included; None where this system cannot tell.
 
     On a CPU: how far the resident memory rises, whoever allocates. Linux forgets the peak so far on
-    request, and the C library hands back what it keeps, which would otherwise be reused unseen.
+    request, and the C library hands back what it keeps, which would otherwise be reused unseen. It
+    does so for its main arena only: in a thread, or in a process that once ran out of memory, a
+    call may find its memory there already, so measure in a process of its own.
     """
     step(s)
     if s["v"].is_cuda:
