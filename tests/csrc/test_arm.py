@@ -1,4 +1,4 @@
-"""The CPU kernels on ARM: cross-compiled, run under an emulator, the same bits as on this machine."""
+"""The CPU kernels on ARM: cross-compiled, run under an emulator, the bits of this machine."""
 
 import re
 import shutil
