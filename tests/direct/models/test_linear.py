@@ -126,3 +126,11 @@ def test_settings_and_the_stream_of_random_numbers_stay(monkeypatch):
     assert torch.equal(torch.rand(()), drawn)
     assert torch.backends.mkldnn.matmul.fp32_precision == precision
     assert torch.get_float32_matmul_precision() == "highest"  # raises where settings are at odds
+
+
+def test_a_compiler_sees_plain_layers(monkeypatch):
+    calls, net = used(monkeypatch), linear.quicken(nn.Sequential(nn.Linear(128, 512)))
+    x = torch.randn(640, 128)
+    expected = torch.addmm(net[0].bias, x, net[0].weight.t())
+    assert torch.equal(torch.compile(net, backend="eager", fullgraph=True)(x), expected)
+    assert not calls
