@@ -9,6 +9,7 @@ each size (`_same_bits`). Where it does not (MKL on an Intel processor), all is 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -48,7 +49,7 @@ class _Affine(torch.autograd.Function):
         return product(x, w.t(), b)
 
     @staticmethod
-    def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+    def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
         x, w = ctx.saved_tensors
         needed = ctx.needs_input_grad
         return (
@@ -60,11 +61,10 @@ class _Affine(torch.autograd.Function):
 
 def product(a: Tensor, b: Tensor, bias: Tensor | None = None) -> Tensor:
     """a b + bias, of fp32 a [M, K], b [K, N], bias [N]: the bits of `torch.mm` or `torch.addmm`."""
-    m, k, n = *a.shape, b.shape[1]
-    by_rows = a.stride(1) == 1, b.stride(1) == 1
-    if m * k * n >= WORTH and _same_bits(
-        m, k, n, *by_rows, bias is not None, torch.get_num_threads()
-    ):
+    size, by_rows = (*a.shape, b.shape[1]), (a.is_contiguous(), b.is_contiguous())
+    dense = all(x.is_contiguous() or x.t().is_contiguous() for x in (a, b))  # nothing is expanded
+    worth = dense and math.prod(size) >= WORTH
+    if worth and _same_bits(*size, *by_rows, bias is not None, torch.get_num_threads()):
         return _in_blocks(a, b, bias)
     return a @ b if bias is None else torch.addmm(bias, a, b)
 
@@ -87,12 +87,12 @@ def _onednn() -> Iterator[None]:
 
     Where it did, `_same_bits` has said no.
     """
-    settings = torch.backends.mkldnn.matmul
-    before, settings.fp32_precision = settings.fp32_precision, "bf16"
+    mkldnn: Any = torch.backends.mkldnn
+    before, mkldnn.matmul.fp32_precision = mkldnn.matmul.fp32_precision, "bf16"
     try:
         yield
     finally:
-        settings.fp32_precision = before
+        mkldnn.matmul.fp32_precision = before
 
 
 @cache

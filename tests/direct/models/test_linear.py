@@ -46,7 +46,10 @@ def test_products_have_the_bits_of_mm_and_addmm(size):
     assert torch.equal(linear.product(g.t(), x), g.t() @ x)
 
 
-def test_a_layer_and_its_gradients_have_the_same_bits():
+@pytest.mark.parametrize(
+    "loss", [lambda y: y.square().mean(), torch.sum], ids=["dense gradient", "expanded gradient"]
+)
+def test_a_layer_and_its_gradients_have_the_same_bits(loss):
     plain = nn.Sequential(nn.Linear(128, 512), nn.GELU(), nn.Linear(512, 128))
     quick = linear.quicken(copy.deepcopy(plain))
     assert isinstance(quick[0], linear.Linear) and type(plain[0]) is nn.Linear
@@ -55,7 +58,7 @@ def test_a_layer_and_its_gradients_have_the_same_bits():
     for net in (plain, quick):
         x_in = x.clone().requires_grad_(True)
         y = net(x_in)
-        y.square().mean().backward()
+        loss(y).backward()
         results.append([y, x_in.grad, *(p.grad for p in net.parameters())])
     assert all(map(torch.equal, *results))
     assert all(a.stride() == b.stride() for a, b in zip(*results, strict=True))
