@@ -87,7 +87,7 @@ def _reason(error: BaseException) -> str:
         kind, name = found.groups()
         if kind in CLASSES:
             known = [field.name for field in fields(CLASSES[kind])]
-            return f"{kind} has no field {name!r}; {nearest(name, known)}"
+            return f"{kind} has no field {name!r}; {nearest(name, known, 0.6)}"
     if found := re.match(r"(\w+)\.__init__\(\) missing .* arguments?: (.*)", text):
         return f"{found[1]} needs {found[2]}"
     return f"{type(error).__name__}: {text}"

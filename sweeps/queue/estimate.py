@@ -6,15 +6,16 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cache, cached_property
 from heapq import heappop, heappush
 from pathlib import Path
 from statistics import median
 from typing import NamedTuple
 
+from direct import profiles
 from direct.common.errors import UserError
 from direct.common.files import read_journal
-from direct.config import Config
+from direct.config import Config, Sampling
 from direct.identity import any_length, canonical, identity
 
 from ..cell import STAGES, read_config, read_timing
@@ -39,20 +40,31 @@ class Pace:
     units: float = 0.0  # done in them
     first_seconds: float = 0.0  # until a stage's first report: setting up is in them
     first_units: float = 0.0
-    cells: int = 0  # that have reported
+    cells: int = 0  # that have reported, but for those with which a worker began
+    born_seconds: float = 0.0  # the same of these: the worker's own start is in them
+    born_units: float = 0.0
+
+    @property
+    def shown(self) -> tuple[float, float]:
+        """Seconds and units; with what it takes to set up, where a cell reports but once."""
+        pairs = (
+            (self.seconds, self.units),
+            (self.first_seconds, self.first_units),
+            (self.born_seconds, self.born_units),
+        )
+        return next((pair for pair in pairs if all(pair)), (0.0, 0.0))
 
     @property
     def rate(self) -> float | None:
-        """Seconds a unit; with what it takes to set up, where a cell reports but once."""
-        if self.seconds and self.units:
-            return self.seconds / self.units
-        return self.first_seconds / self.first_units if self.first_units else None
+        """Seconds a unit."""
+        seconds, units = self.shown
+        return seconds / units if units else None
 
     @property
-    def setup(self) -> float:
+    def setup(self) -> float | None:
         """Seconds of a cell's stage that are none of its units'."""
         if not self.cells or self.rate is None:
-            return 0.0
+            return None
         return max(0.0, self.first_seconds - self.rate * self.first_units) / self.cells
 
 
@@ -67,6 +79,7 @@ class Estimator:
         self.at: dict[str, tuple[str, int, int]] = {}  # the same, of `STAGES` alone
         self.heard: dict[str, float] = {}  # running cell -> when it last got further
         self.second: set[str] = set()  # running cells in the second of two trainings
+        self.born: set[str] = set()  # cells with which their worker began
         self.ended: set[str] = set()
         self.paces = {stage: Pace() for stage in STAGES}
         self.known, self.recorded = self._recorded()
@@ -107,8 +120,8 @@ class Estimator:
         own = {stage: pace.rate for stage, pace in self.paces.items()}
         shown = [stage for stage, rate in own.items() if rate is not None]
         paces = [(s, self.paces[s]) for s in shown if s != "judge" or shown == ["judge"]]
-        spent = sum(x.seconds or x.first_seconds for _, x in paces)
-        as_known = sum(self.known[s] * (x.units or x.first_units) for s, x in paces)
+        spent = sum(pace.shown[0] for _, pace in paces)
+        as_known = sum(self.known[stage] * pace.shown[1] for stage, pace in paces)
         speed = spent / as_known if spent > SETTLED and as_known > 0 else 1.0
         return {
             stage: speed * self.known[stage] if rate is None else rate
@@ -121,10 +134,19 @@ class Estimator:
 
     def _seconds(self, units: Mapping[str, float]) -> float:
         rates = self.rates
-        return sum(n * rates[s] + self.paces[s].setup for s, n in units.items() if n)
+        return sum(n * rates[s] + self._setup(s) for s, n in units.items() if n)
 
-    def started(self, cell: str) -> None:
-        """A worker has taken the cell."""
+    def _setup(self, stage: str) -> float:
+        """Seconds to set the stage up; as the others take, while workers have but begun with it."""
+        own = self.paces[stage]
+        if own.setup is not None or not own.born_units:
+            return own.setup or 0.0
+        others = [x.setup for x in self.paces.values() if x.setup is not None]
+        return sum(others) / len(others) if others else 0.0
+
+    def started(self, cell: str, first: bool = False) -> None:
+        """A worker has taken the cell; `first`: its first, for which it imports all."""
+        (self.born.add if first else self.born.discard)(cell)
         self.heard[cell] = time.monotonic()
         self.at.pop(cell, None)
         self.second.discard(cell)
@@ -136,7 +158,11 @@ class Estimator:
             return
         now = time.monotonic()
         if cell in self.heard:
-            spent, pace, unit = now - self.heard[cell], self.paces[stage], self._unit(cell, total)
+            spent, pace, unit = (
+                now - self.heard[cell],
+                self.paces[stage],
+                self._unit(cell, stage, total),
+            )
             last, before, of = self.at.get(cell, ("", 0, 0))
             if (last, of) == (stage, total) and done >= before:
                 pace.seconds += spent
@@ -151,16 +177,22 @@ class Estimator:
         found = self.trainings[cell][:-1]
         if stage == "train" and (last or (found and found[0][0] in self.before)):
             self.second.add(cell)
+        if cell in self.born and not last:
+            pace.born_seconds += spent
+            pace.born_units += units
+            return
         if pace.cells and not last and stage != "train" and self.units[cell]["train"]:
             return  # it found all of its training: to look for that is in these seconds as well
         pace.first_seconds += spent
         pace.first_units += units
         pace.cells += 1
 
-    def _unit(self, cell: str, total: int) -> float:
+    def _unit(self, cell: str, stage: str, total: int) -> float:
         """Units of one of the `total` that a stage counts itself; of a measurement, several."""
         config = self.cells[cell]
-        return 1.0 if config.measure.kind == "scores" else self.units[cell]["train"] / total
+        if config.measure.kind != "scores":
+            return self.units[cell]["train"] / total
+        return _clip(config) if stage == "generate" else 1.0
 
     def finished(self, cell: str) -> None:
         self.ended.add(cell)
@@ -206,7 +238,7 @@ class Estimator:
             stage, done, total = self.at[cell]
             later = STAGES[STAGES.index(stage) + 1 :]
             seconds = self._seconds({s: self.units[cell][s] for s in later})
-            units = self._unit(cell, total) * (total - done)
+            units = self._unit(cell, stage, total) * (total - done)
             if stage == "train" and len(self.trainings[cell]) > 1 and cell not in self.second:
                 units += self.trainings[cell][1][1]  # after the SFT run that it starts from
             seconds += units * self.rates[stage]
@@ -248,8 +280,11 @@ def _taken(run: Path) -> dict[str, int]:
     return {}
 
 
-def _units(config: Config) -> dict[str, int]:
-    """How much each stage has to do: steps, clips, clips. A measured step is several."""
+def _units(config: Config) -> dict[str, float]:
+    """How much each stage has to do: steps, clips of the profile's own sampling, clips.
+
+    A measured step is several.
+    """
     if config.measure.kind == "gain":  # two trainings, which other cells have mostly made
         return {"train": config.train.steps, "generate": 0, "judge": 0}
     if config.measure.kind != "scores":
@@ -258,7 +293,24 @@ def _units(config: Config) -> dict[str, int]:
             steps = 3 * config.measure.iterations
         return {"train": steps, "generate": 0, "judge": 0}
     prompts = config.evaluate.prompts
-    return {"train": config.train.steps, "generate": prompts, "judge": prompts}
+    return {"train": config.train.steps, "generate": prompts * _clip(config), "judge": prompts}
+
+
+def _clip(config: Config) -> float:
+    """How many of its profile's own clips one costs: forward passes, with guidance two a step."""
+    own = _passes_of(config.profile)
+    return _passes(config.sample) / own if own else 1.0
+
+
+@cache
+def _passes_of(name: str) -> int:
+    """Those of a clip of the profile; 0 for one that this process does not know."""
+    make = profiles.known().get(name)
+    return _passes(make().sample) if make else 0
+
+
+def _passes(sample: Sampling) -> int:
+    return sample.steps * (2 if sample.guidance > 1 else 1)
 
 
 def words(seconds: float) -> str:

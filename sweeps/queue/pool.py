@@ -113,6 +113,7 @@ class _Pool:
         self.failed: dict[str, str] = {}
         self.deaths: Counter[str] = Counter()
         self.working: dict[int, str] = {}  # process id -> cell
+        self.begun: set[int] = set()  # process ids that have had a cell
         self.held: list[waiting.Claim] = []  # cells that nobody gets any more in this run
         self.slots: dict[int, int] = {}  # process id -> which of the allocation's devices it owns
 
@@ -174,7 +175,8 @@ class _Pool:
             self.estimator.progress(event["cell"], event["stage"], event["done"], event["total"])
         elif event["event"] == "start":
             self.working[pid] = event["cell"]
-            self.estimator.started(event["cell"])
+            self.estimator.started(event["cell"], first=pid not in self.begun)
+            self.begun.add(pid)
         elif event["event"] == "say":
             self.display.say(event["text"])
         else:

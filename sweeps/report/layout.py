@@ -33,14 +33,14 @@ class Block:
 def blocks(table: Table, columns: Sequence[str] | None = None) -> list[Block]:
     """The scores beside the published values, and the differences to the baseline.
 
-    `columns`: the metrics to show; all of the table's unless given.
+    `columns`: the metrics to show, and nothing else of ours; all that there is unless given.
     """
     ablation = table.ablation
     ablation = replace(ablation, metrics=tuple(columns or ablation.metrics))
     printed = [m for m in ablation.metrics if any(m in x for x in ablation.published.values())]
     head = [("", ablation.header), ("", f"seeds × {ablation.unit}")]
     sizes = paper.PARAMETERS if ablation.table == "2" else {}
-    gains = any(line.gain for line in table.lines)
+    gains = columns is None and any(line.gain for line in table.lines)
     scores = Block(
         "Measurements" if ablation.measured else "Scores",
         head
@@ -235,8 +235,8 @@ def _old(table: Table) -> list[str]:
     ]
 
 
-def notes(table: Table) -> list[str]:
-    """The legend, and what went wrong."""
+def notes(table: Table, gains: bool = True) -> list[str]:
+    """The legend, and what went wrong; `gains`: whether their column is shown."""
     found = [
         "Bold: best. Underlined: second. ≈: not separable from the best (the 95 % interval of "
         "the paired difference from it holds 0)."
@@ -263,7 +263,7 @@ def notes(table: Table) -> list[str]:
         + beyond.words(table)
         + measured.notes(table)
         + _chosen(table)
-        + _gains(table)
+        + _gains(table) * gains
         + found
     )
     if _shows_negatives(table):

@@ -58,6 +58,7 @@ def test_it_may_import_its_neighbours(tmp_path):
     ("text", "said"),
     [
         ("t = Ablation('t', row=())", "line 2: Ablation has no field 'row'; did you mean rows"),
+        ("t = Row('x', settings={})", "Row has no field 'settings'; known: against"),
         ("\nt = Row('x', vaules={})", "line 3: Row has no field 'vaules'; did you mean values"),
         ("t = Ablation(rows=())", "line 2: Ablation needs 'name'"),
         ("t = Ablation('t', rows=(Rwo('x'),))", "line 2: NameError"),

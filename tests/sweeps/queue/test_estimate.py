@@ -120,6 +120,7 @@ class Machine:
     clip: float
     judgement: float
     setup: float
+    birth: float = 0.0  # what a worker imports before its first cell
     now: float = 0.0
     ends: list[float] = field(default_factory=list)  # of cells
     made: dict[str, int] = field(default_factory=dict)  # a training's steps so far
@@ -140,7 +141,8 @@ class Machine:
         count = config.evaluate.prompts
         now += self.setup
         for done in [*range(16, count, 16), count]:
-            now += self.clip * (done - (done - 1) // 16 * 16)
+            passes = config.sample.steps * (2 if config.sample.guidance > 1 else 1) / 24
+            now += self.clip * passes * (done - (done - 1) // 16 * 16)
             yield now, ("generate", done, count)
         now += self.setup
         for done in range(1, count + 1):
@@ -156,16 +158,16 @@ class Machine:
                 self.made.setdefault(name, 0)
         queue, events, said = list(estimator.cells), [], []
 
-        def take() -> None:
+        def take(first: bool = False) -> None:
             if queue:
                 cell = queue.pop(0)
-                estimator.started(cell)
-                work = self.work(estimator, cell, self.now)
+                estimator.started(cell, first)
+                work = self.work(estimator, cell, self.now + self.birth * first)
                 heapq.heappush(events, (*next(work), cell, work))
 
         said.append((0.0, estimator.remaining(queue, workers)))
         for _ in range(workers):
-            take()
+            take(first=True)
         while events:
             self.now, what, cell, work = heapq.heappop(events)
             estimator.progress(cell, *what)
@@ -184,6 +186,7 @@ MACHINES = {
     "three times as slow": (0.39, 0.24, 0.15, 5.0),
     "slow to judge": (0.05, 0.05, 0.8, 1.0),
     "fast, and slow to set up": (0.02, 0.01, 0.01, 6.0),
+    "slow to import": (0.13, 0.08, 0.05, 0.5, 30.0),
 }
 
 
@@ -217,7 +220,7 @@ def test_what_finished_cells_have_left_is_not_trained_again(tmp_path):
     own = override(by_steps[100], "sample.guidance=1")
     estimator = Estimator(tmp_path, {identity(own): own})
     step, clip, judgement = DEFAULTS["tiny"]
-    expected = 50 * step + 10 * (clip + judgement)
+    expected = 50 * step + 10 * (clip / 2 + judgement)  # without guidance, half the passes
     assert estimator.remaining([identity(own)], 1) == pytest.approx(expected)
     assert estimator.seconds(own) == pytest.approx(expected + 50 * step)
 

@@ -3,13 +3,17 @@
 Skipped where Debian's packages `chromium` and `chromium-driver` (or their like) are not installed.
 """
 
+import base64
+import io
 import json
 import re
 import shutil
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from made_up import BASE, EVIL, results_of
+from PIL import Image
 
 from sweeps import claims, tables
 from sweeps.ablations import ABLATIONS
@@ -206,6 +210,48 @@ def test_the_spot_is_where_the_judge_saw_the_object(view, found):
     expected = [place[0], place[1]] if place else None
     assert (at[2] == "visible") == bool(place)
     assert not place or [float(at[0]), float(at[1])] == expected
+
+
+def pixels(browser, clip):
+    """What is on the screen at the middle of each of the clip's pixels, [32, 32, 3]."""
+    x, y, width, height = browser.execute_script(
+        """arguments[0].scrollIntoView({block: "center", behavior: "instant"});
+        const box = arguments[0].getBoundingClientRect();
+        return [box.x, box.y, box.width, box.height]""",
+        clip,
+    )
+    shown = Image.open(io.BytesIO(browser.get_screenshot_as_png())).convert("RGB")
+    middles = (np.arange(32) + 0.5) / 32  # of the picture in its border of one pixel
+    rows = (y + 1 + middles * (height - 2)).astype(int)
+    columns = (x + 1 + middles * (width - 2)).astype(int)
+    return np.asarray(shown, float)[np.ix_(rows, columns)]
+
+
+@pytest.mark.parametrize("width", [390, 1400])
+def test_the_difference_view_shows_five_times_the_difference_to_the_baseline(view, width):
+    frame, box = 9, "document.querySelector('#minus').click()"
+    browser = view(width, motion="reduce")
+    browser.execute_script("""  // the models of this page all show the same film: another baseline
+        const [one, other] = document.querySelectorAll('.example');
+        one.querySelector('image[id]').setAttribute(
+            'href', other.querySelector('image').getAttribute('href'))""")
+    browser.execute_script(f"""const slider = document.querySelectorAll('.example input')[0];
+        slider.value = {frame}; slider.dispatchEvent(new Event("input")); {box}""")
+    films = []
+    example = browser.find_element("css selector", ".example")
+    for clip in example.find_elements("css selector", ".clips svg"):
+        href = clip.find_element("css selector", "image").get_attribute("href")
+        film = Image.open(io.BytesIO(base64.b64decode(href.split(",", 1)[1]))).convert("RGB")
+        film = np.asarray(film, float)[:, 32 * frame : 32 * (frame + 1)]
+        films.append((clip, film, bool(clip.find_elements("css selector", ".minus"))))
+    (base,) = (film for _, film, compared in films if not compared)
+    for clip, film, compared in films:
+        if compared:
+            expected = (5 * np.abs(film - base)).clip(max=255)
+            assert np.abs(pixels(browser, clip) - expected).max() <= 3 and expected.max() > 100
+    browser.execute_script(box)
+    clip, film, _ = next(x for x in films if x[2])
+    assert np.median(np.abs(pixels(browser, clip) - film)) <= 1, "the clip itself again"
 
 
 def test_nothing_moves_for_who_asked_for_less_motion(view):
