@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pwd
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
@@ -37,6 +38,12 @@ class Server:
 
     def stop(self) -> None:
         self._run("pg_ctl", "stop", "-w", "-m", "immediate")
+
+    def kill(self) -> None:
+        """As the kernel does where memory runs out: without a word to its clients."""
+        lock = self.data / "postmaster.pid"
+        os.kill(int(lock.read_text().split()[0]), signal.SIGKILL)
+        lock.unlink()  # its processes end by themselves
 
     def create(self) -> None:
         self._run(
