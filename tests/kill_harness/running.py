@@ -79,10 +79,10 @@ class Attacked:
         self.planner.wait()
 
     def finish(self) -> int:
-        """Waits for the planner and for the helper, which has nothing left to do then."""
+        """Waits for the planner; where it has done all, for the helper, which has nothing left."""
         assert self.planner
         status = self.planner.wait(600)
-        if self.helper:
+        if self.helper and status == 0:
             helped = self.helper.wait(120)
             assert helped in (0, -signal.SIGKILL), f"the helper ended with status {helped}"
             self.helper = None
