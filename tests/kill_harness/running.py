@@ -20,22 +20,20 @@ from sweeps.queue import storage
 
 ROOT = Path(__file__).resolve().parents[2]
 PROGRAM = {False: [str(ROOT / "tests/sweeps/fake.py")], True: ["-m", "sweeps.run"]}
-LEASE = 3.0  # seconds without a touch, of stand-ins; a sweep's own is 150
 DISK = "8m"
 OTHER = "other-host"
 
 
 def start(options: Namespace, out: Path, *more: str, host: str = "", **values: str):
     """The sweep in `out` as a process; under another host's name where one is given."""
-    out.mkdir(parents=True, exist_ok=True)
     command = [sys.executable, *PROGRAM[options.real], options.sweep, "--out", str(out)]
     command += ["--prompts", options.prompts, "--seeds", options.seeds, *more]
     command += [part for setting in options.set for part in ("--set", setting)]
     if host:  # `exec`: the process is the sweep's, as without
         command = ["unshare", "--uts", "sh", "-c", f'hostname {host}; exec "$@"', "sh", *command]
     surroundings = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    surroundings |= {"FAKE_SECONDS": options.seconds, "FAKE_LEASE": str(LEASE)} | values
-    with open(out.with_name(f"{out.name}.log"), "ab") as log:
+    surroundings |= {"FAKE_SECONDS": options.seconds, "FAKE_LEASE": options.lease} | values
+    with open(Path(options.out) / f"{out.name}.log", "ab") as log:
         return subprocess.Popen(command, env=surroundings, cwd=ROOT, stdout=log, stderr=log)
 
 
@@ -44,26 +42,28 @@ class Attacked:
 
     def __init__(self, options: Namespace, out: Path, server: postgres.Server | None):
         self.options, self.out, self.server = options, out, server
-        self.log = out.with_name(f"{out.name}.log")
-        self.clock = Clock(out.with_name("clock"))
-        self.overlaps = out.with_name("overlaps.log")  # cells that two worked on at once
+        beside = Path(options.out)
+        self.log = beside / f"{out.name}.log"
+        self.clock = Clock(beside / "clock")
+        self.overlaps = beside / "overlaps.log"  # cells that two worked on at once
         self.planner: subprocess.Popen[bytes] | None = None
         self.helper: subprocess.Popen[bytes] | None = None
         self.url: str | None = None
 
     def start(self, url: str | None) -> None:
         self.url = url
-        self.planner = self._start("--workers", "2")
+        self.planner = self._start(self.out, "--workers", "2")
 
     def help(self) -> None:
         """Workers of another host, by its name: their leases are judged by age."""
         if self.helper is None or self.helper.poll() is not None:
-            self.helper = self._start("--join", "--workers", "1", host=OTHER)
+            out = Path(self.options.second or self.out)
+            self.helper = self._start(out, "--join", "--workers", "1", host=OTHER)
 
-    def _start(self, *more: str, host: str = "") -> subprocess.Popen[bytes]:
+    def _start(self, out: Path, *more: str, host: str = "") -> subprocess.Popen[bytes]:
         values = self.clock.environment | {"FAKE_OVERLAPS": str(self.overlaps)}
         values |= {storage.VARIABLE: self.url} if self.url else {}
-        return start(self.options, self.out, *more, host=host, **values)
+        return start(self.options, out, *more, host=host, **values)
 
     def running(self) -> bool:
         return self.planner is not None and self.planner.poll() is None
@@ -166,8 +166,8 @@ def _may(*command: str) -> bool:
 
 @contextmanager
 def a_place(options: Namespace) -> Iterator[Path]:
-    """A folder for everything, which is removed where none was named."""
+    """The folder for everything, `options.out`; one that is removed where none was named."""
     with tempfile.TemporaryDirectory(prefix="kill-") as made:
-        place = Path(options.out or made).absolute()
-        place.mkdir(parents=True, exist_ok=True)
-        yield place
+        options.out = str(Path(options.out or made).absolute())
+        Path(options.out).mkdir(parents=True, exist_ok=True)
+        yield Path(options.out)

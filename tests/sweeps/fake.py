@@ -40,6 +40,10 @@ def train(run):
     run.cache.mkdir(parents=True, exist_ok=True)
     with open(run.cache / "executed.log", "a") as log:
         log.write(run.folder.name + "\n")
+    gate = os.environ.get("FAKE_GATE")
+    while gate and not Path(gate).exists():  # a test lets them begin, or holds them up
+        preempt.check()
+        time.sleep(0.01)
     with alone(run.folder):
         for step in range(3):
             until = time.monotonic() + float(os.environ.get("FAKE_SECONDS", 0)) / 3

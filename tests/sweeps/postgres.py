@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -49,8 +50,13 @@ class Server:
     def kill(self) -> None:
         """As the kernel does where memory runs out: without a word to its clients."""
         lock = self.data / "postmaster.pid"
-        os.kill(int(lock.read_text().split()[0]), signal.SIGKILL)
-        lock.unlink()  # its processes end by themselves
+        pid = int(lock.read_text().split()[0])
+        asked = ["pgrep", "-P", str(pid)]
+        others = subprocess.run(asked, capture_output=True, text=True, check=True).stdout.split()
+        os.kill(pid, signal.SIGKILL)
+        while any(Path("/proc", other).exists() for other in others):  # they end by themselves
+            time.sleep(0.05)
+        lock.unlink()
 
     def create(self) -> None:
         self._run(
