@@ -158,13 +158,11 @@ def _options() -> argparse.Namespace:
     add("--prompts", default="4")
     add("--seeds", default="0,1")
     add("--seconds", default="6", help="of a stand-in cell")
-    add("--lease", default="3", help="seconds without a touch, of stand-ins; a sweep's own is 150")
     add("--within", type=float, default=4.0, help="a fault comes within so many seconds")
     add("--seed", type=int, default=0, help="of the moments")
     add("--set", action="append", default=[], help="as for sweeps.run")
     add("--out", help="keep everything here")
     add("--place", help="the attacked sweep's folder, as on a file system that is to be tried")
-    add("--second", help="that folder as another host mounts it")
     return parser.parse_args()
 
 

@@ -12,7 +12,7 @@ from contextlib import suppress
 
 from sweeps.cell import read_json
 
-from .running import OTHER, Attacked, children
+from .running import LEASE, OTHER, Attacked, children
 
 Kind = Callable[[Attacked, random.Random], bool]
 
@@ -55,7 +55,7 @@ def stop(sweep: Attacked, rng: random.Random) -> bool:
         return False
     frozen = [sweep.helper.pid, *children(sweep.helper.pid)]
     _signal(frozen, signal.SIGSTOP)
-    until = time.monotonic() + 10 * float(sweep.options.lease)
+    until = time.monotonic() + 10 * LEASE
     while held.items() <= held_elsewhere(sweep).items() and time.monotonic() < until:
         if not sweep.running():
             break

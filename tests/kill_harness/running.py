@@ -20,6 +20,7 @@ from sweeps.queue import storage
 
 ROOT = Path(__file__).resolve().parents[2]
 PROGRAM = {False: [str(ROOT / "tests/sweeps/fake.py")], True: ["-m", "sweeps.run"]}
+LEASE = 3.0  # seconds without a touch, of stand-ins; a sweep's own is 150
 DISK = "8m"
 OTHER = "other-host"
 
@@ -32,7 +33,7 @@ def start(options: Namespace, out: Path, *more: str, host: str = "", **values: s
     if host:  # `exec`: the process is the sweep's, as without
         command = ["unshare", "--uts", "sh", "-c", f'hostname {host}; exec "$@"', "sh", *command]
     surroundings = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    surroundings |= {"FAKE_SECONDS": options.seconds, "FAKE_LEASE": options.lease} | values
+    surroundings |= {"FAKE_SECONDS": options.seconds, "FAKE_LEASE": str(LEASE)} | values
     with open(Path(options.out) / f"{out.name}.log", "ab") as log:
         return subprocess.Popen(command, env=surroundings, cwd=ROOT, stdout=log, stderr=log)
 
@@ -52,18 +53,17 @@ class Attacked:
 
     def start(self, url: str | None) -> None:
         self.url = url
-        self.planner = self._start(self.out, "--workers", "2")
+        self.planner = self._start("--workers", "2")
 
     def help(self) -> None:
         """Workers of another host, by its name: their leases are judged by age."""
         if self.helper is None or self.helper.poll() is not None:
-            out = Path(self.options.second or self.out)
-            self.helper = self._start(out, "--join", "--workers", "1", host=OTHER)
+            self.helper = self._start("--join", "--workers", "1", host=OTHER)
 
-    def _start(self, out: Path, *more: str, host: str = "") -> subprocess.Popen[bytes]:
+    def _start(self, *more: str, host: str = "") -> subprocess.Popen[bytes]:
         values = self.clock.environment | {"FAKE_OVERLAPS": str(self.overlaps)}
         values |= {storage.VARIABLE: self.url} if self.url else {}
-        return start(self.options, out, *more, host=host, **values)
+        return start(self.options, self.out, *more, host=host, **values)
 
     def running(self) -> bool:
         return self.planner is not None and self.planner.poll() is None

@@ -7,8 +7,11 @@ On this machine's own disk, or where DIRECT_SHARED_FOLDERS names two mounts of o
 import json
 import multiprocessing
 import os
+import random
+import socket
 import time
 import uuid
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -162,3 +165,54 @@ def test_each_cell_is_claimed_once(mounts):
     done = " ".join((mounts[0] / f"done-{n}").read_text() for n in range(4)).split()
     assert sorted(done) == sorted(cell.id for cell in CELLS)
     assert not list(mounts[1].glob("*/lease.json"))
+
+
+@pytest.mark.slow
+def test_killed_workers_of_two_hosts_lose_and_double_nothing(mounts, monkeypatch):
+    """Twelve of them, at random moments; the planner is on the first host."""
+    monkeypatch.setattr(leases, "LEASE_SECONDS", 2.0)
+    monkeypatch.setattr(leases, "TOUCH_SECONDS", 0.2)
+    stages = replace(STAGES, train=lambda run: time.sleep(0.2))
+    rng, hosts = random.Random(0), [socket.gethostname(), "other-host"]
+    waiting.plan(mounts[0], "s", CELLS)
+
+    def work(number):
+        socket.gethostname = lambda: hosts[number]
+        left = dict.fromkeys(waiting.planned(mounts[number], "s"))
+        while claimed := waiting.claim(mounts[number], left):
+            run, token = claimed
+            with leases.touched(run, token):
+                here = Run(cell_module.read_config(run), mounts[number], run)
+                cell_module.run_cell(here, stages, lambda run=run, token=token: holds(run, token))
+            leases.drop(run, token)
+
+    holds = leases.holds
+    working, seen, killed = {}, {}, 0
+    until = time.monotonic() + 120
+    while len(seen) < len(CELLS):
+        assert time.monotonic() < until
+        for number in (0, 1):
+            if number not in working or not working[number].is_alive():
+                working[number] = FORK.Process(target=work, args=(number,))
+                working[number].start()
+        time.sleep(0.4 * rng.random())
+        if killed < 12:
+            victim = working[rng.randrange(2)]
+            victim.kill()
+            victim.join()
+            killed += 1
+        waiting.free(mounts[0], CELLS)
+        now = {path: stamp(path) for path in mounts[0].glob("*/result.json")}
+        assert seen.items() <= now.items(), "a result is lost, changed or written twice"
+        seen = now
+    for process in working.values():
+        process.join(60)
+    assert all(cell_module.read_result(mounts[1] / cell.id) for cell in CELLS)
+    while list(mounts[0].glob("*/lease.json")):  # of one killed just after it had published
+        assert time.monotonic() < until
+        waiting.free(mounts[0], CELLS)
+
+
+def stamp(path):
+    status = path.stat()
+    return status.st_ino, status.st_mtime_ns, path.read_bytes()
