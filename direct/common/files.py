@@ -135,7 +135,10 @@ def read_bounded(path: Path, most: int = LARGEST) -> bytes:
         raise OSError(errno.EINVAL, "it is no regular file", str(path))
     if status.st_size > most:
         raise OSError(errno.EFBIG, f"it has more than {most:,} bytes", str(path))
-    return path.read_bytes()
+    with open(path, "rb") as file:
+        if not os.fstat(file.fileno()).st_nlink:  # NFS may know a name that another host removed
+            raise FileNotFoundError(errno.ENOENT, "it was removed", str(path))
+        return file.read()
 
 
 def read_json(path: Path) -> Any:

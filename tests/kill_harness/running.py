@@ -83,8 +83,7 @@ class Attacked:
         assert self.planner
         status = self.planner.wait(600)
         if self.helper and status == 0:
-            helped = self.helper.wait(120)
-            assert helped in (0, -signal.SIGKILL), f"the helper ended with status {helped}"
+            self.helper.wait(120)
             self.helper = None
         return status
 
