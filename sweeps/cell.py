@@ -3,7 +3,7 @@
 runs/<profile>/<cell id>/
     config.json     the configuration; its hash is the folder's name
     inputs.json     hashes of the base model and of the world that its files are made from
-    lease.json      who works on it now (see `study`)
+    lease.json      who works on it now (see `queue/leases`)
     timing.json     seconds per stage; kept apart, so that a result's bytes are reproducible
     result.json     scores per prompt, configuration, provenance, checksum: the source of truth
     failure.json    why the last attempt ended without a result
@@ -27,6 +27,7 @@ from typing import Any
 from direct import plugins
 from direct.common.errors import Diverged, UserError
 from direct.common.files import (
+    create_json,
     digest,
     note_json,
     parse_json,
@@ -64,7 +65,8 @@ def run_cell(
 ) -> dict[str, Any] | None:
     """Executes the cell of the run's folder and publishes its result; a valid one is returned.
 
-    `holds` is asked before publishing: a worker that lost its lease publishes nothing (`None`).
+    `holds` is asked before publishing: a worker that lost its lease publishes nothing (`None`). One
+    that was frozen just then finds another worker's result, which is never replaced.
     A cell that diverges has a result that says so, and no scores.
     """
     folder = run.folder
@@ -87,9 +89,8 @@ def run_cell(
         result["provenance"] |= details.pop("provenance")
         result |= details
     result["checksum"] = digest(result, 64)
-    if not holds():
+    if not holds() or not create_json(folder / "result.json", result):
         return None
-    write_json(folder / "result.json", result)
     (folder / "failure.json").unlink(missing_ok=True)
     return result
 

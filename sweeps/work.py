@@ -47,7 +47,8 @@ def work(sweep: Sweep) -> dict[str, str]:
 
         from .queue import pool, storage, waiting
 
-        if workers.storage:  # refused now, and not after what cells share is made
+        # Refused now, and not after what cells share is made. A helper needs only the folders.
+        if workers.storage and not workers.join:
             storage.open_study(root, sweep.table.name, workers.storage)
         with nullcontext() if workers.join else waiting.planner(root), Display() as display:
             estimator = Estimator(root, {cell.id: cell.config for cell in sweep.cells})

@@ -18,6 +18,8 @@ CROSSING = {  # files of tests that are about more than one module
     "direct/loss/test_nonfinite.py": "one count, by every backend",
     "sweeps/test_robust.py": "kills, full disks and slow machines, of whole sweeps",
     "sweeps/queue/test_postgresql.py": "a study on another storage",
+    "sweeps/queue/test_shared_folder.py": "what the queue asks of a file system, also of NFS",
+    "sweeps/queue/test_two_hosts.py": "a sweep of two hosts, and a link that is cut",
     "sweeps/report/test_browser.py": "the page in a browser",
     "sweeps/report/test_formats.py": "one table in each format",
 }

@@ -24,22 +24,43 @@ from .errors import UserError, no_space
 LARGEST = 1 << 28  # bytes of a file from elsewhere that is read whole
 
 
-def write_atomic(path: Path, write: Callable[[Path], object]) -> None:
-    """Calls `write(temporary)` and renames it to `path` once its bytes are on the disk."""
+def write_atomic(path: Path, write: Callable[[Path], object], new: bool = False) -> bool:
+    """Calls `write(temporary)` and renames it to `path` once its bytes are on the disk.
+
+    new: a file that stands there already is kept; the answer is then false.
+    """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.{uuid.uuid4().hex[:8]}.tmp")
     try:
         write(temporary)
         _fsync(temporary)
-        os.replace(temporary, path)
+        if new and not give_name(temporary, path):
+            return False
+        if not new:
+            os.replace(temporary, path)
         _fsync(path.parent)
+        return True
     except OSError as error:
         if no_space(error):
             raise UserError(f"no space left to write {path}; free some and run again") from error
         raise
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def give_name(temporary: Path, path: Path) -> bool:
+    """Makes `path` a name of the whole file `temporary`; false where another file has that name.
+
+    One process of all gets it, on any host: a link is atomic, also on NFS. There an answer may be
+    lost, and the question asked again says that the name is taken: by this very file, then.
+    """
+    try:
+        os.link(temporary, path)
+    except FileExistsError:
+        with open(temporary) as file:  # to open it asks the server; a look may be a remembered one
+            return os.fstat(file.fileno()).st_nlink > 1
+    return True
 
 
 def write_folder(path: Path, write: Callable[[Path], object]) -> None:
@@ -81,6 +102,12 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, canonical_json(value, indent=1) + "\n")
 
 
+def create_json(path: Path, value: Any) -> bool:
+    """`write_json` of a file that is never replaced; false where one is there already."""
+    data = (canonical_json(value, indent=1) + "\n").encode()
+    return write_atomic(path, lambda temporary: temporary.write_bytes(data), new=True)
+
+
 def note_json(path: Path, value: Any) -> None:
     """`write_json`, unless the file holds the value already: thousands need not be synced again."""
     text = canonical_json(value, indent=1) + "\n"
@@ -108,7 +135,10 @@ def read_bounded(path: Path, most: int = LARGEST) -> bytes:
         raise OSError(errno.EINVAL, "it is no regular file", str(path))
     if status.st_size > most:
         raise OSError(errno.EFBIG, f"it has more than {most:,} bytes", str(path))
-    return path.read_bytes()
+    with open(path, "rb") as file:
+        if not os.fstat(file.fileno()).st_nlink:  # NFS may know a name that another host removed
+            raise FileNotFoundError(errno.ENOENT, "it was removed", str(path))
+        return file.read()
 
 
 def read_json(path: Path) -> Any:

@@ -9,6 +9,7 @@ samplers skip failed cells for ever and run others twice.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Collection
 from pathlib import Path
 from statistics import fmean
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     import optuna
 
 ARTIFACTS = "artifacts"  # below the run folders: the clips that the dashboard shows
+RETRY_SECONDS = 30.0  # after an attempt that failed: each may wait long, and workers wait with it
 INT_MAX, FLOAT_MAX = 2**31 - 1, 1e9  # ranges that hold every setting; nothing is sampled
 
 
@@ -33,14 +35,18 @@ class Mirror:
 
     def __init__(self, sweep: Sweep, say: Callable[[str], None]):
         self.sweep, self.say, self.said = sweep, say, ""
+        self.failed = -RETRY_SECONDS  # when it last could not be written
         self.study: optuna.Study | None = None
         self.behind = {cell.id: cell for cell in sweep.cells}  # what it may not show yet
 
-    def update(self, left: Collection[Cell] = ()) -> None:
-        """Adds the cells that have ended; `left` have not. Call it under `waiting.planner`."""
+    def update(self, left: Collection[Cell] = (), last: bool = False) -> None:
+        """Adds the cells that have ended; `left` have not. Call it under `waiting.planner`.
+
+        last: also where an attempt has failed a moment ago.
+        """
         open_cells = {cell.id for cell in left}
         ended = [cell for name, cell in self.behind.items() if name not in open_cells]
-        if not ended:
+        if not ended or (not last and time.monotonic() - self.failed < RETRY_SECONDS):
             return
         try:
             self.study = self.study or self._open()
@@ -48,7 +54,7 @@ class Mirror:
         except Exception as error:
             if (reason := storage.problem(error)) != self.said:
                 self.say(f"{reason}; the dashboard shows these results later")
-            self.said = reason
+            self.said, self.failed = reason, time.monotonic()
             return
         self.said = ""
         self.behind = {name: x for name, x in self.behind.items() if name in open_cells}

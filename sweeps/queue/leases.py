@@ -13,10 +13,10 @@ import socket
 import threading
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from direct.common.files import canonical_json
+from direct.common.files import canonical_json, give_name
 
 from ..cell import read_json
 
@@ -38,12 +38,9 @@ def take(run: Path) -> str | None:
     }
     try:
         temporary.write_text(canonical_json(owner))
-        os.link(temporary, run / NAME)  # fails where there is one: link is atomic
-    except FileExistsError:
-        return None
+        return token if give_name(temporary, run / NAME) else None
     finally:
         temporary.unlink(missing_ok=True)
-    return token
 
 
 def holds(run: Path, token: str) -> bool:
@@ -61,22 +58,21 @@ def revoke(run: Path) -> None:
 
 
 @contextmanager
-def touched(run: Path) -> Iterator[None]:
-    """Keeps the lease young while the block works."""
+def touched(run: Path, token: str) -> Iterator[None]:
+    """Keeps the lease young while the block works, and as long as it is this token's."""
     stop = threading.Event()
-    threading.Thread(target=_touch, args=(run / NAME, stop), daemon=True).start()
+    threading.Thread(target=_touch, args=(run, token, stop), daemon=True).start()
     try:
         yield
     finally:
         stop.set()
 
 
-def _touch(lease: Path, stop: threading.Event) -> None:
+def _touch(run: Path, token: str, stop: threading.Event) -> None:
     while not stop.wait(TOUCH_SECONDS):
-        try:
-            os.utime(lease)  # the file server's own clock
-        except FileNotFoundError:
-            return
+        with suppress(OSError):  # a disk that does not answer may do so before the lease ends
+            if holds(run, token):  # who has taken over may be dead by now
+                os.utime(run / NAME)  # the file server's own clock
 
 
 def live(run: Path) -> bool:

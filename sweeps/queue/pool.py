@@ -76,7 +76,7 @@ def drain(sweep: Sweep, display: Display, estimator: Estimator) -> dict[str, str
     finally:
         pool.stop()
         pool.let_go()
-        _settle(sweep, left, mirror)
+        _settle(sweep, left, mirror, last=True)
     return pool.failed
 
 
@@ -89,12 +89,12 @@ def plan(sweep: Sweep) -> None:
     waiting.plan(sweep.root, sweep.table.name, [x for x in sweep.cells if x.id not in failed])
 
 
-def _settle(sweep: Sweep, left: list[Cell], mirror: Mirror) -> None:
+def _settle(sweep: Sweep, left: list[Cell], mirror: Mirror, last: bool = False) -> None:
     """Frees the cells of dead workers, and shows what has ended. Of helpers, one at a time."""
     planner = waiting.planner(sweep.root) if sweep.workers.join else nullcontext()
     with suppress(waiting.Busy), planner:
         waiting.free(sweep.root, left)
-        mirror.update(left)
+        mirror.update(left, last)
 
 
 class _Pool:

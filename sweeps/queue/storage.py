@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 VARIABLE = "SWEEPS_STORAGE"  # another way to give the URL: a command line is seen by everyone
 LOCK_GRACE_SECONDS = 10  # of a journal lock that a killed process left
 CONNECT_SECONDS = 10
+ANSWER_SECONDS = 5  # for a sign of life on a connection that is open: a cut link says nothing
 
 
 def open_study(root: Path, name: str, url: str | None = None) -> optuna.Study:
@@ -167,7 +168,13 @@ def _database(url: str) -> Any:
         checked_url(url),
         engine_kwargs={
             "pool_pre_ping": True,  # a connection that a restart has closed is opened again
-            "connect_args": {"connect_timeout": CONNECT_SECONDS, "keepalives_idle": 30},
+            "connect_args": {
+                "connect_timeout": CONNECT_SECONDS,
+                "tcp_user_timeout": 1000 * ANSWER_SECONDS,  # for what was sent
+                "keepalives_idle": ANSWER_SECONDS,  # for what is awaited
+                "keepalives_interval": 1,
+                "keepalives_count": ANSWER_SECONDS,
+            },
         },
     )
 

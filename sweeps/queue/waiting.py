@@ -82,9 +82,10 @@ def _file(root: Path, sweep: str) -> Path:
 def free(root: Path, cells: Iterable[Cell]) -> None:
     """Takes their leases from workers that are gone. Call it under `planner`."""
     for cell in cells:
-        run = root / cell.id
-        if (run / leases.NAME).exists() and not leases.live(run):
-            leases.revoke(run)
+        lease = root / cell.id / leases.NAME
+        owner = read_json(lease)
+        if lease.exists() and not leases.live(lease.parent) and read_json(lease) == owner:
+            leases.revoke(lease.parent)  # no other worker took the cell while we looked
 
 
 def waits(run: Path) -> bool:

@@ -48,7 +48,7 @@ def main(root: Path, cache: Path, sweep: str, stages: Stages = REAL) -> None:
         run, token = claimed
         send(event="start", cell=run.name)
         try:
-            with leases.touched(run):
+            with leases.touched(run, token):
                 _work(Place(cache, run, token), stages)
         finally:
             leases.drop(run, token)
@@ -102,7 +102,9 @@ def attempt(cache: Path, folder: Path, token: str, stages: Stages = REAL) -> boo
     except Exception as error:
         if no_space(error):  # the machine's fault: the cell must not fail for good
             raise
-        write_json(folder / "failure.json", {"reason": _reason(error)})
+        reason = _reason(error)
+        if leases.holds(folder, token):  # or the cell is another's, who may succeed
+            write_json(folder / "failure.json", {"reason": reason})
     return False
 
 

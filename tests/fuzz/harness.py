@@ -6,6 +6,7 @@ what is wrong with how it ended.
 
 from __future__ import annotations
 
+import faulthandler
 import io
 import os
 import resource
@@ -17,8 +18,9 @@ import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass, field
+from functools import wraps
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 from unittest import mock
 
 from hypothesis import HealthCheck, settings
@@ -31,7 +33,9 @@ CASES = int(
 EVERY = 284  # cases of make test: the sum of all shares
 SECONDS = 2.0  # of processor time, before a refusal
 HANGS = 20.0  # seconds of processor time: it will not end by itself
-WAITS = 600.0  # by the clock: it waits for what does not come
+WAITS = 120.0  # by the clock: it waits for what does not come
+KILLS = 180.0  # by the clock: it hangs in C, where no signal is heard
+NOTE = Path("build", f"fuzz-{os.getpid()}.txt").absolute()  # the case that is tried: its input
 MEMORY = 2 << 30  # bytes, beyond what the process has
 LONGEST = 6_000  # characters of a sentence: argparse shows a value as long as it is
 
@@ -58,6 +62,10 @@ LEAVING = (
 )
 
 
+class Hangs(BaseException):
+    """A case does not end. No `Exception`: neither our code nor hypothesis may go on after it."""
+
+
 class Accepted(BaseException):
     """The input was taken and the work would begin: raised in its place."""
 
@@ -73,19 +81,57 @@ class Outcome:
     outside: list[str] = field(default_factory=list)  # what it changed elsewhere
 
 
-def cases(share: int) -> settings:
-    """Hypothesis's settings of one test that tries `share` cases in make test, always the same.
+def cases(share: int) -> Callable[[Any], Callable[[], None]]:
+    """Has hypothesis try `share` cases of a test in make test, always the same.
 
-    In make fuzz it tries as large a part of `CASES`, other ones each time.
+    In make fuzz it tries as large a part of `CASES`, other ones each time. A case that does not end
+    is named with its input.
     """
-    most = max(1, CASES * share // EVERY) if CASES else share
-    return settings(
-        max_examples=most,
+    how = settings(
+        max_examples=max(1, CASES * share // EVERY) if CASES else share,
         deadline=None,
         derandomize=not CASES,
         database=None,
         suppress_health_check=list(HealthCheck),
     )
+
+    def decorate(test: Any) -> Callable[[], None]:
+        case = test.hypothesis.inner_test
+
+        def run() -> None:
+            NOTE.parent.mkdir(exist_ok=True)
+            with open(NOTE, "w") as note:
+                test.hypothesis.inner_test = _watched(case, note)
+                try:
+                    how(test)()
+                finally:
+                    faulthandler.cancel_dump_traceback_later()
+                    NOTE.unlink()
+
+        return run
+
+    return decorate
+
+
+def _watched(case: Callable[..., None], note: TextIO) -> Callable[..., None]:
+    """Ends a case that hangs. Work in C hears no signal: then the process ends and leaves `NOTE`.
+
+    The time until the next case begins counts as well.
+    """
+
+    @wraps(case)
+    def run(*given: Any, **named: Any) -> None:
+        note.seek(0)
+        note.truncate()
+        note.write(f"{case.__module__}.{case.__qualname__} hangs on {(given, named)!r}\n")
+        note.flush()
+        faulthandler.dump_traceback_later(KILLS, exit=True, file=note)
+        try:
+            case(*given, **named)
+        except Hangs as error:
+            raise Hangs(f"{error}: {(given, named)!r:.{LONGEST}}") from error
+
+    return run
 
 
 def attacked(main: Callable[[], Any], arguments: Sequence[str], out: Path) -> Outcome:
@@ -107,6 +153,8 @@ def attacked(main: Callable[[], Any], arguments: Sequence[str], out: Path) -> Ou
         found.status = end.code if isinstance(end.code, int) else 2 if end.code else 0
     except Accepted:
         found.status = 0
+    except Hangs:
+        raise
     except BaseException:
         traceback.print_exc(file=streams[1])
     found.seconds = time.process_time() - began
@@ -185,7 +233,7 @@ def _limited() -> Iterator[None]:
 
 
 def _hangs(*_: object) -> None:
-    raise TimeoutError(f"no end within {HANGS:g} s of work or {WAITS:g} s of waiting")
+    raise Hangs(f"no end within {HANGS:g} s of work or {WAITS:g} s of waiting")
 
 
 _watch: tuple[Path, list[str]] | None = None  # a hook cannot be taken off: it looks here

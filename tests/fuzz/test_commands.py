@@ -19,7 +19,7 @@ from direct.common.files import write_json
 from direct.profiles import PROFILES, profile
 from direct.settings import settings
 
-from .harness import SECONDS, Accepted, attacked, cases, faults
+from .harness import SECONDS, Accepted, Hangs, attacked, cases, faults
 from .values import texts
 
 PATHS = (
@@ -275,5 +275,5 @@ def test_the_harness_sees_what_is_wrong(place):
     assert "outside" in faults(attacked(writes, [], place))[0]
     assert "more than a line" in faults(attacked(shouts, [], place))[0]
     assert "Memory" in faults(attacked(lambda: bytes(1 << 40), [], place))[0]
-    with mock.patch("fuzz.harness.HANGS", 0.2):
-        assert "no end within" in faults(attacked(works, [], place))[0]
+    with mock.patch("fuzz.harness.HANGS", 0.2), pytest.raises(Hangs, match="no end within"):
+        attacked(works, [], place)

@@ -5,9 +5,12 @@ As a program it is `python -m sweeps.run` (or, as `fake.py worker`, its worker) 
 
 from __future__ import annotations
 
+import fcntl
 import os
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +19,11 @@ from direct.common import preempt
 from direct.common.errors import Diverged, command
 from direct.common.files import write_json
 from direct.common.seed import stable_seed
+from sweeps.queue import leases
 from sweeps.stages import Stages
+
+if seconds := os.environ.get("FAKE_LEASE"):  # a test does not wait for 150 s
+    leases.LEASE_SECONDS, leases.TOUCH_SECONDS = float(seconds), float(seconds) / 10
 
 
 def prepare(run):
@@ -30,14 +37,20 @@ def train(run):
             log.write(f"{run.folder.name} {os.environ['RANK']} of {os.environ['WORLD_SIZE']}\n")
         return
     hard = str(run.config.loss.lambda_hard)
+    run.cache.mkdir(parents=True, exist_ok=True)
     with open(run.cache / "executed.log", "a") as log:
         log.write(run.folder.name + "\n")
-    for step in range(3):
-        until = time.monotonic() + float(os.environ.get("FAKE_SECONDS", 0)) / 3
-        while time.monotonic() < until:  # in short naps: a signal does not end a sleep
-            preempt.check()
-            time.sleep(0.01)
-        run.progress("train", step + 1, 3)
+    gate = os.environ.get("FAKE_GATE")
+    while gate and not Path(gate).exists():  # a test lets them begin, or holds them up
+        preempt.check()
+        time.sleep(0.01)
+    with alone(run.folder):
+        for step in range(3):
+            until = time.monotonic() + float(os.environ.get("FAKE_SECONDS", 0)) / 3
+            while time.monotonic() < until:  # in short naps: a signal does not end a sleep
+                preempt.check()
+                time.sleep(0.01)
+            run.progress("train", step + 1, 3)
     if hard == os.environ.get("FAKE_FAIL"):
         raise RuntimeError("made to fail")
     if hard == os.environ.get("FAKE_KILL"):
@@ -45,6 +58,22 @@ def train(run):
     if hard == os.environ.get("FAKE_DIVERGE"):
         raise Diverged(17, "loss was nan 10 times")
     write_json(run.folder / "transformer.json", {"cell": run.folder.name})
+
+
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Notes in the file that `FAKE_OVERLAPS` names that another process works on this cell."""
+    overlaps = os.environ.get("FAKE_OVERLAPS")
+    if not overlaps:
+        yield
+        return
+    with open(Path(overlaps).with_name(f"{folder.name}.lock"), "a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # a kill frees it
+        except BlockingIOError:
+            with open(overlaps, "a") as log:
+                log.write(f"{folder.name}\n")
+        yield
 
 
 def generate(run):

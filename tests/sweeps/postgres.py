@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import pwd
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -22,21 +24,39 @@ class Server:
     data: Path
     port: int
     user: str | None  # PostgreSQL refuses to run as root
+    address: str = "127.0.0.1"
+    space: str | None = None  # the network namespace that it listens in
 
     @property
     def url(self) -> str:
-        return f"postgresql://postgres@127.0.0.1:{self.port}/postgres"
+        return f"postgresql://postgres@{self.address}:{self.port}/postgres"
+
+    @property
+    def local(self) -> str:
+        """Its address for all network namespaces of this machine."""
+        return f"postgresql://postgres@/postgres?host={self.data}&port={self.port}"
 
     def start(self) -> None:
         # Small and without fsync: nothing here outlives the test.
         options = (
-            f"-p {self.port} -c listen_addresses=127.0.0.1 -c fsync=off "
+            f"-p {self.port} -c listen_addresses={self.address} -c fsync=off "
             f"-c unix_socket_directories={self.data} -c shared_buffers=16MB"
         )
         self._run("pg_ctl", "start", "-w", "-t", "120", "-l", str(self.data / "log"), "-o", options)
 
     def stop(self) -> None:
         self._run("pg_ctl", "stop", "-w", "-m", "immediate")
+
+    def kill(self) -> None:
+        """As the kernel does where memory runs out: without a word to its clients."""
+        lock = self.data / "postmaster.pid"
+        pid = int(lock.read_text().split()[0])
+        asked = ["pgrep", "-P", str(pid)]
+        others = subprocess.run(asked, capture_output=True, text=True, check=True).stdout.split()
+        os.kill(pid, signal.SIGKILL)
+        while any(Path("/proc", other).exists() for other in others):  # they end by themselves
+            time.sleep(0.05)
+        lock.unlink()
 
     def create(self) -> None:
         self._run(
@@ -47,11 +67,19 @@ class Server:
             "--no-locale",
             "--encoding=UTF8",
         )
+        with open(self.data / "pg_hba.conf", "a") as rules:
+            rules.write(f"host all all {self.address}/30 trust\n")
 
     def _run(self, program: str, *arguments: str) -> None:
         account = {"user": self.user, "group": self.user, "extra_groups": []} if self.user else {}
+        command = [str(self.bin / program), *arguments]
+        if self.space:  # which only root may enter
+            entry = pwd.getpwnam(self.user or "root")
+            ids = [f"--setuid={entry.pw_uid}", f"--setgid={entry.pw_gid}"]
+            command = ["nsenter", f"--net=/run/netns/{self.space}", *ids, *command]
+            account = {}
         subprocess.run(
-            [str(self.bin / program), *arguments],
+            command,
             check=True,
             cwd="/",
             timeout=180,
@@ -77,8 +105,8 @@ def missing() -> str | None:
 
 
 @contextmanager
-def server() -> Iterator[Server]:
-    """A running server with an empty database."""
+def server(address: str = "127.0.0.1", space: str | None = None) -> Iterator[Server]:
+    """A running server with an empty database, in a network namespace where one is named."""
     binaries = _bin()
     assert binaries, missing()
     folder = Path(tempfile.mkdtemp(prefix="postgres-"))  # pytest's own folders are for root alone
@@ -88,7 +116,7 @@ def server() -> Iterator[Server]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    made = Server(binaries, folder / "data", port, user)
+    made = Server(binaries, folder / "data", port, user, address, space)
     try:
         made.create()
         made.start()

@@ -113,6 +113,19 @@ def test_a_worker_that_lost_its_lease_publishes_nothing(run):
     assert cell.read_result(run) is None
 
 
+def test_a_result_that_came_meanwhile_is_never_replaced(run):
+    """Of a worker that was frozen between its last look at the lease and publishing."""
+
+    def holds():
+        go(run)  # who took over
+        return True
+
+    other = go(run, holds=holds, judge=lambda run: records(0.75))
+    assert other is None
+    assert cell.read_result(run)["scores"]["SA"] == [0.5, 0.5]
+    assert not list(run.glob(".*.tmp"))
+
+
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_a_score_that_is_no_number_is_refused(run, value):
     with pytest.raises(UserError, match=r"SA=.*p0"):

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import signal
 from dataclasses import replace
 
 import programs
@@ -14,6 +15,7 @@ from direct.common.files import write_json
 from direct.config import Run
 from sweeps import work as work_module
 from sweeps.cell import read_result, run_cell, write_config
+from sweeps.queue import pool, storage
 from sweeps.queue.sweep import Sweep, Workers
 from sweeps.work import _where_time_went, refuse, settle_old
 
@@ -190,3 +192,24 @@ def test_what_the_reference_says_is_shared_by_the_cells_that_are_left(tmp_path, 
     assert work_module.work(sweep) == {CELLS[3].id: "fault"}
     assert sorted(marks) == sorted(f"wanted-{cell.id}" for cell in CELLS[2:4])
     assert not any((tmp_path / "reference").iterdir())
+
+
+@pytest.mark.parametrize("join", [True, False])
+def test_a_helper_needs_no_server(tmp_path, monkeypatch, join):
+    """A worker that joins while the server restarts goes to work; a planner is refused."""
+
+    def silent(*_):
+        raise UserError("the storage does not answer")
+
+    drained = []
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+    monkeypatch.setattr(storage, "open_study", silent)
+    monkeypatch.setattr(pool, "drain", lambda *given: drained.append(given) or {})
+    monkeypatch.setattr(work_module, "_prepare", lambda *_: 0.0)
+    workers = Workers(1, storage="postgresql://me@host/sweeps", join=join)
+    own = Sweep(TABLE, CELLS, tmp_path / "runs", tmp_path / "cache", workers, STAGES)
+    if join:
+        assert work_module.work(own) == {} and len(drained) == 1
+    else:
+        with pytest.raises(UserError, match="does not answer"):
+            work_module.work(own)

@@ -200,3 +200,24 @@ def test_a_damaged_checksum_file_is_no_checksum(tmp_path):
     files.save_arrays(tmp_path / "x", {})
     files.checksum_path(tmp_path / "x").write_bytes(b"\xff" * 500)
     assert files.read_checked(tmp_path / "x") is None and (tmp_path / "x.damaged").exists()
+
+
+def test_a_file_that_another_host_removed_is_not_read(tmp_path, monkeypatch):
+    """NFS remembers its name for a while, and its content as long as anybody has it open."""
+    path = tmp_path / "lease.json"
+    path.write_text("{}")
+    assert files.read_bounded(path) == b"{}"
+    real = os.fstat
+    monkeypatch.setattr(
+        os, "fstat", lambda file: os.stat_result([*real(file)[:3], 0, *real(file)[4:]])
+    )
+    with pytest.raises(FileNotFoundError, match="removed"):
+        files.read_bounded(path)
+
+
+def test_a_file_that_is_never_replaced(tmp_path):
+    path = tmp_path / "deep" / "result.json"
+    assert files.create_json(path, {"n": 1}) and not files.create_json(path, {"n": 2})
+    assert files.read_json(path) == {"n": 1}
+    assert [entry.name for entry in path.parent.iterdir()] == ["result.json"]
+    assert path.stat().st_nlink == 1

@@ -1,5 +1,6 @@
 """Leases: whoever is gone holds none, whatever the clocks say."""
 
+import errno
 import json
 import os
 import subprocess
@@ -76,15 +77,41 @@ def test_a_revoked_lease_fences_its_holder(tmp_path):
 
 
 def test_a_held_lease_is_kept_young(tmp_path, monkeypatch):
+    """Also over a disk that does not answer for a while."""
     monkeypatch.setattr(leases, "TOUCH_SECONDS", 0.01)
-    leases.take(tmp_path)
-    lease = tmp_path / leases.NAME
+    token, lease, calls = leases.take(tmp_path), tmp_path / leases.NAME, []
     os.utime(lease, (1, 1))
-    with leases.touched(tmp_path):
+
+    def utime(path):
+        calls.append(path)
+        if len(calls) < 3:
+            raise OSError(errno.EIO, "Input/output error")
+        real(path)
+
+    real = os.utime
+    monkeypatch.setattr(os, "utime", utime)
+    with leases.touched(tmp_path, token):
         until = time.monotonic() + 10
         while lease.stat().st_mtime == 1 and time.monotonic() < until:
             time.sleep(0.01)
     assert lease.stat().st_mtime > 1
+
+
+def test_who_lost_a_lease_does_not_keep_the_next_holders_young(tmp_path, monkeypatch):
+    """A host that was frozen works on; where the one that took over dies, its lease must end."""
+    monkeypatch.setattr(leases, "TOUCH_SECONDS", 0.01)
+    token, lease = leases.take(tmp_path), tmp_path / leases.NAME
+    looks = []
+    holds = leases.holds
+    monkeypatch.setattr(leases, "holds", lambda *given: looks.append(given) or holds(*given))
+    with leases.touched(tmp_path, token):
+        leases.revoke(tmp_path)
+        leases.take(tmp_path)
+        os.utime(lease, (1, 1))
+        seen, until = len(looks), time.monotonic() + 10
+        while len(looks) < seen + 3 and time.monotonic() < until:
+            time.sleep(0.01)
+        assert len(looks) >= seen + 3 and lease.stat().st_mtime == 1
 
 
 def test_a_process_is_told_by_its_start():

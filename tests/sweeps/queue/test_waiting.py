@@ -99,6 +99,23 @@ def test_a_cell_of_a_dead_worker_waits_again(tmp_path):
     assert waiting.waits(run) and drain(tmp_path) == IDS[:1]
 
 
+def test_a_lease_that_another_worker_took_meanwhile_stays(tmp_path, monkeypatch):
+    """The planner looks at a lease, which is dropped just then; the next worker's is alive."""
+    run = tmp_path / CELLS[0].id
+    first, live = leases.take(run), leases.live
+
+    def looks(folder):
+        leases.drop(folder, first)
+        found = live(folder)
+        second.append(leases.take(folder))
+        return found
+
+    second: list[str] = []
+    monkeypatch.setattr(leases, "live", looks)
+    waiting.free(tmp_path, CELLS[:1])
+    assert leases.holds(run, second[0])
+
+
 def test_a_damaged_result_is_made_again(tmp_path):
     waiting.plan(tmp_path, "s", CELLS[:1])
     drain(tmp_path)

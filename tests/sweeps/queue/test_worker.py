@@ -70,6 +70,9 @@ def test_an_error_is_written_down_and_a_lost_lease_leaves_nothing(tmp_path):
     (folder / "failure.json").unlink()
     assert worker.attempt(tmp_path, folder, "another token", STAGES) is False
     assert read_result(folder) is None and not (folder / "failure.json").exists()
+    failing = replace(STAGES, train=fails)  # whose files the one that took over writes meanwhile
+    assert worker.attempt(tmp_path, folder, "another token", failing) is False
+    assert not (folder / "failure.json").exists()
 
 
 def test_a_cache_that_is_removed_meanwhile_is_made_again(tmp_path, capsys):

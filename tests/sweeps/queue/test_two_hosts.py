@@ -1,0 +1,122 @@
+"""Two hosts of one sweep, and the link between them cut without a word and restored."""
+
+import os
+import signal
+import subprocess
+import time
+from collections import Counter
+from contextlib import suppress
+
+import fake
+import hosts
+import postgres
+import pytest
+from programs import FAKE, SMALL, environment, executed
+
+from direct.config import Run
+from sweeps.cell import read_config, read_json, run_cell
+from sweeps.queue import storage
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def pair():
+    if reason := postgres.missing() or hosts.missing():
+        pytest.skip(reason)
+    with hosts.two_hosts() as (a, b), postgres.server(a.address, a.space) as server:
+        yield a, b, server
+
+
+def begin(host, out, *more, **values):
+    """The sweep in `out` on this host, with one worker."""
+    command = host.command(*FAKE, *SMALL, "--out", str(out), "--workers", "1", *more)
+    values |= {"FAKE_SECONDS": "1", "FAKE_LEASE": "6", "FAKE_GATE": str(gate(out))}
+    with open(out / f"{host.name}.log", "w") as log:
+        return subprocess.Popen(command, env=environment(**values), stdout=log, stderr=log)
+
+
+def gate(out):
+    return out / "gate"
+
+
+def pass_some(out, *processes):
+    """Lets cells through until one has ended."""
+    before = len(results(out))
+    gate(out).touch()
+    until(lambda: len(results(out)) > before, "work goes on", *processes)
+    gate(out).unlink()
+
+
+def shown(server):
+    """How many trials the server has, asked on the spot."""
+    import psycopg
+
+    with suppress(psycopg.Error), psycopg.connect(server.local) as connection:
+        return connection.execute("select count(*) from trials").fetchone()[0]
+    return 0
+
+
+def holders(out):
+    """Which hosts have a cell."""
+    leases = (read_json(path) or {} for path in out.glob("runs/tiny/*/lease.json"))
+    return {lease["host"] for lease in leases if lease}
+
+
+def results(out):
+    return sorted(out.glob("runs/tiny/*/result.json"))
+
+
+def until(holds, what, *processes, seconds=120):
+    end = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < end, what
+        assert all(process.poll() in (None, 0) for process in processes), what
+        time.sleep(0.05)
+
+
+def workers(process):
+    asked = ["pgrep", "-P", str(process.pid)]
+    return subprocess.run(asked, capture_output=True, text=True, check=False).stdout.split()
+
+
+def test_a_cut_link_stops_no_work_and_every_cell_has_one_result(pair, tmp_path):
+    """PostgreSQL on one host, the planner on the other, and between them silence.
+
+    A worker dies then. The planner must not wait for the server: it replaces the worker. Each cell
+    runs once, and the killed one again.
+    """
+    a, b, server = pair
+    planner, helper = begin(b, tmp_path, **{storage.VARIABLE: server.url}), None
+    try:
+        until(lambda: holders(tmp_path) == {"host-b"}, "the planner begins", planner)
+        helper = begin(a, tmp_path, "--join")
+        until(lambda: holders(tmp_path) == {"host-a", "host-b"}, "both begin", planner, helper)
+        pass_some(tmp_path, planner, helper)
+        until(lambda: shown(server), "the server is written", planner)
+        a.cut()
+        pass_some(tmp_path, planner, helper)
+        until(lambda: "host-b" in holders(tmp_path), "b has a cell", planner)
+        (killed,) = workers(planner)
+        os.kill(int(killed), signal.SIGKILL)
+        until(lambda: set(workers(planner)) - {killed}, "b has another worker", planner)
+        a.restore()
+        gate(tmp_path).touch()
+        assert planner.wait(300) == helper.wait(300) == 0, (tmp_path / "host-b.log").read_text()
+    finally:
+        for process in (planner, helper):
+            if process and process.poll() is None:
+                process.kill()
+    said = (tmp_path / "host-b.log").read_text()
+    assert said.count("does not answer") == 1 and "another takes over" in said
+    found = results(tmp_path)
+    runs = Counter(executed(tmp_path))
+    assert len(found) == len(runs) == 8 and sorted(runs.values()) == [1] * 7 + [2]
+    assert not list(tmp_path.glob("runs/tiny/*/lease.json"))
+    for path in found:  # as one process makes them
+        alone = tmp_path / "alone" / path.parent.name
+        alone.mkdir(parents=True)
+        run_cell(Run(read_config(path.parent), tmp_path / "cache", alone), fake.STAGES)
+        assert (alone / "result.json").read_bytes() == path.read_bytes()
+    trials = storage.open_study(tmp_path / "runs/tiny", "lambda_hard", server.local).trials
+    assert Counter(t.user_attrs["cell"] for t in trials) == Counter(runs.keys())
