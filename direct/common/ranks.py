@@ -77,6 +77,15 @@ def gather(rows: Tensor) -> Tensor:
     return torch.cat(parts)
 
 
+def collected(value: T) -> list[T]:
+    """Every rank's value, in rank order, on every rank."""
+    if size() == 1:
+        return [value]
+    values: list[Any] = [None] * size()
+    dist.all_gather_object(values, value)
+    return values
+
+
 def anyone(flag: bool) -> bool:
     """Whether the flag is set on at least one rank."""
     if size() == 1:
@@ -98,6 +107,14 @@ def on_first(work: Callable[[], T]) -> T:
     return result[0]
 
 
+def after_first(work: Callable[[], T]) -> T:
+    """What `work()` returns here; rank 0 has called it before, and so made what was missing."""
+    if size() > 1:
+        on_first(lambda: work() is None)
+    with together():
+        return work()
+
+
 @contextlib.contextmanager
 def together() -> Iterator[None]:
     """A block without communication: where it fails on one rank, every rank raises.
@@ -110,10 +127,8 @@ def together() -> Iterator[None]:
     except Exception as caught:
         error = caught
     if size() > 1:
-        said: list[Any] = [None] * size()
         mine = None if error is None else (isinstance(error, Preempted), f"{error}")
-        dist.all_gather_object(said, mine)
-        for other, told in enumerate(said):
+        for other, told in enumerate(collected(mine)):
             if told is not None and error is None:
                 stopped, message = told
                 raise Preempted(message) if stopped else UserError(f"rank {other}: {message}")

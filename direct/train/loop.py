@@ -70,7 +70,7 @@ def _train(run: Run) -> None:
     ranks.share(config.train.batch, config.train.micro_batch)  # what does not divide ends here
     trackers.check(config)
     model = initial_model(run).train()
-    data = _open_data(run)
+    data = ranks.after_first(lambda: shared.open_shared(run))
     with ranks.together():
         shown = watch.prompts(run)
     running = engine.start(model, config)
@@ -176,13 +176,6 @@ def _loaded(config: Config, start: str | Path) -> nn.Module:
     if config.train.lora_rank:
         lora.add(model, config)
     return model
-
-
-def _open_data(run: Run) -> shared.Shared:
-    if ranks.size() > 1:  # one makes what is missing, then all open it
-        ranks.on_first(lambda: bool(shared.open_shared(run)))
-    with ranks.together():
-        return shared.open_shared(run)
 
 
 def frozen_reference(
