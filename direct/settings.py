@@ -254,6 +254,8 @@ def validate(config: Config) -> Config:
         raise UserError(
             f"train.micro_batch={train.micro_batch} does not divide train.batch={train.batch}"
         )
+    if train.compile and train.engine == "fsdp":
+        raise UserError("train.compile=true is not tried with train.engine=fsdp; set it to false")
     if train.lora_rank and train.init == "sft":
         raise UserError(
             "train.init=sft with train.lora_rank: an adapter's reference is what it starts from, "

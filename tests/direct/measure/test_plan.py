@@ -37,6 +37,20 @@ def test_memory_by_hand():
     assert more > 10 * four["activations"] > 10 * 30 * 32_760 * 1536 * 2
 
 
+@pytest.mark.slow
+def test_memory_of_weights_cut_over_ranks_by_hand():
+    """14B: 16 bytes a weight, and the reference's 4, over the ranks; what is left is a block's."""
+    config = override(profile("wan2.1-t2v-14b"), "train.lora_rank=0", "train.engine=fsdp")
+    clip = counted.count(config)
+    assert clip.trained == clip.weights and clip.layers == 40
+    four, eight = (plan.training_memory(clip, config, n) for n in (4, 8))
+    for part, size in (("weights", 4), ("optimizer", 12), ("reference", 4)):
+        assert four[part] == 2 * eight[part] == size * clip.weights / 4
+    assert four["buckets"] == eight["buckets"] == 18 * clip.weights / 40
+    assert four["activations"] == eight["activations"]
+    assert plan.training_host_memory(clip, config) == 12 * clip.weights
+
+
 def counts(weights: float, trained: float) -> counted.Counts:
     """Of these sizes alone: main memory asks for no others."""
     others = dict.fromkeys((field.name for field in fields(counted.Counts)), 0)

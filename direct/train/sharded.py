@@ -1,0 +1,52 @@
+"""Weights that are cut over the ranks (FSDP2), for models that do not fit one GPU twice.
+
+A block's weights are put together where it computes, and cut again after; gradients are summed as
+they are cut, in fp32. What is cut stays fp32, so the engine around it is the plain one: AdamW on
+fp32 weights. Full fine-tuning of 14B: docs/scale.md.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor, nn
+
+from ..common import ranks
+from ..models import pipeline
+
+
+def shard(model: Any) -> None:
+    """Cuts a diffusers model's weights over all ranks, in place, and moves them to the device.
+
+    The model may be on the CPU: one block after another is moved. It is then called as before, by
+    every rank at once.
+    """
+    from torch.distributed.device_mesh import init_device_mesh
+    from torch.distributed.fsdp import fully_shard
+
+    mesh = init_device_mesh(pipeline.device().type, (ranks.size(),))
+    kinds = model._repeated_blocks
+    blocks = [module for module in model.modules() if type(module).__name__ in kinds]
+    for module in [*blocks, model]:
+        # Also the model's own weights outside of blocks: named_parameters() are then always the
+        # optimizer's, whatever was computed last.
+        fully_shard(module, mesh=mesh, reshard_after_forward=True)
+
+
+def is_sharded(model: nn.Module) -> bool:
+    return any(hasattr(parameter, "full_tensor") for parameter in model.parameters())
+
+
+def whole(tensor: Tensor) -> Tensor:
+    """Put together, if it is cut: all ranks call it."""
+    return tensor.full_tensor() if hasattr(tensor, "full_tensor") else tensor
+
+
+def cut(tensor: Tensor, like: Tensor) -> Tensor:
+    """This rank's part of a whole tensor that all ranks have, as `like` is cut; nothing is sent."""
+    if not hasattr(like, "full_tensor"):
+        return tensor
+    from torch.distributed.tensor import distribute_tensor
+
+    mesh, places = like.device_mesh, like.placements  # type: ignore[attr-defined]
+    return distribute_tensor(tensor.to(like.device), mesh, places, src_data_rank=None)
