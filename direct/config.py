@@ -133,6 +133,8 @@ class Train:
     # "torch": AdamW in one process; on any number of ranks "deepspeed": ZeRO-2, or "fsdp": the
     # weights are cut over the ranks, too
     engine: Literal["torch", "deepspeed", "fsdp"] = "torch"
+    # Ranks that compute one clip together, each a part of its tokens; needs train.engine=fsdp
+    context_parallel: int = added(1)
     micro_batch: int = 0  # samples per forward pass of a rank; 0: its whole share of the batch
     gradient_checkpointing: bool = False  # recomputes activations in the backward pass
     compile: bool = False  # torch.compile of the transformer

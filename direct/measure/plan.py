@@ -91,7 +91,7 @@ def reference_cache(clip: Counts, config: Config) -> tuple[float, float]:
 def training_memory(clip: Counts, config: Config, gpus: int) -> dict[str, float]:
     """Bytes on one GPU, by what they are."""
     train, p, item = config.train, clip.weights, clip.item
-    micro = train.micro_batch or -(-train.batch // gpus)
+    micro = train.micro_batch or -(-train.batch * train.context_parallel // gpus)
     zero, shards = train.engine == "deepspeed", gpus if train.engine == "fsdp" else 1
     parts = {
         # The engine "torch" holds fp32 weights, and autocast's copy of them.
@@ -110,7 +110,7 @@ def training_memory(clip: Counts, config: Config, gpus: int) -> dict[str, float]
     # With checkpointing one block's tensors at a time are kept, once it is computed again.
     block = clip.kept / clip.layers
     kept = clip.checkpointed + block if train.gradient_checkpointing else clip.kept
-    parts["activations"] = micro * (kept + 2 * clip.widest)
+    parts["activations"] = micro * (kept + 2 * clip.widest) / train.context_parallel
     return parts | {"reserved": RESERVED}
 
 
@@ -321,13 +321,18 @@ def main() -> int:
     several = config.train.engine != "torch"
     gpus = (4 if several else 1) if options.gpus is None else options.gpus
     share = paper_share() if options.share is None else options.share
-    if gpus < 1 or config.train.batch % (gpus * (config.train.micro_batch or 1)):
+    together = config.train.context_parallel
+    if gpus < 1 or gpus % together:
+        raise UserError(f"--gpus {gpus} is not divided by train.context_parallel={together}")
+    if config.train.batch % (gpus // together * (config.train.micro_batch or 1)):
         raise UserError(
             f"--gpus {gpus} with train.micro_batch={config.train.micro_batch} does not divide "
             f"train.batch={config.train.batch}"
         )
     if gpus > 1 and not several:
-        raise UserError(f"--gpus {gpus} needs train.engine=deepspeed or fsdp; torch is for one")
+        raise UserError(
+            f"--gpus {gpus} needs train.engine=deepspeed or fsdp; the torch engine is for one"
+        )
     if not 0 < share <= 1:
         raise UserError(f"--share {share:g} is no share of the GPU's peak; use above 0, up to 1")
     if options.cells < 1:

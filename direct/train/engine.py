@@ -22,6 +22,7 @@ from ..common.errors import UserError
 from ..config import Config, Train
 from ..models import pipeline
 from . import sharded
+from .batch import own_rows
 
 MOMENTS = ("exp_avg", "exp_avg_sq")
 
@@ -34,7 +35,8 @@ class Engine:
     def __init__(self, model: nn.Module, settings: Train, dtype: torch.dtype = torch.float32):
         self.model, self.clip = model.to(pipeline.device()), settings.clip
         self._cut = sharded.is_sharded(model)
-        self.passes = len(ranks.share(settings.batch, settings.micro_batch))  # per update
+        self.passes = len(own_rows(settings))  # per update
+        self._together = settings.context_parallel
         self.optimizer: Any = adamw(model, settings)
         self._autocast, self._norm = dtype, math.nan
 
@@ -52,8 +54,11 @@ class Engine:
         return tensors
 
     def backward(self, loss: Tensor) -> None:
-        """Adds one pass's share of the batch's mean gradient."""
-        (loss / self.passes).backward()
+        """Adds one pass's share of the batch's mean gradient.
+
+        Over ranks gradients are averaged; those that compute a clip together have parts of a sum.
+        """
+        (loss * self._together / self.passes).backward()
 
     def step(self) -> None:
         """Once per batch: clips, and updates unless the gradient is not finite."""
@@ -125,7 +130,7 @@ def start(model: nn.Module, config: Config) -> Engine | DeepSpeed:
     if config.train.engine == "deepspeed":
         return DeepSpeed(model, config)
     if config.train.engine == "fsdp":
-        sharded.shard(model)
+        sharded.shard(model, config)
     elif ranks.size() > 1:
         raise UserError(
             f"train.engine=torch runs in one process, not in {ranks.size()}; "
@@ -134,11 +139,14 @@ def start(model: nn.Module, config: Config) -> Engine | DeepSpeed:
     return Engine(model, config.train, getattr(torch, config.model.dtype))
 
 
-def frozen(base: nn.Module, dtype: torch.dtype, cut: bool = False) -> nn.Module:
-    """`base` on the device, as the reference of a model trained in this dtype; cut as that one."""
+def frozen(base: nn.Module, dtype: torch.dtype, config: Config | None = None) -> nn.Module:
+    """`base` on the device, as the reference of a model trained in this dtype.
+
+    config: where that model is cut over ranks; the base is cut alike.
+    """
     base.requires_grad_(False)
-    if cut:
-        sharded.shard(base)
+    if config and config.train.engine == "fsdp":
+        sharded.shard(base, config)
     else:
         _place(base, dtype)
     return base

@@ -29,7 +29,7 @@ from ..models import lora, pipeline
 from ..plugins import carried
 from ..prepare import shared
 from . import checkpoint, engine, reference_cache, terms, trackers, trajectory, watch
-from .batch import load_passes
+from .batch import load_passes, own_rows
 from .step import train_step
 
 PATIENCE = 3  # non-finite steps in a row that end a run
@@ -67,7 +67,7 @@ def _train(run: Run) -> None:
     # Set-up: weights, data, engine.
     config, metrics = run.config, run.folder / "metrics.jsonl"
     torch.set_num_threads(config.threads)
-    ranks.share(config.train.batch, config.train.micro_batch)  # what does not divide ends here
+    own_rows(config.train)  # what does not divide ends here
     trackers.check(config)
     model = initial_model(run).train()
     data = ranks.after_first(lambda: shared.open_shared(run))
@@ -191,7 +191,7 @@ def frozen_reference(
     if config.train.lora_rank:
         return lora.reference(running.model)
     base = load() if load else pipeline.load_transformer(config.model.pipeline, on="cpu")
-    base = engine.frozen(base, running.dtype, config.train.engine == "fsdp")
+    base = engine.frozen(base, running.dtype, config)
     if config.train.compile:
         base.compile()
     return base

@@ -18,6 +18,7 @@ TESTS = HERE.parents[1]
 sys.path[:0] = [str(TESTS.parent), str(TESTS)]
 
 import small_wan  # noqa: E402
+import torch  # noqa: E402
 
 from direct.common import errors, preempt, ranks  # noqa: E402
 from direct.common.progress import silent  # noqa: E402
@@ -175,6 +176,10 @@ def sharded(pipeline: Path, out: Path) -> None:
     loop.train(Run(config(pipeline, **values, train__lora_rank=2), cache, out / "fsdp-lora"))
     bf16 = values | {"model__dtype": "bfloat16"}
     loop.train(Run(config(pipeline, **bf16), cache, out / "fsdp-bf16"))
+
+    torch.accelerator.device_count = lambda: 1  # which diffusers divides by, and a CPU has none
+    halves = values | {"train__context_parallel": 2, "train__sample_every": 2}
+    loop.train(Run(config(pipeline, **halves), cache, out / "fsdp-halves"))
 
 
 def alone(pipeline: Path, out: Path) -> None:

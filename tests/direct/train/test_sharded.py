@@ -18,9 +18,11 @@ def weights_of(folder):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("two", "one"), [("fsdp", "torch"), ("fsdp-lora", "torch-lora")])
+@pytest.mark.parametrize(
+    ("two", "one"), [("fsdp", "torch"), ("fsdp-lora", "torch-lora"), ("fsdp-halves", "torch")]
+)
 def test_two_ranks_are_one_to_fp32_rounding(out, pipeline_folder, two, one):
-    """With activation checkpointing, which the one process goes without."""
+    """With activation checkpointing, which the one process goes without; "halves" of each clip."""
     for a, b in zip(lines_of(out / two), lines_of(out / one), strict=True):
         for name in ("loss", "d_fm", "d_anc", "grad_norm"):
             assert a[name] == pytest.approx(b[name], rel=1e-6, abs=1e-9)
@@ -29,7 +31,7 @@ def test_two_ranks_are_one_to_fp32_rounding(out, pipeline_folder, two, one):
     moved = max((expected[name] - before[name]).abs().max() for name in before)
     assert moved > 1e-3
     for name in expected:
-        torch.testing.assert_close(found[name], expected[name], rtol=1e-5, atol=1e-6)
+        torch.testing.assert_close(found[name], expected[name], rtol=1e-5, atol=5e-6)
 
 
 @pytest.mark.slow
@@ -56,6 +58,22 @@ def test_what_is_not_cut_is_left_as_it_is():
     tensor = torch.randn(3)
     assert sharded.whole(tensor) is tensor and sharded.cut(tensor, torch.zeros(3)) is tensor
     assert not sharded.is_sharded(torch.nn.Linear(2, 2))
+
+
+def test_what_cannot_be_cut_is_refused(small, monkeypatch):
+    model = pipeline.load_transformer(small().model.pipeline)
+    for n, said in (
+        (1, "needs GPUs"),
+        (3, "must divide a clip's 8 tokens and the model's 2 heads"),
+    ):
+        config = small(train__engine="fsdp", train__context_parallel=3)
+        monkeypatch.setattr(torch.accelerator, "device_count", lambda n=n: n - 1)
+        with pytest.raises(UserError, match=said):
+            sharded.shard(model, config)
+    with pytest.raises(UserError, match=r"Wan's transformer alone, not a Linear"):
+        sharded.shard(torch.nn.Linear(2, 2), config)
+    with pytest.raises(UserError, match=r"context_parallel=2 needs train\.engine=fsdp, not torch"):
+        override(profile("tiny"), "train.context_parallel=2")
 
 
 def test_compiling_cut_weights_is_refused():
