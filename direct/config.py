@@ -130,8 +130,11 @@ class Train:
     # The frozen base's velocities are computed once for all cells of a seed. "auto": for cells that
     # a sweep trains together; "on": also for a training alone, and kept until deleted
     reference_cache: Literal["auto", "on", "off"] = added("auto", **{NO_EFFECT: True})
-    # "torch": AdamW in one process; "deepspeed": ZeRO-2 on any number of ranks
-    engine: Literal["torch", "deepspeed"] = "torch"
+    # "torch": AdamW in one process; on any number of ranks "deepspeed": ZeRO-2, or "fsdp": the
+    # weights are cut over the ranks, too
+    engine: Literal["torch", "deepspeed", "fsdp"] = "torch"
+    # Ranks that compute one clip together, each a part of its tokens; needs train.engine=fsdp
+    context_parallel: int = added(1)
     micro_batch: int = 0  # samples per forward pass of a rank; 0: its whole share of the batch
     gradient_checkpointing: bool = False  # recomputes activations in the backward pass
     compile: bool = False  # torch.compile of the transformer

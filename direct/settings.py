@@ -40,6 +40,7 @@ RANGES = {
     "train.steps": (0, 1_000_000_000),
     "train.batch": (1, 65_536),
     "train.micro_batch": (0, 65_536),
+    "train.context_parallel": (1, 1024),
     "train.checkpoint_every": (1, 1_000_000_000),
     "train.sample_every": (0, 1_000_000_000),
     "train.lora_rank": (0, 65_536),
@@ -254,6 +255,13 @@ def validate(config: Config) -> Config:
         raise UserError(
             f"train.micro_batch={train.micro_batch} does not divide train.batch={train.batch}"
         )
+    if train.context_parallel > 1 and train.engine != "fsdp":
+        raise UserError(
+            f"train.context_parallel={train.context_parallel} needs train.engine=fsdp, not "
+            f"{train.engine}"
+        )
+    if train.compile and train.engine == "fsdp":
+        raise UserError("train.compile=true is not tried with train.engine=fsdp; set it to false")
     if train.lora_rank and train.init == "sft":
         raise UserError(
             "train.init=sft with train.lora_rank: an adapter's reference is what it starts from, "

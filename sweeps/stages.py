@@ -6,6 +6,7 @@ Nothing heavy is imported before a stage is called.
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -29,9 +30,9 @@ class Stages:
     """Every stage resumes from what its run's folder holds, so it can be killed anywhere."""
 
     prepare: Callable[[Run], None]  # what cells share
-    train: Callable[[Run], None]  # every rank calls it
+    train: Callable[[Run], None]  # every rank calls it, and the next two
     generate: Callable[[Run], None]
-    judge: Callable[[Run], list[Record]]
+    judge: Callable[[Run], list[Record]]  # what rank 0 returns are the cell's records
     measure: Callable[[Run], list[Record]]  # in place of these three: Tables S4 and S6, the gain
     inputs: Callable[[Config], dict[str, str]]  # hashes of the base model, and of the clips
     code: Callable[[Config], dict[str, str]]  # fingerprints of what can change the numbers
@@ -57,6 +58,8 @@ def _train(run: Run) -> None:
     from direct.prepare import facts
     from direct.train.loop import train
 
+    if "WORLD_SIZE" in os.environ:  # torchrun's: without training, too, all ranks generate
+        ranks.start()
     torch.set_num_threads(run.config.threads)  # sums depend on it: part of the cell
     train(run)
     if ranks.rank() == 0 and (found := facts.facts(run)):

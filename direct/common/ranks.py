@@ -52,29 +52,48 @@ def rank() -> int:
     return dist.get_rank() if dist.is_initialized() else 0
 
 
-def share(batch: int, micro_batch: int) -> list[range]:
+def share(batch: int, micro_batch: int, together: int = 1) -> list[range]:
     """The rows of a global batch that are this rank's, one range per forward pass.
 
     A sample's place in the global batch decides everything about it: who computes it is nothing.
+    together: so many neighbours have the same rows, and compute a clip in parts.
     """
-    width = batch // size()
-    micro = micro_batch or width
-    if batch % size() or width % micro:
+    if size() % together:
         raise UserError(
-            f"train.batch={batch} cannot be shared by {size()} ranks in micro-batches of "
+            f"train.context_parallel={together} does not divide {size()} ranks; choose another"
+        )
+    groups = size() // together
+    width = batch // groups
+    micro = micro_batch or width
+    if batch % groups or width % micro:
+        shared = f"{groups} ranks" if together == 1 else f"{groups} groups of {together} ranks"
+        raise UserError(
+            f"train.batch={batch} cannot be shared by {shared} in micro-batches of "
             f"train.micro_batch={micro_batch}; choose numbers that divide it"
         )
-    first = rank() * width
+    first = rank() // together * width
     return [range(start, start + micro) for start in range(first, first + width, micro)]
 
 
-def gather(rows: Tensor) -> Tensor:
-    """[b, n] of this rank to [B, n] of all, in rank order: that of the global batch."""
+def gather(rows: Tensor, together: int = 1) -> Tensor:
+    """[b, n] of this rank to [B, n] of all, in rank order: that of the global batch.
+
+    together: of so many neighbours, which have the same rows, as in `share`.
+    """
     if size() == 1:
         return rows
     parts = [torch.empty_like(rows) for _ in range(size())]
     dist.all_gather(parts, rows.contiguous())
-    return torch.cat(parts)
+    return torch.cat(parts[::together])
+
+
+def collected(value: T) -> list[T]:
+    """Every rank's value, in rank order, on every rank."""
+    if size() == 1:
+        return [value]
+    values: list[Any] = [None] * size()
+    dist.all_gather_object(values, value)
+    return values
 
 
 def anyone(flag: bool) -> bool:
@@ -98,6 +117,14 @@ def on_first(work: Callable[[], T]) -> T:
     return result[0]
 
 
+def after_first(work: Callable[[], T]) -> T:
+    """What `work()` returns here; rank 0 has called it before, and so made what was missing."""
+    if size() > 1:
+        on_first(lambda: work() is None)
+    with together():
+        return work()
+
+
 @contextlib.contextmanager
 def together() -> Iterator[None]:
     """A block without communication: where it fails on one rank, every rank raises.
@@ -110,10 +137,8 @@ def together() -> Iterator[None]:
     except Exception as caught:
         error = caught
     if size() > 1:
-        said: list[Any] = [None] * size()
         mine = None if error is None else (isinstance(error, Preempted), f"{error}")
-        dist.all_gather_object(said, mine)
-        for other, told in enumerate(said):
+        for other, told in enumerate(collected(mine)):
             if told is not None and error is None:
                 stopped, message = told
                 raise Preempted(message) if stopped else UserError(f"rank {other}: {message}")

@@ -9,15 +9,19 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from torch import Tensor
 
+from ..common import ranks
 from ..common.errors import UserError
 from ..common.files import digest, load_arrays, save_arrays
 from ..config import Run
 from ..data import source
-from ..models import codec, pipeline
+from ..models import pipeline
 from ..prepare import means
 from ..prepare.encode import texts
+from ..prepare.fill import fill
 from ..prepare.store import Store
 from ..sampling import EVALUATION, batch_size, initial_noise, sample
 
@@ -25,41 +29,52 @@ from ..sampling import EVALUATION, batch_size, initial_noise, sample
 def generate(run: Run) -> Path:
     """Renders the evaluation prompts with the run's transformer: `run/samples.safetensors`.
 
-    Its tensor `latents` is [P, C, T, H, W] fp32, in the prompts' order. Finished batches survive a
-    kill. `train.steps == 0` renders with the base model.
+    Its tensor `latents` is [P, C, T, H, W] fp32, in the prompts' order. Every rank calls it and
+    takes batches that no other has claimed; a batch is the same whoever renders it. Finished
+    batches survive a kill. `train.steps == 0` renders with the base model.
     """
     config, path = run.config, run.folder / "samples.safetensors"
-    if load_arrays(path) is not None:
+    if ranks.on_first(lambda: load_arrays(path) is not None):
         return path
     torch.set_num_threads(config.threads)
     prompts = source.evaluation_texts(config)
     names = [item.id for item in source.evaluation(config)]
-    text = texts(run, [*prompts, config.sample.negative_prompt])
-    x_ref = means.references(run, prompts)
-    transformer = _transformer(run)
-    parts = Store(run.folder / "samples.parts")
+    negative = config.sample.negative_prompt
+    text = ranks.after_first(lambda: texts(run, [*prompts, negative]))
+    x_ref = ranks.after_first(lambda: means.references(run, prompts))
     keys = [digest(name) for name in names]
-    shape = pipeline.latent_shape(config, transformer, pipeline.vae_config(config.model))
-    size = batch_size(shape, transformer.config.patch_size)
-    for chosen, valid in codec.batches(len(names), size):
-        done = int(chosen[0]) + valid
-        if parts.missing([keys[i] for i in chosen]):
-            eps = initial_noise(config.seed, [names[i] for i in chosen], shape, EVALUATION)
+    parts = Store(run.folder / "samples.parts")
+    with ranks.together():
+        transformer = _transformer(run)
+        shape = pipeline.latent_shape(config, transformer, pipeline.vae_config(config.model))
+        size = batch_size(shape, transformer.config.patch_size)
+        velocity = pipeline.velocity(config.model)
+        levels = pipeline.noise_levels(config.model, config.sample)
+
+        def render(chosen: list[int]) -> list[Tensor]:
+            """Latents of these prompts, in a batch of the one size, filled up (`codec.batches`)."""
+            full = np.array(chosen + chosen[-1:] * (size - len(chosen)))
+            eps = initial_noise(config.seed, [names[i] for i in full], shape, EVALUATION)
             latents = sample(
                 transformer,
-                text([prompts[i] for i in chosen]),
-                text([config.sample.negative_prompt]),
+                text([prompts[i] for i in full]),
+                text([negative]),
                 eps.to(pipeline.device()),
                 config.sample,
-                pipeline.velocity(config.model),
-                x_ref if x_ref is None or len(x_ref) == 1 else x_ref[torch.from_numpy(chosen)],
-                pipeline.noise_levels(config.model, config.sample),
+                velocity,
+                x_ref if x_ref is None or len(x_ref) == 1 else x_ref[torch.from_numpy(full)],
+                levels,
             ).cpu()
-            parts.write({keys[i]: z for i, z in zip(chosen[:valid], latents, strict=False)})
-        run.progress("generate", done, len(names))
-    parts.refresh()
-    save_arrays(path, {"latents": parts.batch(keys)})
-    parts.remove()
+            return list(latents[: len(chosen)])
+
+        fill(parts, {key: i for i, key in enumerate(keys)}, render, size, "generate", run.progress)
+
+    def publish() -> None:
+        parts.refresh()
+        save_arrays(path, {"latents": parts.batch(keys)})
+        parts.remove()
+
+    ranks.on_first(publish)
     return path
 
 

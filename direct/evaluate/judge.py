@@ -6,8 +6,10 @@ The world's judge runs here; VideoPhy and WorldModelBench run outside (`rater.py
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections import ChainMap
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,7 @@ import numpy as np
 import torch
 
 from .. import plugins
+from ..common import ranks
 from ..common.errors import UserError
 from ..common.files import canonical_json, checksum_path, load_arrays, read_checked, write_text
 from ..config import Config, Run
@@ -40,61 +43,69 @@ def judge(run: Run) -> list[dict[str, Any]]:
     """Scores the run's samples: records {"prompt", "caption", "scores"}, as in `run/records.jsonl`.
 
     A finished file is read; damaged records or samples are named, set aside and computed again.
+    Every rank calls it, and decodes and scores its share of the clips; rank 0 has the records, and
+    asks a judge that runs outside alone.
     """
     config, path = run.config, run.folder / "records.jsonl"
-    records = read_records(path)
+    records = ranks.on_first(lambda: read_records(path))
     if records is not None:
         return records
     torch.set_num_threads(config.threads)
     inside = config.evaluate.judge not in RATERS
-    records = _judged_here(run, _clips(run)) if inside else _judged_outside(run, _clips(run))
+    records = _judged_here(run) if inside else _judged_outside(run)
+    if ranks.rank():
+        return []
     text = "".join(canonical_json(record) + "\n" for record in records)
     write_text(path, text)
     write_text(checksum_path(path), hashlib.sha256(text.encode()).hexdigest() + "\n")
     return records
 
 
-def _clips(run: Run) -> Iterator[np.ndarray]:
-    """The clips, uint8 [T, H, W, 3], in order; made when the first is asked for."""
-    samples = load_arrays(generate(run))
+def _clips(run: Run, path: Path) -> Iterator[tuple[int, np.ndarray]]:
+    """This rank's share of the samples in `path`: (place, clip uint8 [T, H, W, 3])."""
+    samples = load_arrays(path)
     assert samples is not None  # just made or found whole
     latents = samples["latents"]
     pipeline = load_pipeline(run.config.model.pipeline, without=("transformer", "text_encoder"))
-    for chosen, valid in codec.batches(len(latents), codec.VIDEO_BATCH):
-        yield from codec.decode_latents(pipeline, latents[torch.from_numpy(chosen)])[:valid]
+    every = codec.batches(len(latents), codec.VIDEO_BATCH)
+    for chosen, valid in itertools.islice(every, ranks.rank(), None, ranks.size()):
+        clips = codec.decode_latents(pipeline, latents[torch.from_numpy(chosen)])[:valid]
+        yield from zip(chosen.tolist(), clips, strict=False)  # beyond them it is filled up
 
 
-def _judged_here(run: Run, clips: Iterable[np.ndarray]) -> list[dict[str, Any]]:
-    items, score = source.evaluation(run.config), _scorer(run.config)
-    records = []
-    for item, video in zip(items, clips, strict=True):
-        scores = {name: float(value) for name, value in score(video, item).items()}
-        records.append({"prompt": item.id, "caption": item.prompt, "scores": scores})
-        run.progress("judge", len(records), len(items))
-    return records
+def _judged_here(run: Run) -> list[dict[str, Any]]:
+    path, mine = generate(run), {}
+    with ranks.together():
+        items, score = source.evaluation(run.config), _scorer(run.config)
+        for place, video in _clips(run, path):
+            item = items[place]
+            scores = {name: float(value) for name, value in score(video, item).items()}
+            mine[place] = {"prompt": item.id, "caption": item.prompt, "scores": scores}
+            run.progress("judge", min(len(mine) * ranks.size(), len(items)), len(items))
+    found = dict(ChainMap(*ranks.collected(mine)))
+    return [found[place] for place in range(len(items))]
 
 
-def _judged_outside(run: Run, clips: Iterable[np.ndarray]) -> list[dict[str, Any]]:
+def _judged_outside(run: Run) -> list[dict[str, Any]]:
     """Writes the clips where a rater finds them, and has or reads its answers (`rater.rate`)."""
     config, name = run.config, run.config.evaluate.judge
     prompts, folder = prompts_of(config), run.folder / name
     if not config.model.peer:  # its own pipeline has written them (`peers.videos`)
-        _write_clips(run, prompts, folder, clips)
-    return rate(RATERS[name], prompts, folder)
+        _write_clips(run, prompts, folder)
+    return [] if ranks.rank() else rate(RATERS[name], prompts, folder)
 
 
-def _write_clips(
-    run: Run, prompts: list[Prompt], folder: Path, clips: Iterable[np.ndarray]
-) -> None:
+def _write_clips(run: Run, prompts: list[Prompt], folder: Path) -> None:
     paths = [video_path(folder, prompt) for prompt in prompts]
     texts = source.evaluation_texts(run.config)
-    made.claim(folder, _maker(run.config))
-    if all(map(made.is_made, paths, texts)):
+    if ranks.on_first(lambda: made.claimed(folder, _maker(run.config), paths, texts)):
         return
-    for done, (path, text, video) in enumerate(zip(paths, texts, clips, strict=True), 1):
-        write_video(path, video, run.config.model.fps)
-        made.note(path, text)
-        run.progress("videos", done, len(paths))
+    samples = generate(run)
+    with ranks.together():
+        for done, (place, video) in enumerate(_clips(run, samples), 1):
+            write_video(paths[place], video, run.config.model.fps)
+            made.note(paths[place], texts[place])
+            run.progress("videos", min(done * ranks.size(), len(paths)), len(paths))
 
 
 def _maker(config: Config) -> dict[str, Any]:

@@ -8,12 +8,12 @@ So clips of one model never count as another's, and a clip that is replaced is r
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from ..common.errors import UserError
-from ..common.files import file_digest, read_json, write_json
+from ..common.files import file_digest, lock, read_json, write_json
 
 MADE, ASKED = "made.json", "asked.json"
 
@@ -41,12 +41,21 @@ def claim(folder: Path, maker: dict[str, Any]) -> None:
             )
 
 
+def claimed(
+    folder: Path, maker: dict[str, Any], clips: Sequence[Path], texts: Sequence[str]
+) -> bool:
+    """Claims the folder; whether all its clips are there already."""
+    claim(folder, maker)
+    return all(map(is_made, clips, texts))
+
+
 def note(clip: Path, text: str) -> None:
     """Notes a clip that is written, `folder/videos/<name>.mp4`, and what it was generated from."""
-    path = clip.parent.parent / MADE
-    found = read_json(path)
-    found["clips"][clip.stem] = [file_digest(clip), text]
-    write_json(path, found)
+    path, entry = clip.parent.parent / MADE, [file_digest(clip), text]
+    with lock(path.with_name(".made.lock")):  # ranks write clips side by side
+        found = read_json(path)
+        found["clips"][clip.stem] = entry
+        write_json(path, found)
 
 
 def is_made(clip: Path, text: str) -> bool:

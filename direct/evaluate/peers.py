@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from ..common import ranks
 from ..common.errors import UserError
 from ..common.files import check_folder
 from ..common.progress import Progress, show_progress, silent
@@ -49,7 +50,10 @@ SETTINGS = (  # of a pipeline's call, as its defaults have them
 
 
 def videos(run: Run) -> None:
-    """The clips of a peer's cell where its rater finds them; those that are there are not made."""
+    """The clips of a peer's cell where its rater finds them; those that are there are not made.
+
+    Every rank calls it and makes its share.
+    """
     config = run.config
     peer = named(config.model.peer)
     if config.evaluate.judge not in PROMPTS:
@@ -59,10 +63,12 @@ def videos(run: Run) -> None:
         )
     prompts, folder = prompts_of(config), run.folder / config.evaluate.judge
     texts = evaluation_texts(config)
-    made.claim(folder, maker(peer, config.seed))
-    paths = [video_path(folder, prompt) for prompt in prompts]
-    if not all(map(made.is_made, paths, texts)):
-        write(load(peer), peer, prompts, folder, config.seed, texts, run.progress)
+    paths, own = [video_path(folder, prompt) for prompt in prompts], maker(peer, config.seed)
+    if ranks.on_first(lambda: made.claimed(folder, own, paths, texts)):
+        return
+    mine = slice(ranks.rank(), None, ranks.size())
+    with ranks.together():
+        write(load(peer), peer, prompts[mine], folder, config.seed, texts[mine], run.progress)
 
 
 def maker(peer: Peer, seed: int, weights: str | None = None) -> dict[str, Any]:

@@ -59,7 +59,7 @@ def measure(run: Run) -> list[dict[str, Any]]:
     """
     config = run.config
     torch.set_num_threads(config.threads)
-    if config.train.engine == "deepspeed":
+    if config.train.engine != "torch":
         ranks.start()
     folder = run.folder / "stand-ins"
     try:

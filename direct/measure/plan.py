@@ -91,32 +91,37 @@ def reference_cache(clip: Counts, config: Config) -> tuple[float, float]:
 def training_memory(clip: Counts, config: Config, gpus: int) -> dict[str, float]:
     """Bytes on one GPU, by what they are."""
     train, p, item = config.train, clip.weights, clip.item
-    micro = train.micro_batch or -(-train.batch // gpus)
-    zero = train.engine == "deepspeed"
+    micro = train.micro_batch or -(-train.batch * train.context_parallel // gpus)
+    zero, shards = train.engine == "deepspeed", gpus if train.engine == "fsdp" else 1
     parts = {
         # The engine "torch" holds fp32 weights, and autocast's copy of them.
         "weights": (item if zero or item == 4 else 4.0 + item) * p,
-        "optimizer": 16.0 * clip.trained / gpus if zero else 12.0 * clip.trained,
+        "optimizer": 16.0 * clip.trained / gpus if zero else 12.0 * clip.trained / shards,
         "reference": 0.0
         if train.lora_rank or not config.loss.lambda_anc
-        else (item if zero else 4.0) * p,
+        else (item if zero else 4.0) * p / shards,
         "buckets": BUCKETS if zero else 0.0,
     }
+    if train.engine == "fsdp":
+        # Cut, but for the block at work: it and the next one whole, autocast's copy of it, and its
+        # gradients, which are whole twice while they are summed.
+        parts["weights"] = 4.0 * p / gpus
+        parts["buckets"] = (2 * 4 + item + 2 * 4) * p / clip.layers
     # With checkpointing one block's tensors at a time are kept, once it is computed again.
     block = clip.kept / clip.layers
     kept = clip.checkpointed + block if train.gradient_checkpointing else clip.kept
-    parts["activations"] = micro * (kept + 2 * clip.widest)
+    parts["activations"] = micro * (kept + 2 * clip.widest) / train.context_parallel
     return parts | {"reserved": RESERVED}
 
 
 def training_host_memory(clip: Counts, config: Config) -> float:
     """Bytes of main memory, of all ranks together: the most of loading, saving and exporting.
 
-    Ranks map the start's fp32 weights, one file for all. Rank 0 holds ZeRO's gathered masters and
-    moments while it saves, and its masters beside the start's weights while it exports.
+    Ranks map the start's fp32 weights, one file for all. Rank 0 holds the gathered masters and
+    moments while it saves, and the masters beside the start's weights while it exports.
     """
     start, trained = 4.0 * clip.weights, 4.0 * clip.trained
-    if config.train.engine == "deepspeed":
+    if config.train.engine != "torch":
         return max(start, 3 * trained, start + trained)
     return max(start, 2 * trained)
 
@@ -304,7 +309,7 @@ def main() -> int:
     add = parser.add_argument
     add("--profile", default="wan2.1-t2v-1.3b")
     add("--gpu", default="h100-80g", help=f"one of {', '.join(GPUS)}")
-    add("--gpus", type=int, help="ranks of training (default: 4 with DeepSpeed, else 1)")
+    add("--gpus", type=int, help="ranks of training (default: 1 with train.engine=torch, else 4)")
     add("--cells", type=int, default=5, help="cells that share what is prepared (default: 5)")
     add("--points", type=int, default=0, help="evaluations at another guidance or gain (default 0)")
     add("--share", type=float, help="of the GPU's peak (default: the paper's, 0.34)")
@@ -313,16 +318,21 @@ def main() -> int:
     if options.gpu not in GPUS:
         raise UserError(f"--gpu {options.gpu} is not known; {nearest(options.gpu, GPUS)}")
     config = override(profile(options.profile), *options.set)
-    several = config.train.engine == "deepspeed"
+    several = config.train.engine != "torch"
     gpus = (4 if several else 1) if options.gpus is None else options.gpus
     share = paper_share() if options.share is None else options.share
-    if gpus < 1 or config.train.batch % (gpus * (config.train.micro_batch or 1)):
+    together = config.train.context_parallel
+    if gpus < 1 or gpus % together:
+        raise UserError(f"--gpus {gpus} is not divided by train.context_parallel={together}")
+    if config.train.batch % (gpus // together * (config.train.micro_batch or 1)):
         raise UserError(
             f"--gpus {gpus} with train.micro_batch={config.train.micro_batch} does not divide "
             f"train.batch={config.train.batch}"
         )
     if gpus > 1 and not several:
-        raise UserError(f"--gpus {gpus} needs train.engine=deepspeed; the torch engine is for one")
+        raise UserError(
+            f"--gpus {gpus} needs train.engine=deepspeed or fsdp; the torch engine is for one"
+        )
     if not 0 < share <= 1:
         raise UserError(f"--share {share:g} is no share of the GPU's peak; use above 0, up to 1")
     if options.cells < 1:

@@ -130,7 +130,9 @@ def noise_levels(model: Model, settings: Sampling) -> np.ndarray:
 
 def latent_shape(config: Config, transformer: Any, vae_config: Any) -> tuple[int, int, int, int]:
     """[C, T, H, W] of one clip; sizes that the VAE or patches do not divide are a `UserError`."""
-    model, family = config.model, families.of(type(transformer).__name__)
+    # FSDP2 gives what it cuts a class of its own, by this name.
+    kind = type(transformer).__name__.removeprefix("FSDP")
+    model, family = config.model, families.of(kind)
     patch, (temporal, spatial) = family.patch(transformer.config), family.strides(vae_config)
     if (model.frames - 1) % temporal:
         raise UserError(f"model.frames={model.frames} must be a multiple of {temporal}, plus one")

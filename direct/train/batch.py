@@ -15,7 +15,7 @@ from torch import Tensor
 
 from .. import flow, noise, sampling
 from ..common import ranks
-from ..config import Config
+from ..config import Config, Train
 from ..models import pipeline
 from ..negatives import macro
 from ..prepare import shared
@@ -64,8 +64,12 @@ def load_batch(config: Config, data: Shared, step: int, rows: Sequence[int] | No
 
 def load_passes(config: Config, data: Shared, step: int) -> list[Batch]:
     """This rank's part of one step's global batch, one batch per forward pass."""
-    shares = ranks.share(config.train.batch, config.train.micro_batch)
-    return [load_batch(config, data, step, rows) for rows in shares]
+    return [load_batch(config, data, step, chosen) for chosen in own_rows(config.train)]
+
+
+def own_rows(train: Train) -> list[range]:
+    """This rank's places in every global batch, one range per forward pass."""
+    return ranks.share(train.batch, train.micro_batch, train.context_parallel)
 
 
 def _rand_negatives(

@@ -1,9 +1,9 @@
-"""What updates the weights: AdamW on fp32 weights in one process, or DeepSpeed's ZeRO-2.
+"""What updates the weights: AdamW on fp32 weights, whole or cut over ranks, or DeepSpeed's ZeRO-2.
 
-Both answer the same calls, so that `train.step` is one function. ZeRO-2 computes with bf16 weights
-and keeps fp32 masters, cut over the ranks: at 1e-6 an update of bf16 weights would be lost in their
-rounding. `masters` and `moments` give both engines' fp32 state by parameter name, so a checkpoint
-does not depend on the engine's layout or on how many ranks wrote it.
+Both classes answer the same calls, so that `train.step` is one function. ZeRO-2 computes with bf16
+weights and keeps fp32 masters, cut over the ranks: at 1e-6 an update of bf16 weights would be lost
+in their rounding. `masters` and `moments` give every engine's fp32 state by parameter name, so a
+checkpoint does not depend on the engine's layout or on how many ranks wrote it.
 """
 
 from __future__ import annotations
@@ -21,18 +21,22 @@ from ..common import ranks
 from ..common.errors import UserError
 from ..config import Config, Train
 from ..models import pipeline
+from . import sharded
+from .batch import own_rows
 
 MOMENTS = ("exp_avg", "exp_avg_sq")
 
 
 class Engine:
-    """One process: fp32 weights, updated by AdamW."""
+    """fp32 weights, updated by AdamW: of one process, or cut over all ranks (`sharded`)."""
 
     dtype = torch.float32  # of the weights
 
     def __init__(self, model: nn.Module, settings: Train, dtype: torch.dtype = torch.float32):
         self.model, self.clip = model.to(pipeline.device()), settings.clip
-        self.passes = len(ranks.share(settings.batch, settings.micro_batch))  # per update
+        self._cut = sharded.is_sharded(model)
+        self.passes = len(own_rows(settings))  # per update
+        self._together = settings.context_parallel
         self.optimizer: Any = adamw(model, settings)
         self._autocast, self._norm = dtype, math.nan
 
@@ -43,18 +47,23 @@ class Engine:
         """Forward passes in `model.dtype` over fp32 weights."""
         if self._autocast == torch.float32:
             return contextlib.nullcontext()
-        return torch.autocast(pipeline.device().type, self._autocast)
+        # Its cache would keep every block's rounded weights until the pass has ended.
+        return torch.autocast(pipeline.device().type, self._autocast, cache_enabled=not self._cut)
 
     def inputs(self, *tensors: Tensor) -> tuple[Tensor, ...]:
         return tensors
 
     def backward(self, loss: Tensor) -> None:
-        """Adds one pass's share of the batch's mean gradient."""
-        (loss / self.passes).backward()
+        """Adds one pass's share of the batch's mean gradient.
+
+        Over ranks gradients are averaged; those that compute a clip together have parts of a sum.
+        """
+        (loss * self._together / self.passes).backward()
 
     def step(self) -> None:
         """Once per batch: clips, and updates unless the gradient is not finite."""
-        self._norm = float(nn.utils.clip_grad_norm_(self.model.parameters(), self.clip))
+        norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.clip)
+        self._norm = float(sharded.whole(norm))
         if math.isfinite(self._norm):
             self.optimizer.step()
         self.optimizer.zero_grad()
@@ -120,18 +129,26 @@ def start(model: nn.Module, config: Config) -> Engine | DeepSpeed:
         model.compile()
     if config.train.engine == "deepspeed":
         return DeepSpeed(model, config)
-    if ranks.size() > 1:
+    if config.train.engine == "fsdp":
+        sharded.shard(model, config)
+    elif ranks.size() > 1:
         raise UserError(
             f"train.engine=torch runs in one process, not in {ranks.size()}; "
-            "set train.engine=deepspeed or start without torchrun"
+            "set train.engine=deepspeed or fsdp, or start without torchrun"
         )
     return Engine(model, config.train, getattr(torch, config.model.dtype))
 
 
-def frozen(base: nn.Module, dtype: torch.dtype) -> nn.Module:
-    """`base` on the device, as the reference of a model trained in this dtype."""
+def frozen(base: nn.Module, dtype: torch.dtype, config: Config | None = None) -> nn.Module:
+    """`base` on the device, as the reference of a model trained in this dtype.
+
+    config: where that model is cut over ranks; the base is cut alike.
+    """
     base.requires_grad_(False)
-    _place(base, dtype)
+    if config and config.train.engine == "fsdp":
+        sharded.shard(base, config)
+    else:
+        _place(base, dtype)
     return base
 
 
@@ -188,7 +205,7 @@ def deepspeed_settings(config: Config, world: int) -> dict[str, Any]:
 def masters(model: nn.Module, optimizer: Any) -> dict[str, Tensor]:
     """The trained weights in fp32, whole, by name. All ranks call it; rank 0 gets the tensors."""
     if not _is_zero(optimizer):
-        return {name: parameter.detach() for name, parameter in _trained(model)}
+        return _kept((name, sharded.whole(p.detach())) for name, p in _trained(model))
     from deepspeed.utils import safe_get_full_fp32_param
 
     return _kept((name, safe_get_full_fp32_param(p)) for name, p in _trained(model))
@@ -197,13 +214,14 @@ def masters(model: nn.Module, optimizer: Any) -> dict[str, Tensor]:
 def moments(model: nn.Module, optimizer: Any) -> tuple[dict[str, Tensor], int]:
     """AdamW's moments in fp32, whole, as `<name>.<moment>`, and how many updates they have seen."""
     if not _is_zero(optimizer):
-        found: dict[str, Tensor] = {}
-        updates = 0
-        for name, parameter in _trained(model):
-            entry = optimizer.state.get(parameter, {})
-            found |= {f"{name}.{moment}": entry[moment] for moment in MOMENTS if entry}
-            updates = int(entry["step"]) if entry else updates
-        return found, updates
+        state = {name: optimizer.state.get(p) for name, p in _trained(model)}
+        seen = {name: entry for name, entry in state.items() if entry}
+        found = (
+            (f"{name}.{moment}", sharded.whole(entry[moment]))
+            for name, entry in seen.items()
+            for moment in MOMENTS
+        )
+        return _kept(found), max((int(entry["step"]) for entry in seen.values()), default=0)
     from deepspeed.utils import safe_get_full_optimizer_state
 
     entry = optimizer.optimizer.state.get(optimizer.single_partition_of_fp32_groups[0], {})
@@ -228,12 +246,14 @@ def put(
     """Puts what `masters` and `moments` gave back in place, on every rank."""
     if not _is_zero(optimizer):
         for name, parameter in _trained(model):
-            parameter.copy_(weights[name])
+            parameter.copy_(sharded.cut(weights[name], parameter))
             if moments:
                 # Fused AdamW wants the count where the parameter is.
                 step = torch.tensor(float(updates), device=parameter.device)
                 optimizer.state[parameter] = {"step": step} | {
-                    moment: torch.empty_like(parameter).copy_(moments[f"{name}.{moment}"])
+                    moment: torch.empty_like(parameter).copy_(
+                        sharded.cut(moments[f"{name}.{moment}"], parameter)
+                    )
                     for moment in MOMENTS
                 }
         return

@@ -29,7 +29,7 @@ from ..models import lora, pipeline
 from ..plugins import carried
 from ..prepare import shared
 from . import checkpoint, engine, reference_cache, terms, trackers, trajectory, watch
-from .batch import load_passes
+from .batch import load_passes, own_rows
 from .step import train_step
 
 PATIENCE = 3  # non-finite steps in a row that end a run
@@ -52,7 +52,7 @@ def train(run: Run) -> Path:
         raise UserError(f"measure.kind={config.measure.kind} is a cell of a sweep, not a training")
     if config.train.steps == 0:
         return final
-    if config.train.engine == "deepspeed" or "WORLD_SIZE" in os.environ:
+    if config.train.engine != "torch" or "WORLD_SIZE" in os.environ:
         ranks.start()
     with lock(run.folder / ".lock") if ranks.rank() == 0 else nullcontext():
         if not ranks.on_first(final.is_dir):
@@ -67,12 +67,11 @@ def _train(run: Run) -> None:
     # Set-up: weights, data, engine.
     config, metrics = run.config, run.folder / "metrics.jsonl"
     torch.set_num_threads(config.threads)
-    ranks.share(config.train.batch, config.train.micro_batch)  # what does not divide ends here
+    own_rows(config.train)  # what does not divide ends here
     trackers.check(config)
     model = initial_model(run).train()
-    data = _open_data(run)
-    with ranks.together():
-        shown = watch.prompts(run)
+    data = ranks.after_first(lambda: shared.open_shared(run))
+    shown = watch.prompts(run)
     running = engine.start(model, config)
 
     # Resume: the newest checkpoint's weights, moments, counters and metrics, or a start.
@@ -178,13 +177,6 @@ def _loaded(config: Config, start: str | Path) -> nn.Module:
     return model
 
 
-def _open_data(run: Run) -> shared.Shared:
-    if ranks.size() > 1:  # one makes what is missing, then all open it
-        ranks.on_first(lambda: bool(shared.open_shared(run)))
-    with ranks.together():
-        return shared.open_shared(run)
-
-
 def frozen_reference(
     config: Config, running: Any, load: Callable[[], nn.Module] | None = None
 ) -> Any:
@@ -199,7 +191,7 @@ def frozen_reference(
     if config.train.lora_rank:
         return lora.reference(running.model)
     base = load() if load else pipeline.load_transformer(config.model.pipeline, on="cpu")
-    base = engine.frozen(base, running.dtype)
+    base = engine.frozen(base, running.dtype, config)
     if config.train.compile:
         base.compile()
     return base
@@ -232,12 +224,14 @@ def _note_seconds(run: Run, steps: int, seconds: float) -> None:
 def _export(run: Run, running: Any) -> None:
     """Publishes the trained fp32 weights on rank 0; those of an adapter merged, and by themselves.
 
-    ZeRO's own weights are rounded to bf16: its masters are put into the start's fp32 weights.
+    ZeRO's own weights are rounded to bf16, and FSDP's are cut: the masters, gathered one after
+    another in main memory, are put into the start's fp32 weights.
     """
     config, model = run.config, running.model
-    if config.train.engine == "deepspeed":
+    if config.train.engine != "torch":
         trained = engine.masters(model, running.optimizer)
-        running.release()
+        if config.train.engine == "deepspeed":
+            running.release()
         if ranks.rank() == 0:
             model = _loaded(config, _start(run))  # alone: no collective call
             model.load_state_dict(trained, strict=False, assign=True)

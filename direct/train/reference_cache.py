@@ -30,7 +30,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..common import device, fingerprint
+from ..common import device, fingerprint, ranks
 from ..common.errors import UserError
 from ..common.files import digest
 from ..config import Config, Run
@@ -79,7 +79,7 @@ def opened(run: Run, data: shared.Shared, load: Callable[[], Any]) -> Iterator[A
         with suppress(OSError):
             folder.mkdir(parents=True, exist_ok=True)
             (folder / "wanted-always").touch()
-    if use == "off" or not needed or not _wanted(folder):
+    if use == "off" or not needed or not ranks.on_first(lambda: _wanted(folder)):
         yield load()
         return
     samples = len(shared.steps(config)) * config.train.batch
@@ -109,7 +109,9 @@ class Velocities:
             return (v,)
         key = _key(inputs, options)
         found = self._read(key)
-        if found is not None:
+        # Ranks compute together or not at all: the base's weights may be cut over them.
+        missed = ranks.anyone(found is None)
+        if found is not None and not missed:
             return (found.to(pipeline.device()),)
         v = self._base(*inputs, **options)[0]
         if self._keeps:
@@ -165,6 +167,7 @@ def _folder(config: Config, cache: Path) -> Path:
     sizes = model.frames, model.height, model.width, model.fps, model.text_length, model.dtype
     asked = train.batch, train.micro_batch, train.prompt_dropout, train.shift
     way = train.engine, train.compile, train.lora_rank > 0, config.loss.regenerate_noise
+    way = *way, train.context_parallel  # which changes the base's rounding, as its dtype does
     own = [config.seed, config.threads, pipeline.identity(model), fingerprint.code(*CODE)]
     return cache / "reference" / digest([own, sizes, asked, way])
 

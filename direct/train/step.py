@@ -30,7 +30,11 @@ def train_step(
     batches = [batches] if isinstance(batches, Batch) else batches
     rows = [_accumulate(running, reference, batch, config) for batch in batches]
     running.step()
-    return metrics.line(ranks.gather(torch.cat(rows)), running.norm(), terms.names(config))
+    return metrics.line(
+        ranks.gather(torch.cat(rows), config.train.context_parallel),
+        running.norm(),
+        terms.names(config),
+    )
 
 
 def noised(batch: Batch, config: Config) -> tuple[Tensor | None, Tensor]:

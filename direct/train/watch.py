@@ -50,15 +50,15 @@ class Prompts:
 
 
 def prompts(run: Run) -> Prompts | None:
-    """Encodes what clips are made from; on rank 0, and where there are to be clips."""
+    """Encodes what clips are made from, where there are to be clips; every rank calls it."""
     config = run.config
-    if not config.train.sample_every or ranks.rank():
+    if not config.train.sample_every:
         return None
     chosen = source.evaluation(config)[:SHOWN]
     texts = captions.prompts(config, [item.prompt for item in chosen])
     negative = config.sample.negative_prompt
-    text = encode.texts(run, [*texts, negative])
-    own = means.references(run, texts)
+    text = ranks.after_first(lambda: encode.texts(run, [*texts, negative]))
+    own = ranks.after_first(lambda: means.references(run, texts))
     encode.release()
     x_ref = [None if own is None else own[i % len(own)][None] for i in range(len(texts))]
     return Prompts([item.id for item in chosen], [text([x, negative]) for x in texts], x_ref)
@@ -66,7 +66,7 @@ def prompts(run: Run) -> Prompts | None:
 
 @contextmanager
 def watched(run: Run, start: int, running: Any, shown: Prompts | None) -> Iterator[Tell]:
-    """tell(step, measured), after each step. Rank 0 alone has something to tell."""
+    """tell(step, measured), after each step. Rank 0 alone tells; for clips it needs all ranks."""
     tracker = None if ranks.rank() else trackers.opened(run, start)
     values = _values(run) if tracker else None
 
@@ -118,7 +118,10 @@ def _memory() -> int:
 
 
 def _show(run: Run, step: int, running: Any, shown: Prompts, tracker: Tracker | None) -> None:
-    """`samples/step-N-<k>.mp4` of each prompt; a GIF where PyAV is not installed."""
+    """`samples/step-N-<k>.mp4` of each prompt; a GIF where PyAV is not installed.
+
+    Every rank makes the latents, since the weights may be cut over them.
+    """
     config = run.config
     even = not (config.model.height % 2 or config.model.width % 2)
     suffix, write = (".mp4", write_video) if find_spec("av") and even else (".gif", write_gif)
@@ -128,6 +131,8 @@ def _show(run: Run, step: int, running: Any, shown: Prompts, tracker: Tracker | 
         with torch.random.fork_rng(_devices()):  # loading weights draws from it
             with _evaluating(running):
                 z = clip.latents(config, running.model, text, name, config.seed, x_ref)
+            if ranks.rank():
+                continue
             video = clip.decoded(config.model, z)
         path = run.folder / "samples" / f"step-{step:08d}-{k}{suffix}"
         write(path, video, config.model.fps)

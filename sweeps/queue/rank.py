@@ -1,6 +1,7 @@
-"""One rank of a cell that trains on several GPUs; `workers.on_several` starts them by torchrun.
+"""One rank of a cell on several GPUs; `workers.on_several` starts them by torchrun.
 
-All ranks train together. Rank 0 then generates and judges, and publishes under the worker's lease.
+All ranks train together, and share the clips that are generated and judged. Rank 0 publishes, under
+the worker's lease.
 """
 
 from __future__ import annotations
@@ -33,10 +34,17 @@ def main(cache: Path, folder: Path, token: str, worker: int, stages: Stages = RE
         return
     with suppress(preempt.Preempted):
         try:
-            stages.train(Run(read_config(folder), cache, folder))
+            run = Run(read_config(folder), cache, folder, progress=_stop_where_asked)
+            for stage in (stages.train, stages.generate, stages.judge):
+                stage(run)
         except Exception:
             _wait_for_the_first(folder)  # torchrun ends all ranks when one ends by an error
             raise
+
+
+def _stop_where_asked(stage: str, done: int, total: int) -> None:
+    if stage != "train":  # which agrees with the others, and saves first
+        preempt.check()
 
 
 def _wait_for_the_first(folder: Path) -> None:

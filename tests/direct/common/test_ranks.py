@@ -26,12 +26,26 @@ def test_shares_cover_the_batch_in_order_and_impossible_ones_are_refused(monkeyp
             ranks.share(batch, micro)
 
 
+def test_ranks_that_share_a_clip_have_the_same_rows(monkeypatch):
+    monkeypatch.setattr(ranks, "size", lambda: 4)
+    found = []
+    for rank in range(4):
+        monkeypatch.setattr(ranks, "rank", lambda rank=rank: rank)
+        found.append([list(rows) for rows in ranks.share(4, 1, together=2)])
+    assert found == [[[0], [1]]] * 2 + [[[2], [3]]] * 2
+    with pytest.raises(UserError, match=r"context_parallel=3 does not divide 4 ranks"):
+        ranks.share(4, 1, together=3)
+    with pytest.raises(UserError, match=r"train.batch=3 cannot be shared by 2 groups of 2 ranks"):
+        ranks.share(3, 1, together=2)
+
+
 def test_alone_everything_is_ones_own():
     rows = torch.randn(3, 2)
     assert (ranks.size(), ranks.rank()) == (1, 0)
     assert torch.equal(ranks.gather(rows), rows)
     assert ranks.anyone(True) and not ranks.anyone(False)
-    assert ranks.on_first(lambda: "made") == "made"
+    assert ranks.on_first(lambda: "made") == ranks.after_first(lambda: "made") == "made"
+    assert ranks.collected("mine") == ["mine"]
     with pytest.raises(ZeroDivisionError), ranks.together():
         _ = 1 / 0
     assert ranks.share(6, 0) == [range(6)] and ranks.share(6, 2) == [
@@ -62,13 +76,24 @@ def failing(error, on):
 def work():
     return {"made by": rank}
 
+def find():
+    # What the very first call makes, rank 0's, is there at every other call.
+    with open(sys.argv[2] + ".made", "a+") as file:
+        file.seek(0)
+        if not (found := file.read()):
+            file.write(f"by {rank}")
+    return found
+
 def broken():
     raise OSError("no such shard")
 
 told = {
+    "gather of both": ranks.gather(torch.tensor([[5], [6]]), together=2).tolist(),
     "gather": ranks.gather(torch.tensor([[rank, 10 + rank]])).tolist(),
     "anyone": [ranks.anyone(rank == 1), ranks.anyone(False)],
     "first": ranks.on_first(work),
+    "collected": ranks.collected({"rank": rank}),
+    "after first": ranks.after_first(find),
     "share": [list(part) for part in ranks.share(8, 2)],
     "fails": failing(KeyError("shard"), 1),
     "stops": failing(Preempted("asked"), 0),
@@ -97,6 +122,8 @@ def test_two_agree_on_what_each_has_and_on_what_fails(tmp_path):
     for told in (first, second):
         assert told["gather"] == [[0, 10], [1, 11]] and told["anyone"] == [True, False]
         assert told["first"] == {"made by": 0} and told["nobody"] is None
+        assert told["gather of both"] == [[5], [6]]
+        assert told["collected"] == [{"rank": 0}, {"rank": 1}] and told["after first"] == "by 0"
         assert told["stops"] == "Preempted: asked"
     assert first["share"] == [[0, 1], [2, 3]] and second["share"] == [[4, 5], [6, 7]]
     assert first["fails"] == "UserError: rank 1: 'shard'" and second["fails"] == "KeyError: 'shard'"

@@ -37,6 +37,22 @@ def test_memory_by_hand():
     assert more > 10 * four["activations"] > 10 * 30 * 32_760 * 1536 * 2
 
 
+@pytest.mark.slow
+def test_memory_of_weights_cut_over_ranks_by_hand():
+    """16 bytes a weight, and the reference's 4, over the ranks; what is left is a block's."""
+    config = override(profile("wan2.1-t2v-1.3b"), "train.engine=fsdp")
+    clip = counted.count(config)
+    assert clip.trained == clip.weights and clip.layers == 30
+    four, eight = (plan.training_memory(clip, config, n) for n in (4, 8))
+    for part, size in (("weights", 4), ("optimizer", 12), ("reference", 4)):
+        assert four[part] == 2 * eight[part] == size * clip.weights / 4
+    assert four["buckets"] == eight["buckets"] == 18 * clip.weights / 30
+    assert four["activations"] == eight["activations"]
+    halves = override(config, "train.context_parallel=2")
+    assert plan.training_memory(clip, halves, 8)["activations"] == eight["activations"] / 2
+    assert plan.training_host_memory(clip, config) == 12 * clip.weights
+
+
 def counts(weights: float, trained: float) -> counted.Counts:
     """Of these sizes alone: main memory asks for no others."""
     others = dict.fromkeys((field.name for field in fields(counted.Counts)), 0)
@@ -132,6 +148,10 @@ def test_another_family_is_planned(monkeypatch, capsys):
     [
         (["--gpus", "0"], "--gpus 0 "),
         (["--gpus", "3"], "does not divide train.batch=8"),
+        (
+            ["--gpus", "3", "--set", "train.engine=fsdp", "--set", "train.context_parallel=2"],
+            "--gpus 3 is not divided by train.context_parallel=2",
+        ),
         (["--gpus", "8", "--set", "train.micro_batch=4"], "does not divide train.batch=8"),
         (["--profile", "wan2.1-1gpu", "--gpus", "8"], "the torch engine is for one"),
         (["--share", "-1"], "--share -1 is no share"),

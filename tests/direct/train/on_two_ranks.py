@@ -5,6 +5,7 @@ Under torchrun: what two ranks do together, told as JSON per rank. Without: what
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -17,6 +18,7 @@ TESTS = HERE.parents[1]
 sys.path[:0] = [str(TESTS.parent), str(TESTS)]
 
 import small_wan  # noqa: E402
+import torch  # noqa: E402
 
 from direct.common import errors, preempt, ranks  # noqa: E402
 from direct.common.progress import silent  # noqa: E402
@@ -142,8 +144,42 @@ def main(pipeline: Path, out: Path) -> None:
     lora = config(pipeline, train__lora_rank=2, train__steps=2)
     loop.train(Run(lora, out / "cache", out / "lora"))
     loop.train(Run(config(pipeline, train__init="sft"), out / "cache", out / "sft"))
+    sharded(pipeline, out)
     (out / f"rank-{ranks.rank()}.json").write_text(json.dumps(told))
     ranks.stop()
+
+
+def sharded(pipeline: Path, out: Path) -> None:
+    """FSDP2: a run, one with a kill and clips, one that reads half of the reference, LoRA, bf16."""
+    values = {"model__dtype": "float32", "train__engine": "fsdp", "train__micro_batch": 2}
+    values |= {"train__gradient_checkpointing": True}
+    plain, cache = config(pipeline, **values), out / "fsdp-cache"
+    loop.train(Run(plain, cache, out / "fsdp"))
+
+    often = config(pipeline, **values, train__checkpoint_every=1, train__sample_every=2)
+
+    def killed(stage: str, done: int, total: int) -> None:
+        if (stage, done) == ("train", 3):
+            raise Killed
+
+    with contextlib.suppress(Killed):
+        loop.train(Run(often, cache, out / "fsdp-resumed", progress=killed))
+    loop.train(Run(often, cache, out / "fsdp-resumed"))
+
+    keeping = config(pipeline, **values, train__reference_cache="on")
+    for name in ("fsdp-writing", "fsdp-reading"):
+        loop.train(Run(keeping, cache, out / name))
+        if ranks.rank() == 0:  # now one rank's passes are there, and the other's are not
+            _, gone = sorted((cache / "reference").rglob("*.safetensors"))
+            gone.unlink()
+        ranks.on_first(lambda: None)
+    loop.train(Run(config(pipeline, **values, train__lora_rank=2), cache, out / "fsdp-lora"))
+    bf16 = values | {"model__dtype": "bfloat16"}
+    loop.train(Run(config(pipeline, **bf16), cache, out / "fsdp-bf16"))
+
+    torch.accelerator.device_count = lambda: 1  # which diffusers divides by, and a CPU has none
+    halves = values | {"train__context_parallel": 2, "train__sample_every": 2}
+    loop.train(Run(config(pipeline, **halves), cache, out / "fsdp-halves"))
 
 
 def alone(pipeline: Path, out: Path) -> None:
@@ -153,6 +189,9 @@ def alone(pipeline: Path, out: Path) -> None:
     for name in ("deepspeed", "torch"):
         values = config(pipeline, train__engine=name, **fp32)
         loop.train(Run(values, out / "fp32", out / name))
+    for name, more in (("torch-lora", {"train__lora_rank": 2}), ("torch-bf16", {})):
+        own = fp32 | more | ({} if more else {"model__dtype": "bfloat16"})
+        loop.train(Run(config(pipeline, train__engine="torch", **own), out / "fp32", out / name))
     small = {"train__learning_rate": 1e-6, "train__steps": 2, "train__weight_decay": 0.0}
     loop.train(Run(config(pipeline, **small), out / "cache", out / "small"))
 

@@ -136,7 +136,7 @@ def test_what_is_trained_and_its_reference_are_loaded_beside_the_device(
     config = small(train__lora_rank=0)
     model = loop.initial_model(Run(config, tmp_path, tmp_path / "run"))
     assert {p.device.type for p in model.parameters()} == {"cpu"}
-    monkeypatch.setattr(loop.engine, "frozen", lambda base, dtype: base)  # which moves it
+    monkeypatch.setattr(loop.engine, "frozen", lambda base, *_: base)  # which moves it
     reference = loop.frozen_reference(config, SimpleNamespace(dtype=torch.bfloat16))
     assert {p.device.type for p in reference.parameters()} == {"cpu"}
 

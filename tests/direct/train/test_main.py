@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import signal
+import socket
+import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+from direct_helpers import lines_of
 from torch.distributed import run as torchrun
 
 from direct.common import preempt
 from direct.common.errors import UserError
 from direct.train import __main__, loop
+
+ROOT = Path(__file__).resolve().parents[3]
 
 
 def test_command_ends_with_75_where_it_was_asked_to_stop_and_keeps_others_folders(
@@ -49,6 +56,28 @@ def test_every_option_passes_through_torchrun(monkeypatch, capsys):
     for option in options:
         parsed = torchrun.parse_args(["-m", "direct.train", option, "value"])
         assert parsed.training_script_args == [option, "value"]
+
+
+@pytest.mark.slow
+def test_the_documented_line_trains_on_two_nodes(tmp_path):
+    """Of docs/scale.md, on one machine: two agents of torchrun, each with one rank."""
+    text = (ROOT / "docs" / "scale.md").read_text()
+    (line,) = re.findall(r"^    torchrun (--nnodes 2 .* -m direct\.train) ", text, re.MULTILINE)
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        line = line.replace("HOST:29400", f"localhost:{free.getsockname()[1]}")
+    small = ("train.engine=fsdp", "train.steps=2", "train.batch=2", "data.clips=8")
+    settings = [f"--set={value}" for value in (*small, "macro.clusters=2", "macro.restarts=1")]
+    command = [
+        *(sys.executable, "-m", "torch.distributed.run"),
+        *line.replace("--nproc-per-node 8", "--nproc-per-node 1").split(),
+        *("--out", str(tmp_path), "--folder", str(tmp_path / "run"), *settings),
+    ]
+    env = os.environ | {"OMP_NUM_THREADS": "1"}
+    nodes = [subprocess.Popen(command, cwd=ROOT, env=env) for _ in range(2)]
+    assert [node.wait(timeout=600) for node in nodes] == [0, 0]
+    assert [line["step"] for line in lines_of(tmp_path / "run")] == [1, 2]
+    assert (tmp_path / "run" / "transformer").is_dir()
 
 
 def test_a_backend_without_its_device_and_a_place_that_is_none_are_refused_before_work(
