@@ -13,9 +13,9 @@ from itertools import groupby
 
 from direct.common.text import plain
 
-from .. import paper
+from .. import paper, rounds
 from ..schema import CHOICE_METRIC, METRICS
-from ..tables import Line, Table
+from ..tables import Line, Table, open_hypotheses
 from . import beyond, measured, rendering
 from .entry import ABSENT, Entry, change, published, score
 
@@ -227,6 +227,25 @@ def _sampling(table: Table) -> str:
     return f"Clips: guidance {words(guidance)}, {words(steps)} Euler steps, {gain}."
 
 
+def _looked(table: Table) -> list[str]:
+    """The planned looks of a table whose seeds were added in rounds, and what each may spend."""
+    planned = table.ablation.rounds
+    if not planned:
+        return []
+    open_, total = len(open_hypotheses(table)), len(table.family)
+    spent = ", ".join(f"{level:.4f}" for level in rounds.levels(planned))
+    margin = rounds.MARGIN if table.ablation.margin is None else table.ablation.margin
+    return [
+        "Seeds were added in rounds until all was decided: looks at "
+        f"{', '.join(map(str, planned))} seeds were planned before any result, and look "
+        f"{table.looks} is the last that was taken. They spend {spent} of α = {rounds.ALPHA}; a p "
+        "value is ALPHA over its look's part times the one of that look, the smallest of all "
+        f"looks, and is compared with {rounds.ALPHA}. {total - open_} of {total} hypotheses are "
+        f"decided: by p, or, of scores in %, within {margin:g} points (docs/coverage.md). "
+        "Intervals are of these seeds, and not adjusted for the looks."
+    ]
+
+
 def _chosen(table: Table) -> list[str]:
     """What rows of the best have chosen."""
     chosen = [f"{line.row.label}: {line.chosen}" for line in table.lines if line.chosen]
@@ -286,6 +305,7 @@ def notes(table: Table) -> list[str]:
         + _old(table)
         + beyond.words(table)
         + measured.notes(table)
+        + _looked(table)
         + _chosen(table)
         + _gains(table)
         + found

@@ -18,7 +18,7 @@ SAME, OTHER, OPEN = "a quarter of the steps", "half the frames, stretched", "hal
 
 @pytest.fixture(scope="module")
 def table():
-    """PC: the full rendering's, and a constant shift where there is one; OPEN is almost the margin away."""
+    """PC: the full rendering's, and a constant shift; OPEN is almost the margin away."""
     planned = cells(DECLARED, BASE, SEEDS)
     full = {c.config.seed: c.id for c in planned if c.row == FULL}
     results = results_of(DECLARED, SEEDS)
