@@ -72,6 +72,9 @@ class Loss:
     threshold: float = 50.0  # elements with a larger error are left out of a term; 1e30 keeps all
     # Of the negatives: drawn ("sampled", the paper), or replaced by its mean ("marginal")
     negative_noise: Literal["sampled", "marginal"] = "sampled"
+    # Of a clip's kept hard negatives: one is drawn ("sampled", the paper), or the mean of their
+    # latents is taken ("mean"), which gives the same expected gradient (docs/theory.md, 6)
+    hard_negative: Literal["sampled", "mean"] = added("sampled")
     regenerate_noise: bool = False  # eps is drawn again inside the loss instead of being kept
     # The implementation of the loss; "auto" takes the fastest that runs on the device
     backend: Literal["auto", "cuda", "triton", "cpp", "eager"] = "auto"
@@ -168,6 +171,19 @@ class Sampling:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Render:
+    """Cheaper ways to render hard negatives, beside fewer hard_sample.steps; all off by default."""
+
+    # "euler", or "unipc", the few-step solver that Wan's released pipeline has
+    solver: Literal["euler", "unipc"] = added("euler")
+    # A step whose first block changed by less than this share since the last computed step takes
+    # over what the other blocks added then (diffusers' FirstBlockCache); 0: every step is computed
+    cache: float = added(0.0)
+    # "half": of half the frames, stretched in time to the clip's own number of latents
+    frames: Literal["all", "half"] = added("all")
+
+
+@dataclass(frozen=True, kw_only=True)
 class Evaluate:
     """Which prompts are generated, and who judges the clips."""
 
@@ -223,6 +239,7 @@ class Config:
     train: Train = field(default_factory=Train)
     sample: Sampling = field(default_factory=Sampling)
     hard_sample: Sampling = field(default_factory=Sampling)  # how hard negatives are rendered
+    render: Render = field(default_factory=Render, metadata={NEUTRAL: Render()})  # and how cheaply
     evaluate: Evaluate = field(default_factory=Evaluate)
     measure: Measure = field(default_factory=Measure)
     plugins: Plugins = field(default_factory=Plugins, metadata={NEUTRAL: Plugins()})

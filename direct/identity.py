@@ -153,6 +153,7 @@ def _contrasted(config: Config, default: Config) -> Config:
             macro=default.macro,
             micro=default.micro,
             hard_sample=default.hard_sample,
+            render=default.render,
         )
     loss, macro = config.loss, config.macro
     if loss.lambda_rand == 0:
@@ -161,7 +162,9 @@ def _contrasted(config: Config, default: Config) -> Config:
         own = replace(default.macro, sampling=macro.sampling, seed=macro.seed)
         config = replace(config, macro=own)
     if loss.lambda_hard == 0:
-        config = replace(config, micro=default.micro, hard_sample=default.hard_sample)
+        loss = replace(loss, hard_negative=default.loss.hard_negative)
+        rendered = {"hard_sample": default.hard_sample, "render": default.render}
+        config = replace(config, loss=loss, micro=default.micro, **rendered)
     if loss.lambda_rand == loss.lambda_hard == 0:
         loss = replace(loss, negative_noise=default.loss.negative_noise)
         config = replace(config, loss=loss)
@@ -183,8 +186,10 @@ def _measured(config: Config, default: Config) -> Config:
     return replace(
         config,
         data=default.data,
+        loss=replace(config.loss, hard_negative=default.loss.hard_negative),
         micro=default.micro,
         hard_sample=default.hard_sample,
+        render=default.render,
         measure=replace(measure, steps=default.measure.steps),
     )
 
@@ -195,7 +200,13 @@ def _drawn(config: Config, default: Config) -> Config:
     rand, hard = float(loss.lambda_rand > 0), float(loss.lambda_hard > 0)
     return replace(
         config,
-        loss=replace(default.loss, lambda_rand=rand, lambda_hard=hard, lambda_anc=0.0),
+        loss=replace(
+            default.loss,
+            lambda_rand=rand,
+            lambda_hard=hard,
+            lambda_anc=0.0,
+            hard_negative=loss.hard_negative,
+        ),
         train=replace(
             default.train,
             init=train.init,

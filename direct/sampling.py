@@ -24,6 +24,11 @@ TRAINING, EVALUATION, HARD, MEASURE = 0, 1, 2, 3
 TOKENS = 32_768  # of the transformer per forward pass, about: one clip of the paper's size
 
 
+def euler(x: Tensor, v: Tensor, t: Tensor, t_next: Tensor) -> Tensor:
+    """x at level t_next, from x and its velocity at t."""
+    return x + (t_next - t) * v
+
+
 @torch.no_grad()
 def sample(
     transformer: Any,
@@ -34,8 +39,9 @@ def sample(
     velocity: Callable[..., Tensor],
     x_ref: Tensor | None = None,
     levels: np.ndarray | None = None,
+    advance: Callable[..., Tensor] = euler,
 ) -> Tensor:
-    """Latents [B, C, T, H, W] fp32 from noise of that shape: Euler steps of dx = v dt, from t = 1.
+    """Latents [B, C, T, H, W] fp32 from noise of that shape: steps of dx = v dt, from t = 1.
 
     prompt [B, L, D], negative [1, L, D]: text embeddings. With guidance g > 1 there are two
     velocities, both from one forward pass, and `guided` makes one of them. The state stays fp32;
@@ -43,7 +49,8 @@ def sample(
     `models.pipeline.velocity` gives it. Equals the family's own pipeline at the same noise levels.
     x_ref [B or 1, C, T, H, W]: the clip that a gain is about, where `settings.gain` is not 0.
     levels [steps + 1]: as `models.pipeline.noise_levels` gives them for a pipeline with a scheduler
-    of its own; `flow.sampling_grid` without.
+    of its own; `flow.sampling_grid` without. advance(x, v, t, t_next): x at the next level; Euler's
+    step, or a solver of its own for each call (`models.schedule.unipc`).
     """
     x = noise.float()
     two = settings.guidance > 1
@@ -60,7 +67,7 @@ def sample(
             v = v + settings.gain * (v + about)
         if v_neg is not None:
             v = guided(v, v_neg, settings)
-        x = x + (t_next - t) * v
+        x = advance(x, v, t, t_next)
     return x
 
 

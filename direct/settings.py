@@ -282,6 +282,15 @@ def validate(config: Config) -> Config:
             f"hard_sample.gain={config.hard_sample.gain}: hard negatives are rendered by the base "
             "model as it is; use 0"
         )
+    if not 0 <= config.render.cache <= 1:
+        raise UserError(f"render.cache={config.render.cache} must be in [0, 1]; 0 caches nothing")
+    if config.render.frames == "half" and config.model.frames % 2 == 0:
+        raise UserError(
+            f"render.frames=half: model.frames={config.model.frames} is even; use a multiple of "
+            "twice the VAE's temporal stride, plus one"
+        )
+    if config.render.solver == "unipc" and not config.hard_sample.shift:
+        raise UserError("render.solver=unipc needs a shift of its levels; set hard_sample.shift=3")
     if not config.micro.axes:
         raise UserError(f"micro.axes is empty; name some of {', '.join(AXES)}")
     for name in ("train.epsilon", "train.clip", "train.shift"):

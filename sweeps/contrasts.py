@@ -141,6 +141,42 @@ def family(
     }
 
 
+def looked(
+    family: Mapping[Hypothesis, Tested], looks: Iterable[tuple[float, Mapping[Hypothesis, Tested]]]
+) -> dict[Hypothesis, Tested]:
+    """`family` with the p values of planned looks, each at its level: of several the smallest.
+
+    Times ALPHA / level, so that they are compared with ALPHA; 1 before the first look.
+    """
+    found = {hypothesis: replace(x, p_for=1.0, p_against=1.0) for hypothesis, x in family.items()}
+    for level, at in looks:
+        for hypothesis, x in at.items():
+            before, p = found[hypothesis], min(1.0, x.p * stats.ALPHA / level)
+            if p < before.p:
+                sides = (p, 1.0) if x.p_for <= x.p_against else (1.0, p)
+                found[hypothesis] = replace(before, p_for=sides[0], p_against=sides[1])
+    return found
+
+
+def undecided(family: Mapping[Hypothesis, Tested], margin: float, level: float) -> list[Hypothesis]:
+    """Hypotheses of p >= ALPHA, but for contrasts on scores that lie within the margin at `level`.
+
+    margin: in printed points, of the metrics that are shown in per cent.
+    """
+    return [
+        hypothesis
+        for hypothesis, x in family.items()
+        if not x.p < stats.ALPHA and not _equivalent(hypothesis, x, margin, level)
+    ]
+
+
+def _equivalent(hypothesis: Hypothesis, found: Tested, margin: float, level: float) -> bool:
+    points = all(METRICS[metric].scale == 100 for x in hypothesis for _, _, metric in x.terms)
+    if not found.estimates or not points or any(x.margin is not None for x in hypothesis):
+        return False  # one with a margin is decided by its own p
+    return all(p_values(d, margin)[0] < level for d in found.estimates)
+
+
 def _tested(hypothesis: Hypothesis, rows: Rows, pools: Mapping[str, Pool | None]) -> Tested:
     """Not adjusted: against a conjunction speaks its smallest p, times their number."""
     estimates = [estimate(contrast, rows, pools) for contrast in hypothesis]

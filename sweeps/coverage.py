@@ -15,6 +15,7 @@ import numpy as np
 
 from direct.common.errors import command
 
+from . import rounds_coverage
 from .stats import (
     ALPHA,
     POWER,
@@ -152,7 +153,9 @@ def simulation(repeats: int = 2000) -> str:
         _worst("Worst of all lines", found) + "\n",
         *_lines("seeds | prompts | rows | var seed | var prompt", found),
     ]
-    return "\n".join(head + _alone(repeats) + _unequal(repeats))
+    return "\n".join(
+        head + _alone(repeats) + _unequal(repeats) + rounds_coverage.section(simulated)
+    )
 
 
 def _alone(repeats: int) -> list[str]:
@@ -217,8 +220,15 @@ def _worst(name: str, found: dict[str, Shares]) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m sweeps.coverage", description=__doc__)
-    parser.parse_args(arguments)
-    print(simulation())
+    parser.add_argument(
+        "--rounds", action="store_true", help="the section on seeds that are added in rounds, alone"
+    )
+    found = (
+        rounds_coverage.section(simulated)
+        if parser.parse_args(arguments).rounds
+        else [simulation()]
+    )
+    print("\n".join(found).strip())
 
 
 if __name__ == "__main__":

@@ -110,6 +110,25 @@ def check_name_is_free(experiment: Experiment, root: Path) -> None:
             )
 
 
+def check_looks(experiment: Experiment, root: Path) -> None:
+    """Looks are planned before results are seen: other ones than noted are a `UserError`."""
+    path = place_of(root, experiment.name, experiment.table.name)
+    if not path.exists():
+        return
+    before = tuple(read_json(path).get("table", {}).get("rounds", ()))
+    if before != experiment.table.rounds:
+        raise UserError(
+            f"{experiment.name} was begun with {_looks(before)}, and this asks for "
+            f"{_looks(experiment.table.rounds)}; go on as it was begun, or give another --name"
+        )
+
+
+def _looks(rounds: tuple[int, ...]) -> str:
+    if not rounds:
+        return "fixed seeds"
+    return f"--until-decided --max-seeds {rounds[-1]} (looks at {', '.join(map(str, rounds))})"
+
+
 def remember(experiment: Experiment, root: Path) -> None:
     """Notes the experiment below `root`, in place of what was asked for by this name before."""
     note_json(place_of(root, experiment.name, experiment.table.name), _noted(experiment))

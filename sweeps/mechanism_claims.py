@@ -6,11 +6,14 @@ positive control's effect in the pilot.
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 from .mechanism_ablations import (
     BOTH,
+    CHEAP,
     CORRECTED,
+    FULL,
     GAIN,
     RANDOM,
     TEN,
@@ -118,5 +121,16 @@ MECHANISM = (
         "K from 8 to 128 does not change PC.",
         alike("32", ("8", "16", "64", "128"), "PC", MARGIN),
         "At the guidance of Table S5.",
+    ),
+    *(
+        Claim(
+            "cheap-" + re.sub(r"\W+", "-", label.lower()),
+            "cheap_negatives",
+            "docs/theory.md, 6",
+            f"Rendered cheaply ({label}), hard negatives give the PC of the full rendering.",
+            alike(label, FULL, "PC", MARGIN),
+            "At 0.05 for each weight, without guidance.",
+        )
+        for label in CHEAP
     ),
 )

@@ -14,6 +14,7 @@ from direct.data import source
 from direct.profiles import profile
 from direct.settings import SHOWN, override, seed_list, with_values
 
+from . import rounds
 from .ablations import ABLATIONS
 from .experiments import checked_name
 from .queue.storage import VARIABLE, checked_url
@@ -75,6 +76,12 @@ def options_of(
     add("--profile", default="tiny", help="tiny (default) or wan2.1-t2v-1.3b")
     add("--dry-run", action="store_true", help="list the cells, their state and estimated cost")
     add("--seeds", help="training seeds, as 0,1,2 (default: the sweep's own)")
+    add(
+        "--until-decided",
+        action="store_true",
+        help="add seeds in rounds until every contrast is decided or equivalent (docs/coverage.md)",
+    )
+    add("--max-seeds", help=f"of --until-decided: seeds at most (default: {rounds.MOST})")
     add("--prompts", help="evaluation prompts (default: the sweep's own, or the profile's)")
     add("--workers", help="processes (default: cores divided by threads per cell)")
     add("--gpus-per-cell", help="GPUs that each worker owns; its cells train on all of them")
@@ -123,6 +130,7 @@ def _compatible(options: argparse.Namespace) -> argparse.Namespace:
     for name in names_set(options):
         if name in given:
             raise UserError(f"--set {name}: it is what {given[name]} gives; use that alone")
+    _check_rounds(options)
     if options.join and options.retry_failed:
         raise UserError(
             "--join and --retry-failed are mutually exclusive: only the planner can requeue "
@@ -140,6 +148,35 @@ def _compatible(options: argparse.Namespace) -> argparse.Namespace:
             "run as a SLURM array; run it without --launcher"
         )
     return options
+
+
+def _check_rounds(options: argparse.Namespace) -> None:
+    if not options.until_decided:
+        if options.max_seeds is not None:
+            raise UserError("--max-seeds bounds --until-decided; give both, or --seeds alone")
+        return
+    looks_of(options)
+    if options.seeds is not None:
+        raise UserError(
+            "--seeds fixes the seeds, and --until-decided adds them until the table is decided; "
+            "give one of them (--max-seeds bounds the second)"
+        )
+    if options.sweep in VERBS:
+        raise UserError(f"{options.sweep} takes no --until-decided; give it to one sweep")
+    if options.launcher or options.join:
+        other = "--launcher" if options.launcher else "--join"
+        raise UserError(
+            f"--until-decided plans each round from the scores of the one before, so it takes no "
+            f"{other}; leave it out"
+        )
+
+
+def looks_of(options: argparse.Namespace) -> tuple[int, ...]:
+    """The planned looks of --until-decided, in seeds."""
+    most = _count(options.max_seeds, "--max-seeds") or rounds.MOST
+    if not 2 <= most <= rounds.LARGEST:
+        raise UserError(f"--max-seeds {most} is no number of seeds; use 2 to {rounds.LARGEST}")
+    return rounds.planned(most)
 
 
 def base_of(options: argparse.Namespace) -> Config:

@@ -5,6 +5,7 @@ python -m sweeps.run lambda_hard --dry-run    # its cells, their state and cost
 python -m sweeps.run lambda_hard --set train.learning_rate=2e-4 --name lr2e-4  # a variant of it
 python -m sweeps.run my_experiment.py         # the tables of a file of your own: docs/extend.md
 python -m sweeps.run --grid train.learning_rate=1e-4,3e-4,1e-3  # a table without a file
+python -m sweeps.run lambda_hard --until-decided  # seeds in rounds, as many as its contrasts need
 python -m sweeps.run guidance                 # score against guidance, and what contrast adds
 python -m sweeps.run search                   # App. C's greedy search, and TPE, on validation
 python -m sweeps.run list                     # what was run: settings, state, where its table is
@@ -37,12 +38,13 @@ from .checks import check
 from .experiments import (
     Experiment,
     automatic_name,
+    check_looks,
     check_name_is_free,
     named,
     recorded,
     remember,
 )
-from .options import base_of, columns_of, options_of, planned_cells, rows_of, sweep_of
+from .options import base_of, columns_of, looks_of, options_of, planned_cells, rows_of, sweep_of
 from .planning import changes, every_of, experiments_of, known, shipped_of
 from .queue.estimate import Estimator
 from .queue.status import entry, listing, state_line, summary, told
@@ -82,6 +84,8 @@ def main(arguments: Sequence[str] | None = None, stages: Stages = REAL) -> int:
         return _gallery(options, base, stages)
     if options.sweep == "all":
         return _all(options, base, stages)
+    if options.until_decided:
+        return _until_decided(options, base, own, stages)
     return _run(experiments_of(options, base, own), options, stages)
 
 
@@ -156,6 +160,48 @@ def _run(asked: list[Experiment], options: argparse.Namespace, stages: Stages) -
     return told(failed)
 
 
+def _until_decided(
+    options: argparse.Namespace, base: Config, own: own_tables.File | None, stages: Stages
+) -> int:
+    """Rounds of seeds, until every hypothesis of each table is decided or equivalent.
+
+    Which round it is follows from the noted looks and the results: a rerun looks again at what it
+    has looked at, at the same levels, and goes on behind that.
+    """
+    from .tables import open_hypotheses
+
+    looks = looks_of(options)
+
+    def planned(seeds: int) -> list[Experiment]:
+        text = ",".join(map(str, range(seeds)))
+        given = argparse.Namespace(**vars(options) | {"seeds": text})
+        found = experiments_of(given, base, own)
+        return [replace(x, table=replace(x.table, rounds=looks)) for x in found]
+
+    most = {cell.id for experiment in planned(looks[-1]) for cell in experiment.cells}
+    for number, seeds in enumerate(looks, 1):
+        asked = planned(seeds)
+        status = _run(asked, options, stages)
+        if status or options.dry_run:
+            return status
+        tables = [table_of(experiment, options, stages) for experiment in asked]
+        if any(table.looks < number for table in tables):
+            return 0  # cells are still running elsewhere; run again
+        left, total = (
+            sum(len(open_hypotheses(x)) for x in tables),
+            sum(len(x.family) for x in tables),
+        )
+        print(f"look {number} of {len(looks)}, {seeds} seeds: {total - left} of {total} decided")
+        if not left:
+            break
+    run = {cell.id for experiment in asked for cell in experiment.cells}
+    saved = len(most) - len(run)
+    print(
+        f"{len(run)} cells of at most {len(most)} with {looks[-1]} seeds: {saved} were not needed"
+    )
+    return 0
+
+
 def _all(options: argparse.Namespace, base: Config, stages: Stages) -> int:
     """Every sweep; then every table, the clips, the claims and the page."""
     asked, faults = every_of(options, base)
@@ -190,7 +236,9 @@ def _begun(
     columns_of(options)  # refused now, and not after the work
     for experiment in asked:
         check(experiment)
-        check_name_is_free(experiment, folder(experiment.base.profile, out))
+        root = folder(experiment.base.profile, out)
+        check_name_is_free(experiment, root)
+        check_looks(experiment, root)
 
     def sweep(experiment: Experiment) -> Sweep:
         cells = list(experiment.cells)

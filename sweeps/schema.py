@@ -137,6 +137,9 @@ class Ablation:
     metrics: tuple[str, ...] = ("SA", "PC", "AVG", "PCcap")  # columns, of `METRICS`
     axis: str | None = None  # the setting on the plot's logarithmic axis; None: labels
     seeds: tuple[int, ...] = (0, 1, 2)  # training seeds, unless --seeds gives others
+    rounds: tuple[
+        int, ...
+    ] = ()  # numbers of seeds at the planned looks (--until-decided); else none
     prompts: dict[str, int] = field(default_factory=dict)  # by profile; else the profile's own
     extra: bool = False  # ours: run by name, and by `all` with --extra
     margin: float | None = None  # printed units: rows closer than this to the baseline are alike

@@ -62,7 +62,7 @@ def _train(run: Run) -> None:
         ranks.start()
     torch.set_num_threads(run.config.threads)  # sums depend on it: part of the cell
     train(run)
-    if ranks.rank() == 0 and (found := facts.facts(run)):
+    if ranks.rank() == 0 and (found := (facts.facts(run) or {}) | facts.rendering(run)):
         write_json(run.folder / "negatives.json", found)
 
 

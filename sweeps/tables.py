@@ -16,9 +16,20 @@ from direct.common.errors import UserError
 from direct.config import Config, Measure
 from direct.identity import identity
 
-from . import mechanism_claims, paper_claims, readings, stats
+from . import mechanism_claims, paper_claims, readings, rounds, stats
 from .cell import other_code
-from .contrasts import Hypothesis, Scores, Tested, declared, difference, family, hypotheses, paired
+from .contrasts import (
+    Hypothesis,
+    Scores,
+    Tested,
+    declared,
+    difference,
+    family,
+    hypotheses,
+    looked,
+    paired,
+    undecided,
+)
 from .paper_claims import Claim
 from .results import frame
 from .schema import CHOICE_METRIC, METRICS, Ablation, Cell, Row
@@ -95,6 +106,7 @@ class Table:
     units: tuple[str, ...] = ()  # what a matrix's columns are: prompts, or steps, in their order
     old: Old | None = None  # results that are not of the code at hand
     family: dict[Hypothesis, Tested] = field(default_factory=dict)  # what Holm's test is over
+    looks: int = 0  # of `ablation.rounds`, those that all cells are there for
     warning: str = ""  # what the control says about all that this table does not show
 
     @property
@@ -150,7 +162,25 @@ def build(
         tuple(sorted(set(scored["prompt"]))),
         _old(cells, own, stages),
     )
-    return tested(table)
+    table = tested(table)
+    return _at_looks(table, cells, results, stages) if ablation.rounds else table
+
+
+def _at_looks(
+    table: Table, cells: list[Cell], results: dict[str, dict[str, Any]], stages: Stages
+) -> Table:
+    """The table with p values of the planned looks that are complete, each at its own level."""
+    ablation, seeds = table.ablation, sorted({cell.config.seed for cell in cells})
+    found: list[tuple[float, dict[Hypothesis, Tested]]] = []
+    for n, level in zip(ablation.rounds, rounds.levels(ablation.rounds), strict=True):
+        own = [cell for cell in cells if cell.config.seed in seeds[:n]]
+        if len(seeds) < n or any(cell.id not in results for cell in own):
+            break
+        at = build(replace(ablation, rounds=()), own, results, stages)
+        found.append((level, at.family))
+    joined = looked(table.family, found)
+    lines = tuple(replace(x, values=_with_p(x, ablation, joined)) for x in table.lines)
+    return replace(table, lines=lines, family=joined, looks=len(found))
 
 
 def tested(table: Table, claims: Sequence[Claim] = CLAIMS) -> Table:
@@ -165,6 +195,18 @@ def tested(table: Table, claims: Sequence[Claim] = CLAIMS) -> Table:
     return replace(
         table, lines=lines, family=found, detectable=_detectable(table.ablation, lines, len(found))
     )
+
+
+def open_hypotheses(table: Table) -> list[Hypothesis]:
+    """Those of the table's family that are neither decided nor equivalent at its last look.
+
+    Equivalent: within the margin by the interval at the look's level over the family's size.
+    """
+    if not table.looks:
+        return list(table.family)
+    level = rounds.levels(table.ablation.rounds)[table.looks - 1] / len(table.family)
+    margin = rounds.MARGIN if table.ablation.margin is None else table.ablation.margin
+    return undecided(table.family, margin, level)
 
 
 def _with_p(line: Line, ablation: Ablation, found: dict[Hypothesis, Tested]) -> dict[str, Value]:

@@ -2,6 +2,7 @@
 
     python -m direct.plan --profile wan2.1-t2v-1.3b --gpu h100-80g --gpus 8 --cells 5
     python -m direct.plan --cells 3 --points 36    # and 36 tables' rows that sample them again
+    python -m direct.plan --cheap                  # and cheaper hard negatives that do the same
 
 Sizes are counted on the pipeline's real classes (`counted.py`). One number is measured: a clip
 of the paper's size takes 85 s on an H200 (App. D), which is 34 % of that GPU's peak; every other
@@ -14,12 +15,14 @@ import argparse
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..common.errors import UserError, nearest
 from ..config import Config
 from ..profiles import profile
 from ..settings import override, settings
+from . import cheap
 
 if TYPE_CHECKING:
     from .counted import Counts
@@ -132,7 +135,8 @@ def drawn(config: Config) -> float:
     if not config.loss.lambda_hard:
         return 0.0
     whole, part = divmod(train.steps * train.batch, clips)  # visits of a clip: whole, or one more
-    missed = 1 - (1 - train.prompt_dropout) / keep  # one visit misses a given prompt
+    chosen = 1 if config.loss.hard_negative == "mean" else 1 / keep  # of a visit with its prompt
+    missed = 1 - (1 - train.prompt_dropout) * chosen  # one visit misses a given prompt
     return keep * (clips - (clips - part) * missed**whole - part * missed ** (whole + 1))
 
 
@@ -144,9 +148,6 @@ def steps(config: Config, gpu: Gpu, gpus: int, share: float) -> Iterator[Step]:
     latent, text = clip.item * math.prod(clip.latent), clip.item * CAPTION_TOKENS * clip.text_dim
     # Guidance makes two of a clip; of a block, some ten tensors as its input live at a time.
     inference = clip.item * clip.weights + 2 * (10 * clip.hidden + 2 * clip.widest)
-
-    def rendering(settings: Any) -> float:
-        return settings.steps * (2 if settings.guidance > 1 else 1) * clip.forward / speed
 
     # Each GPU's process reads its model into main memory, in the precision that it runs in.
     loading = gpus * clip.item * clip.weights
@@ -171,7 +172,7 @@ def steps(config: Config, gpu: Gpu, gpus: int, share: float) -> Iterator[Step]:
         0,
         f"{asked:,} answers; at least: 16 at a time, at the memory's speed",
     )
-    hard, seconds = drawn(config), rendering(config.hard_sample)
+    hard, seconds = drawn(config), cheap.flops(config) / speed
     yield Step(
         "render",
         hard * seconds / 3600,
@@ -198,7 +199,8 @@ def steps(config: Config, gpu: Gpu, gpus: int, share: float) -> Iterator[Step]:
         (4 if adapter else 4 + 3 * 12) * clip.weights,
         f"a cell: {train.steps:,} steps of {step:.1f} s on {gpus}",
     )
-    seconds, prompts = rendering(config.sample) + clip.decode / vae, config.evaluate.prompts
+    passes = config.sample.steps * (2 if config.sample.guidance > 1 else 1)
+    seconds, prompts = passes * clip.forward / speed + clip.decode / vae, config.evaluate.prompts
     yield Step(
         "evaluate",
         prompts * seconds / 3600,
@@ -312,6 +314,15 @@ def main() -> int:
     add("--gpus", type=int, help="ranks of training (default: 1 with train.engine=torch, else 4)")
     add("--cells", type=int, default=5, help="cells that share what is prepared (default: 5)")
     add("--points", type=int, default=0, help="evaluations at another guidance or gain (default 0)")
+    add(
+        "--cheap",
+        nargs="?",
+        type=Path,
+        const=cheap.REPORT,
+        metavar="REPORT",
+        help="also the cheapest rendering of hard negatives that this table found equivalent "
+        f"(default: {cheap.REPORT})",
+    )
     add("--share", type=float, help="of the GPU's peak (default: the paper's, 0.34)")
     add("--set", action="append", default=[], help="a setting, as train.lora_rank=32")
     options = parser.parse_args()
@@ -341,4 +352,11 @@ def main() -> int:
         raise UserError(f"--points {options.points} is no number of evaluations; use 0 or more")
     text, fits = report(config, options.gpu, gpus, share, options.cells, options.points)
     print(text)
+    if options.cheap:
+
+        def hours(config: Config) -> float:
+            found = steps(config, GPUS[options.gpu], gpus, share)
+            return next(step.hours or 0.0 for step in found if step.name == "render")
+
+        print(cheap.offer(config, options.cheap, hours))
     return 0 if fits else 1

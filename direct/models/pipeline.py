@@ -128,6 +128,15 @@ def noise_levels(model: Model, settings: Sampling) -> np.ndarray:
         )
 
 
+def latent_frames(model: Model) -> int:
+    """T of a clip's latents."""
+    source, revision = located(model.pipeline)
+    with one_sentence(source):
+        temporal, _ = _family(source, revision).strides(vae_config(model))
+    frames: int = (model.frames - 1) // temporal + 1
+    return frames
+
+
 def latent_shape(config: Config, transformer: Any, vae_config: Any) -> tuple[int, int, int, int]:
     """[C, T, H, W] of one clip; sizes that the VAE or patches do not divide are a `UserError`."""
     # FSDP2 gives what it cuts a class of its own, by this name.

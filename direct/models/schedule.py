@@ -9,9 +9,11 @@ to 1/1000 instead, which it shifts once.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from torch import Tensor
 
 from ..common.errors import UserError
 from ..flow import TIMESTEPS, sampling_grid
@@ -49,6 +51,32 @@ def levels(
             f"{shift:g}; use other steps, or a pipeline with another scheduler"
         )
     return found
+
+
+def unipc(steps: int, shift: float) -> tuple[np.ndarray, Callable[..., Tensor]]:
+    """`sampling.sample`'s `levels` and `advance` for diffusers' UniPC of order 2.
+
+    Its defaults are the configuration of Wan's released pipeline, and so are its levels: Euler's,
+    whose last one is near 0, are no levels for an extrapolation in the logarithm. It keeps the last
+    two velocities, so each sampling needs its own.
+    """
+    from diffusers import UniPCMultistepScheduler
+
+    solver = UniPCMultistepScheduler(
+        num_train_timesteps=TIMESTEPS,
+        prediction_type="flow_prediction",
+        use_flow_sigmas=True,
+        flow_shift=shift,
+    )
+    solver.set_timesteps(steps)
+    solver.set_begin_index(0)
+    times = iter(solver.timesteps)
+
+    def advance(x: Tensor, v: Tensor, t: Tensor, t_next: Tensor) -> Tensor:
+        moved: Tensor = solver.step(v, next(times), x, return_dict=False)[0]
+        return moved
+
+    return solver.sigmas.double().numpy(), advance
 
 
 def own_shift(config: Any, tokens: int) -> float:

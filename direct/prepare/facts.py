@@ -1,4 +1,4 @@
-"""What MaNS does to the draws of a run, by itself: known before any training."""
+"""What a run's negatives are, by themselves: known before any training."""
 
 from __future__ import annotations
 
@@ -9,8 +9,20 @@ from ..config import Run
 from ..data import source
 from ..models.pipeline import text_identity
 from ..negatives import macro
-from . import shared
+from . import render, shared
 from .encode import made_by, pooled
+
+
+def rendering(run: Run) -> dict[str, float]:
+    """passes: forward passes per hard negative (`render.passes`); empty where none is drawn."""
+    config = run.config
+    if not (config.train.steps and config.loss.lambda_hard):
+        return {}
+    drawn: list[str] = []
+    if config.render.cache:  # else all cost the same
+        kept = shared.kept_prompts(run, source.training(run))
+        drawn = shared.drawn_prompts(config, [[x["prompt"] for x in found] for found in kept])
+    return {"passes": round(render.passes(run, drawn), 9)}
 
 
 def facts(run: Run) -> dict[str, float] | None:

@@ -178,8 +178,16 @@ def drawn_prompts(config: Config, kept: Sequence[Sequence[str]]) -> list[str]:
     if counts.any():
         for step in steps(config):
             chosen, _, slot = negatives_of(config, step, counts)
-            drawn |= {kept[i][j] for i, j in zip(chosen, slot, strict=True) if j >= 0}
+            pairs = zip(chosen, slot, strict=True)
+            drawn |= {prompt for i, j in pairs for prompt in contrasted(config, kept[i], j)}
     return sorted(drawn)
+
+
+def contrasted(config: Config, kept: Sequence[str], slot: int) -> Sequence[str]:
+    """The perturbed prompts whose mean latent is a sample's hard negative: one, all, or none."""
+    if slot < 0:
+        return ()
+    return kept if config.loss.hard_negative == "mean" else (kept[slot],)
 
 
 def negatives_of(

@@ -57,7 +57,7 @@ def load_batch(config: Config, data: Shared, step: int, rows: Sequence[int] | No
         text=data.text(prompts).to(device),
         x_rand=x_rand,
         eps_rand=eps_rand,
-        x_hard=_hard_negatives(data, chosen, slot, x) if config.loss.lambda_hard else None,
+        x_hard=_hard_negatives(config, data, chosen, slot, x) if config.loss.lambda_hard else None,
         weight=torch.from_numpy(weight).to(device),
     )
 
@@ -96,11 +96,15 @@ def _rand_negatives(
     return data.latents(negatives).to(device), None
 
 
-def _hard_negatives(data: Shared, chosen: np.ndarray, slot: np.ndarray, x: Tensor) -> Tensor:
+def _hard_negatives(
+    config: Config, data: Shared, chosen: np.ndarray, slot: np.ndarray, x: Tensor
+) -> Tensor:
     """x_hard of Eq. 4; zeros, of weight 0, for samples that are not contrasted."""
     x_hard = torch.zeros_like(x)
     rows = np.flatnonzero(slot >= 0)
     if len(rows):
-        prompts = [data.hard_prompts[chosen[b]][slot[b]] for b in rows]
-        x_hard[torch.from_numpy(rows)] = data.hard(prompts).to(x)
+        kept = [shared.contrasted(config, data.hard_prompts[chosen[b]], slot[b]) for b in rows]
+        found = data.hard([prompt for prompts in kept for prompt in prompts])
+        each = found.split([len(prompts) for prompts in kept])
+        x_hard[torch.from_numpy(rows)] = torch.stack([own.mean(0) for own in each]).to(x)
     return x_hard

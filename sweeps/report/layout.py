@@ -13,10 +13,10 @@ from itertools import groupby
 
 from direct.common.text import plain
 
-from .. import paper
+from .. import paper, rounds
 from ..schema import CHOICE_METRIC, METRICS
-from ..tables import Line, Table
-from . import beyond, measured
+from ..tables import Line, Table, open_hypotheses
+from . import beyond, measured, rendering
 from .entry import ABSENT, Entry, change, published, score
 
 
@@ -84,7 +84,7 @@ def blocks(table: Table, columns: Sequence[str] | None = None) -> list[Block]:
         _rules(others),
     )
     found = [scores, changes] if changes.rows else [scores]
-    return found + [_negatives(table)] * _shows_negatives(table)
+    return found + [_negatives(table)] * _shows_negatives(table) + _rendered(table)
 
 
 def _learnt(line: Line) -> Entry:
@@ -99,7 +99,12 @@ NEGATIVES = {  # of `Line.negatives`, as a column: title, format
 
 
 def _shows_negatives(table: Table) -> bool:
-    return table.ablation.axis == "macro.clusters" and any(x.negatives for x in table.lines)
+    return table.ablation.axis == "macro.clusters" and bool(_contrasting(table))
+
+
+def _contrasting(table: Table) -> list[Line]:
+    """The rows whose negatives Eq. 2 draws."""
+    return [line for line in table.lines if "distance" in (line.negatives or {})]
 
 
 def _steps_words(table: Table) -> str:
@@ -113,7 +118,7 @@ def _steps_words(table: Table) -> str:
 
 def _negatives(table: Table) -> Block:
     """What Eq. 2 does to uniform draws, before any training."""
-    lines = [line for line in table.lines if line.negatives]
+    lines = _contrasting(table)
     rows = []
     for line in lines:
         facts = line.negatives or {}
@@ -132,6 +137,25 @@ def _negatives(table: Table) -> Block:
         rows,
         _rules(lines),
     )
+
+
+def _rendered(table: Table) -> list[Block]:
+    """What hard negatives cost and whether they do what the baseline's do, where costs differ."""
+    offers = rendering.offers(table)
+    if not offers:
+        return []
+    heads = ["passes per negative", "of the full rendering's", "PC of the full rendering's?"]
+    rows = [
+        [
+            Entry(plain(offer["row"])),
+            Entry(f"{offer['passes']:.1f}"),
+            Entry(f"{100 * offer['relative']:.0f} %"),
+            Entry(offer["words"]),
+        ]
+        for offer in offers
+    ]
+    columns = [("", table.ablation.header)] + [("", head) for head in heads]
+    return [Block("What a hard negative costs", columns, rows, [])]
 
 
 def title(table: Table) -> str:
@@ -203,6 +227,25 @@ def _sampling(table: Table) -> str:
     return f"Clips: guidance {words(guidance)}, {words(steps)} Euler steps, {gain}."
 
 
+def _looked(table: Table) -> list[str]:
+    """The planned looks of a table whose seeds were added in rounds, and what each may spend."""
+    planned = table.ablation.rounds
+    if not planned:
+        return []
+    open_, total = len(open_hypotheses(table)), len(table.family)
+    spent = ", ".join(f"{level:.4f}" for level in rounds.levels(planned))
+    margin = rounds.MARGIN if table.ablation.margin is None else table.ablation.margin
+    return [
+        "Seeds were added in rounds until all was decided: looks at "
+        f"{', '.join(map(str, planned))} seeds were planned before any result, and look "
+        f"{table.looks} is the last that was taken. They spend {spent} of α = {rounds.ALPHA}; a p "
+        "value is ALPHA over its look's part times the one of that look, the smallest of all "
+        f"looks, and is compared with {rounds.ALPHA}. {total - open_} of {total} hypotheses are "
+        f"decided: by p, or, of scores in %, within {margin:g} points (docs/coverage.md). "
+        "Intervals are of these seeds, and not adjusted for the looks."
+    ]
+
+
 def _chosen(table: Table) -> list[str]:
     """What rows of the best have chosen."""
     chosen = [f"{line.row.label}: {line.chosen}" for line in table.lines if line.chosen]
@@ -262,6 +305,7 @@ def notes(table: Table, gains: bool = True) -> list[str]:
         + _old(table)
         + beyond.words(table)
         + measured.notes(table)
+        + _looked(table)
         + _chosen(table)
         + _gains(table) * gains
         + found
@@ -271,6 +315,12 @@ def notes(table: Table, gains: bool = True) -> list[str]:
             "The negatives: Σ p_k² is the share of uniform draws that leaving out the own "
             "cluster changes; law exclusion changes more. Distances are Euclidean, "
             "between pooled prompt embeddings, exact over all allowed pairs."
+        )
+    if rendering.offers(table):
+        found.append(
+            "Passes: forward passes of the transformer that render one hard negative, in passes of "
+            "a whole clip (guidance takes two a step; fewer latents and blocks count by their "
+            "number). The mean of a prompt's negatives costs as much a negative, and renders all."
         )
     if not all(line.cells for line in table.lines):
         found.append(

@@ -15,6 +15,7 @@ from direct.common.text import plain
 from .. import paper, stats
 from ..schema import METRICS
 from ..tables import Line, Table
+from . import rendering
 from .entry import Entry
 from .layout import Block, blocks, caption, escape_markdown, notes
 
@@ -130,6 +131,7 @@ def provenance(table: Table) -> str:
                 "rows": rows,
                 "cells": cells,
                 "provenance": table.provenance,
+                **({"rendering": found} if (found := rendering.offers(table)) else {}),
             },
             indent=1,
         )

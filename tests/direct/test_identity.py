@@ -174,3 +174,12 @@ def test_added_declares_its_neutral_value():
     entry = {e.name: e for e in dataclasses.fields(Later)}["tdc_steps"]
     assert entry.default == 4 and entry.metadata[NEUTRAL] == 1
     assert field  # the plain way to declare a setting stays
+
+
+def test_how_negatives_are_rendered_matters_where_they_are_contrasted():
+    cheap = ("render.solver=unipc", "render.cache=0.1", "loss.hard_negative=mean")
+    for other in ("loss.lambda_hard=0", "train.steps=0", "measure.kind=cost"):
+        assert identity(override(TINY, other, *cheap)) == identity(override(TINY, other))
+    for one in cheap:
+        drawn = [canonical(override(TINY, *asked), "data") for asked in ((), (one,))]
+        assert drawn[0] != drawn[1], "what it reads is prepared beforehand"

@@ -126,3 +126,16 @@ def test_settings_are_checked_together_when_all_are_changed():
 def test_adapter_that_would_start_from_sft_is_refused():
     with pytest.raises(UserError, match=r"train.init=sft with train.lora_rank"):
         with_values(profile("wan2.1-t2v-14b"), {"train.init": "sft"})
+
+
+@pytest.mark.parametrize(
+    ("assignments", "said"),
+    [
+        (("render.cache=1.5",), r"render.cache=1.5 must be in \[0, 1\]"),
+        (("render.frames=half", "model.frames=18"), "render.frames=half: model.frames=18 is even"),
+        (("render.solver=unipc", "hard_sample.shift=0"), "set hard_sample.shift=3"),
+    ],
+)
+def test_renderings_that_cannot_be_are_refused(assignments, said):
+    with pytest.raises(UserError, match=said):
+        override(profile("tiny"), *assignments)

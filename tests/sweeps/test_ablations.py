@@ -16,4 +16,5 @@ def test_every_table_has_its_own_name_and_file():
         "sampling_unguided",
         "gain",
         "map",
+        "cheap_negatives",
     }

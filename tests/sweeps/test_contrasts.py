@@ -8,7 +8,7 @@ from made_up import S3
 from scipy import stats as scipy_stats
 
 from sweeps import contrasts, stats
-from sweeps.contrasts import Scores, family, hypotheses
+from sweeps.contrasts import Scores, family, hypotheses, looked, undecided
 from sweeps.paper_claims import Claim, Contrast, alike, more
 
 
@@ -106,3 +106,28 @@ def test_alike_is_two_one_sided_tests_at_the_margin(mean):
 def test_without_any_spread_the_sign_decides():
     assert contrasts.p_values(replace(estimate(0.1), se=0.0), None) == (0.0, 1.0)
     assert contrasts.p_values(replace(estimate(-0.1), se=0.0), None) == (1.0, 0.0)
+
+
+def _tested(p_for, p_against, low=0.0, high=0.0):
+    d = stats.Estimate((low + high) / 2, low, high, (high - low) / 4, 0.5, 9, 9, ((1.0, 1e9),))
+    return contrasts.Tested((d,), p_for, p_against)
+
+
+def test_looks_multiply_p_by_what_their_level_is_worth_and_keep_the_smallest():
+    one, two = ((Contrast(((1, x, "PC"), (-1, "b", "PC"))),) for x in ("x", "y"))
+    now = {one: _tested(0.5, 1.0), two: _tested(0.001, 1.0)}
+    found = looked(now, [(0.01, {one: _tested(1.0, 0.004), two: _tested(0.3, 1.0)}), (0.04, now)])
+    assert (found[one].p_for, found[one].p_against) == (1.0, pytest.approx(0.02))
+    assert (found[two].p_for, found[two].p_against) == (pytest.approx(0.00125), 1.0)
+    assert {x.p for x in looked(now, []).values()} == {1.0}, "before the first look"
+
+
+def test_what_is_within_the_margin_is_decided_and_a_test_of_equivalence_only_by_its_p():
+    difference = (Contrast(((1, "x", "PC"), (-1, "b", "PC"))),)
+    alike = (Contrast(((1, "x", "PC"), (-1, "b", "PC")), 1.0),)
+    other = (Contrast(((1, "x", "Temp"), (-1, "b", "Temp"))),)
+    within = _tested(0.9, 1.0, -0.4, 0.4)  # se 0.2: 5 of it to the margin
+    found = dict.fromkeys((difference, alike, other), within)
+    assert undecided(found, 1.0, 0.01) == [alike, other], "Temp is not in points"
+    assert undecided(found, 1.0, 1e-8) == [difference, alike, other]
+    assert undecided({alike: _tested(0.049, 1.0)}, 1.0, 0.01) == []

@@ -115,3 +115,19 @@ def test_every_training_with_negatives_of_the_tables_has_its_gain_measured():
                 plain = replace(config, sample=TINY.sample, evaluate=TINY.evaluate)
                 assert plain in measured, (name, label)
     assert all(c.loss.lambda_rand + c.loss.lambda_hard for c in rows("gain").values())
+
+
+def test_cheap_negatives_differ_in_their_rendering_alone_and_share_table_1s_trainings():
+    found = rows("cheap_negatives")
+    full = found[mechanism.FULL]
+    for label in mechanism.CHEAP:
+        own = found[label]
+        loss = replace(own.loss, hard_negative="sampled")
+        same = replace(own, render=full.render, hard_sample=full.hard_sample, loss=loss)
+        assert same == full and own != full, label
+    assert [found[x].hard_sample.steps for x in list(mechanism.CHEAP)[:4]] == [6, 3, 6, 3]
+    known = trainings("sampling_unguided")
+    assert {full, found[mechanism.NO_HARD]} <= {
+        c.config for c in cells(ABLATIONS["sampling_unguided"], TINY, (0,))
+    }
+    assert len(trainings("cheap_negatives") - known) == len(mechanism.CHEAP)

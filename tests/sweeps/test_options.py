@@ -189,3 +189,19 @@ def test_columns_of_the_latex_are_known_before_any_work():
     assert columns_of(options_of(["lambda_hard"])) == ()
     with pytest.raises(UserError, match="--columns SB is no column; did you mean SA"):
         columns_of(options_of(["lambda_hard", "--columns", "SB"]))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["lambda_hard", "--until-decided", "--seeds", "0,1"], "--seeds fixes the seeds, and"),
+        (["lambda_hard", "--max-seeds", "9"], "--max-seeds bounds --until-decided"),
+        (["lambda_hard", "--until-decided", "--max-seeds", "1"], "use 2 to 10000"),
+        (["all", "--until-decided"], "all takes no --until-decided"),
+        (["lambda_hard", "--until-decided", "--join"], "takes no --join"),
+        (["lambda_hard", "--until-decided", "--launcher", "slurm"], "takes no --launcher"),
+    ],
+)
+def test_what_does_not_go_with_rounds_of_seeds_is_refused(arguments, said):
+    with pytest.raises(UserError, match=said):
+        options_of(arguments)

@@ -273,3 +273,23 @@ def test_clips_of_an_experiment_lie_beside_its_table(tmp_path, monkeypatch, caps
     assert json.loads(path.read_text())["rows"] == len(table.rows)
     with pytest.raises(UserError, match="mne is not an experiment that was run here"):
         run.main(["gallery", "mne", "--out", str(tmp_path)])
+
+
+@pytest.mark.slow
+def test_seeds_are_added_until_all_is_decided_and_a_rerun_spends_nothing(tmp_path, capsys):
+    asked = ["lambda_hard", "--until-decided", "--max-seeds", "4", "--prompts", "6"]
+    asked += ["--out", str(tmp_path)]
+    assert run.main(asked, fake.STAGES) == 0
+    said, log = capsys.readouterr().out, (tmp_path / "cache/tiny/executed.log").read_text()
+    assert "look 1 of 2, 3 seeds: " in said and "cells of at most 16 with 4 seeds" in said
+    plan = json.loads((tmp_path / "runs/tiny/experiments/lambda_hard/lambda_hard.json").read_text())
+    assert plan["table"]["rounds"] == [3, 4]
+    before = tables(tmp_path)
+    assert b"looks at 3, 4 seeds were planned before any result" in before["table_s3.md"]
+    assert run.main(asked, fake.STAGES) == 0
+    assert tables(tmp_path) == before
+    assert (tmp_path / "cache/tiny/executed.log").read_text() == log, "no cell ran again"
+    with pytest.raises(UserError, match=r"was begun with --until-decided --max-seeds 4"):
+        run.main([*asked[:3], "9", *asked[4:]], fake.STAGES)
+    with pytest.raises(UserError, match=r"and this asks for fixed seeds"):
+        run.main(["lambda_hard", "--seeds", "0", *asked[4:]], fake.STAGES)

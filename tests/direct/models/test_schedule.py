@@ -15,7 +15,7 @@ from diffusers import (
 )
 from small_pipelines import LTX_SCHEDULER
 
-from direct import flow
+from direct import flow, sampling
 from direct.common.errors import UserError
 from direct.config import Model, Run, Sampling
 from direct.evaluate import clips
@@ -142,7 +142,7 @@ def test_levels_that_do_not_fall_to_zero_are_refused():
 def test_clips_and_hard_negatives_are_sampled_at_them(small, released, tmp_path, monkeypatch):
     seen = []
 
-    def sample(net, prompt, negative, eps, settings, velocity, x_ref=None, levels=None):
+    def sample(net, prompt, negative, eps, settings, velocity, x_ref=None, levels=None, **_):
         seen.append(levels)
         return eps
 
@@ -158,3 +158,47 @@ def test_clips_and_hard_negatives_are_sampled_at_them(small, released, tmp_path,
         theirs = UniPCMultistepScheduler(**WAN_SCHEDULER | {"flow_shift": settings.shift})
         theirs.set_timesteps(settings.steps)
         np.testing.assert_array_equal(levels, theirs.sigmas)
+
+
+def gaussian(steps, solver):
+    """How far clips N(2, 0.5^2) of a known flow end from where they must, at shift 2."""
+    mean, spread = 2.0, 0.5
+
+    def velocity(_, x, t, text):
+        t = t.view(-1, 1, 1, 1, 1)
+        off, variance = x - (1 - t) * mean, ((1 - t) * spread) ** 2 + t**2
+        return t * off / variance - mean - (1 - t) * spread**2 * off / variance
+
+    x = torch.linspace(-2, 2, 33).view(-1, 1, 1, 1, 1)
+    levels, advance = solver(steps)
+    settings, text = Sampling(steps=steps, guidance=1.0), torch.zeros(33, 1, 1)
+    like = torch.nn.Linear(1, 1)
+    like.dtype = torch.float32
+    found = sampling.sample(
+        like, text, text[:1], x, settings, velocity, levels=levels, advance=advance
+    )
+    return (found - mean - spread * x).square().mean().sqrt().item()
+
+
+def test_unipc_is_of_second_order_where_euler_is_of_first():
+    def euler(steps):
+        return flow.sampling_grid(steps, 2.0), sampling.euler
+
+    def unipc(steps):
+        return schedule.unipc(steps, 2.0)
+
+    first, second = ([gaussian(n, kind) for n in (6, 12, 24)] for kind in (euler, unipc))
+    assert all(b < a for a, b in zip(first, second, strict=True))
+    assert first[0] / first[2] < 5 and second[0] / second[2] > 16
+
+
+def test_unipc_is_what_the_released_scheduler_does():
+    ours = UniPCMultistepScheduler(**WAN_SCHEDULER)
+    ours.set_timesteps(4)
+    levels, advance = schedule.unipc(4, 3.0)
+    assert levels.tolist() == ours.sigmas.tolist() and levels[-1] == 0
+    x = y = torch.ones(1, 2)
+    for k, t in enumerate(ours.timesteps):
+        v = torch.sin(x + k)
+        x, y = ours.step(v, t, x).prev_sample, advance(y, v, None, None)
+    assert torch.equal(x, y)

@@ -1,0 +1,72 @@
+"""What a table's hard negatives cost to render, and whether they do what the baseline's do.
+
+`python -m direct.plan --cheap` reads this in the table's JSON.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+from ..claims import ALPHA
+from ..contrasts import Tested
+from ..tables import Line, Table
+from .entry import ABSENT, p_words
+
+EQUIVALENT, DIFFERENT, OPEN = "equivalent", "not equivalent", "not resolved"
+
+
+def offers(table: Table) -> list[dict[str, Any]]:
+    """A row each, in the table's order; empty where all rows that say what they cost cost the same.
+
+    row, passes (of the transformer per hard negative), relative (to the baseline's), verdict, words
+    (the verdict with its p and margin), and the settings that the cost comes from: steps, of_steps
+    (the baseline's), solver, cache, frames, hard_negative.
+    """
+    lines = [line for line in table.lines if "passes" in (line.negatives or {})]
+    base = next((x for x in lines if x.row.label == table.ablation.baseline), None)
+    if base is None or len({_passes(line) for line in lines}) < 2:
+        return []
+    of_steps = base.cells[0].config.hard_sample.steps
+    found = []
+    for line in lines:
+        config = line.cells[0].config
+        verdict, words = _verdict(table, line.row.label)
+        found.append(
+            {
+                "row": line.row.label,
+                "passes": _passes(line),
+                "relative": _passes(line) / _passes(base),
+                "verdict": verdict,
+                "words": words,
+                "steps": config.hard_sample.steps,
+                "of_steps": of_steps,
+                **asdict(config.render),
+                "hard_negative": config.loss.hard_negative,
+            }
+        )
+    return found
+
+
+def _passes(line: Line) -> float:
+    return (line.negatives or {})["passes"]
+
+
+def _verdict(table: Table, label: str) -> tuple[str, str]:
+    """Read off the table's family: whether the row's PC is the baseline's, within a margin."""
+    rows = {label, table.ablation.baseline}
+    for hypothesis, tested in table.family.items():
+        contrast = hypothesis[0]
+        margin, terms = contrast.margin, contrast.terms
+        own = len(hypothesis) == 1 and {row for _, row, _ in terms} == rows
+        if own and margin is not None and {metric for _, _, metric in terms} == {"PC"}:
+            verdict = _of(tested)
+            p = p_words(tested.p)
+            return verdict, f"{verdict} within {margin:g} point{'s' * (margin != 1)}, p {p}"
+    return "", ABSENT
+
+
+def _of(tested: Tested) -> str:
+    if not tested.p < ALPHA:
+        return OPEN
+    return EQUIVALENT if tested.p_for < tested.p_against else DIFFERENT
