@@ -163,8 +163,13 @@ def _contrasted(config: Config, default: Config) -> Config:
         config = replace(config, macro=own)
     if loss.lambda_hard == 0:
         loss = replace(loss, hard_negative=default.loss.hard_negative)
-        rendered = {"hard_sample": default.hard_sample, "render": default.render}
-        config = replace(config, loss=loss, micro=default.micro, **rendered)
+        config = replace(
+            config,
+            loss=loss,
+            micro=default.micro,
+            hard_sample=default.hard_sample,
+            render=default.render,
+        )
     if loss.lambda_rand == loss.lambda_hard == 0:
         loss = replace(loss, negative_noise=default.loss.negative_noise)
         config = replace(config, loss=loss)

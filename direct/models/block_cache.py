@@ -45,7 +45,8 @@ def first_block_cache(transformer: Any, threshold: float) -> Iterator[Passes]:
 
     # Inside the blocks: diffusers replaces the blocks' own forward, which a cached pass calls too.
     inside = ((blocks[0], "all"), (blocks[-1], "whole"))
-    hooks = [block.attn1.register_forward_hook(count(name)) for block, name in inside]
+    parts = [(block.get_submodule("attn1"), name) for block, name in inside]
+    hooks = [part.register_forward_hook(count(name)) for part, name in parts]
     transformer.enable_cache(FirstBlockCacheConfig(threshold=threshold))
     try:
         with transformer.cache_context("sampling"):
