@@ -44,7 +44,8 @@ def check(experiment: Experiment) -> None:
         _check_difference(experiment)
         _check_metrics(experiment)
     _check_prompts([cell for cell in judged if not cell.candidate])
-    for config in {cell.config.model: cell.config for cell in experiment.cells}.values():
+    models = {(c.config.model, c.config.train.steps > 0): c.config for c in experiment.cells}
+    for config in models.values():
         _check_pipeline(config)
     for evaluated in {(c.config.evaluate, c.config.data): c.config for c in judged}.values():
         if evaluated.data.source != "world" or evaluated.evaluate.judge != "world":
@@ -115,6 +116,9 @@ def _check_pipeline(config: Config) -> None:
     folder, revision = hub.located(config.model.pipeline)
     if revision is None:
         _check_sizes(config.model, Path(folder))
+        from direct.models import experts
+
+        experts.check(config)
 
 
 def _check_sizes(model: Model, folder: Path) -> None:

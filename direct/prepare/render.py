@@ -20,7 +20,7 @@ from ..common.files import digest
 from ..common.progress import silent
 from ..config import Config, Model, Run
 from ..identity import stored
-from ..models import codec, pipeline
+from ..models import codec, experts, pipeline
 from ..models.pipeline import text_identity
 from . import encode
 from .encode import Lookup, text_key, texts
@@ -38,6 +38,7 @@ def hard_negatives(run: Run, prompts: Sequence[str]) -> Lookup:
     store = hard_store(run)
     wanted = {text_key(prompt): prompt for prompt in prompts}
     if store.missing(wanted):
+        experts.check(run.config)
         texts(run, [*prompts, run.config.hard_sample.negative_prompt])
         encode.release()
         _, size = _sizes(run.config)
@@ -100,4 +101,4 @@ def _sizes(config: Config) -> tuple[tuple[int, int, int, int], int]:
 
 @lru_cache(maxsize=1)
 def _base(model: Model) -> Any:
-    return pipeline.load_transformer(model.pipeline, getattr(torch, model.dtype))
+    return experts.base(model, getattr(torch, model.dtype))
