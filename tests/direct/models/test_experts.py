@@ -20,12 +20,9 @@ from direct.common.files import load_arrays
 from direct.config import Model, Run, Sampling
 from direct.evaluate.clips import generate
 from direct.identity import identity
-from direct.measure import counted
-from direct.measure.published import PIPELINES
+from direct.measure import counted, plan
 from direct.models import codec, experts, pipeline
 from direct.prepare import render, shared
-from direct.profiles import profile
-from direct.settings import with_values
 from direct.train import batch, loop, reference_cache, trajectory, watch
 
 BOUNDARY = 0.875
@@ -182,13 +179,17 @@ def test_a_watched_training_shows_clips_of_both(cell, tmp_path, monkeypatch):
     assert same(weights(seen[0].low), weights(low))
 
 
-def test_a_plan_counts_both(cell):
-    found = counted.count(cell())
-    one = sum(
-        p.numel()
-        for p in pipeline.load_transformer(cell().model.pipeline, expert="low_noise").parameters()
-    )
+def test_a_plan_counts_both(cell, monkeypatch):
+    config, gpu = cell(), plan.GPUS["h100-80g"]
+    low = pipeline.load_transformer(config.model.pipeline, expert="low_noise")
+    one, found = sum(p.numel() for p in low.parameters()), counted.count(config)
     assert (found.experts, found.weights, found.trained) == (2, one, one)
+    both = {step.name: step for step in plan.steps(config, gpu, 1, 0.5)}
+    monkeypatch.setattr(plan, "count", lambda config: replace(found, experts=1))
+    for alone in plan.steps(config, gpu, 1, 0.5):
+        more = 4 * one if alone.name in ("render", "evaluate") else 0  # fp32
+        assert (both[alone.name].memory or 0) - (alone.memory or 0) == more, alone.name
+        assert (both[alone.name].host or 0) - (alone.host or 0) == more, alone.name
 
 
 def test_what_does_not_fit_the_pipeline_is_refused_before_any_work(small, cell, tmp_path):
@@ -211,14 +212,3 @@ def test_what_does_not_fit_the_pipeline_is_refused_before_any_work(small, cell, 
         pipeline.load_transformer(cell().model.pipeline)
     with pytest.raises(UserError, match="has one transformer, and no expert low_noise"):
         pipeline.load_transformer(small().model.pipeline, expert="low_noise")
-
-
-def test_the_profile_is_the_authors():
-    """Their wan_t2v_A14B.py: 40 steps, shift 12, guidance 3 (low noise) and 4, boundary 0.875."""
-    config = profile("wan2.2-t2v-a14b")
-    asked = config.sample
-    assert asked == config.hard_sample
-    assert (asked.steps, asked.shift, asked.guidance_low, asked.guidance) == (40, 12.0, 3.0, 4.0)
-    index = PIPELINES["Wan-AI/Wan2.2-T2V-A14B-Diffusers"]["model_index.json"]
-    assert index["boundary_ratio"] == BOUNDARY and config.train.expert == "high_noise"
-    assert with_values(config, {"train.expert": "low_noise"}).train.expert == "low_noise"
