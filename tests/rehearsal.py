@@ -168,13 +168,14 @@ def main(folder: Path) -> None:
 
 
 def wan22(folder: Path) -> None:
-    """Wan 2.2's TI2V-5B on the same curated clips, which its training encodes; in one process."""
+    """Wan 2.2's TI2V-5B on the same curated clips: its own VAE and sizes, in one process."""
     from small_wan import build_pipeline
 
     small = {"model__height": 32, "model__width": 32, "train__steps": 2, "loss__lambda_hard": 0}
     pipeline = build_pipeline(folder / "wan22", "2.2-5b")
     sizes = settings(pipeline, **small, train__engine="torch", train__micro_batch=2)
     same = ["--profile", "wan2.2-ti2v-5b", *sizes, "--out", str(folder)]
+    run("encode, 5B", ["-m", "direct.prepare", "encode", *same])
     trained = Path(run("train, 5B", ["-m", "direct.train", *same]).split()[-1])
     clip = ["--prompt", "a small red ball falls slowly", "--out", str(folder / "wan22.mp4")]
     run("generate, 5B", ["-m", "direct.generate", "--run", str(trained.parent), *clip])

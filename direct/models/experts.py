@@ -96,7 +96,7 @@ def check(config: Config) -> None:
 def _check_one(config: Config) -> None:
     """Of a pipeline with one transformer; what plays no part beside the others may be anything."""
     train = config.train
-    own = {"sample.guidance_low": (config.sample.guidance_low, 0)}
+    own: dict[str, tuple[Any, Any]] = {"sample.guidance_low": (config.sample.guidance_low, 0)}
     if train.steps:
         own["train.expert"] = train.expert, "only"
     if train.steps and config.loss.lambda_hard:
