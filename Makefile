@@ -5,6 +5,9 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --no-compile --constraint constraints.txt
 SOURCES := setup.py pyproject.toml constraints.txt $(wildcard csrc/*)
 
+# Bytecode is kept, also where the environment forbids it: without it each process takes 7 s to start.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: lambda_hard test quick fuzz rehearsal lint setup clean
 
 lambda_hard: .venv/.runtime

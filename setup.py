@@ -86,7 +86,8 @@ class Build(build_ext):
             code += [f"-gencode=arch=compute_{cuda.archs[-1]},code=compute_{cuda.archs[-1]}"]
             cuda_compiler = [cuda.nvcc, f"-ccbin={compiler.split()[0]}"]
             jobs = cuda_jobs(cuda_compiler, code, work) + jobs
-            linker = [*cuda_compiler, "-cudart=static", *code]
+            # nvcc as a Python package has its runtime in lib, where it does not look for it.
+            linker = [*cuda_compiler, "-cudart=static", f"-L{cuda.home / 'lib'}", *code]
         with ThreadPoolExecutor(os.cpu_count()) as pool:
             list(pool.map(run, [command for command, _ in jobs]))
         link(linker, [result for _, result in jobs], output, torch_folder / "lib")
@@ -109,6 +110,10 @@ class Cuda(NamedTuple):
     release: str
     archs: list[str]
     unknown: list[str]  # wanted, but this nvcc does not know them
+
+    @property
+    def home(self):
+        return Path(self.nvcc).resolve().parent.parent
 
     def __str__(self):
         left_out = f"; this nvcc does not know {', '.join(self.unknown)}" if self.unknown else ""
@@ -192,7 +197,8 @@ def run(command):
 def complaint(output):
     """The first line of a compiler's output that tells of an error, or else the last line."""
     lines = [line.strip() for line in output.splitlines() if line.strip()] or ["it said nothing"]
-    return next((line for line in lines if re.search("error|fatal", line, re.I)), lines[-1])[:300]
+    telling = (line for line in lines if re.search("error|fatal|cannot find", line, re.I))
+    return next(telling, lines[-1])[:300]
 
 
 if __name__ == "__main__":

@@ -88,3 +88,20 @@ def test_no_nvcc_and_no_architectures_are_told_apart(setup, nvcc, monkeypatch, t
     monkeypatch.setenv("CUDA_HOME", "")
     monkeypatch.setenv("PATH", str(tmp_path))
     assert built(setup, monkeypatch, tmp_path) == [("none, nvcc was not on the path", None)]
+
+
+def test_a_linker_that_misses_a_library_names_it(setup):
+    said = "/usr/bin/ld: cannot find -lcudart_static: No such file\ncollect2: error: ld returned 1"
+    assert setup.complaint(said).startswith("/usr/bin/ld: cannot find -lcudart_static")
+
+
+def test_nvcc_as_a_python_package_finds_its_runtime(setup, nvcc, tmp_path, monkeypatch):
+    """It lies in lib, where nvcc itself looks only in lib64."""
+    linked = []
+    monkeypatch.setattr(setup, "run", lambda command: None)
+    monkeypatch.setattr(setup, "link", lambda linker, *rest: linked.append(linker))
+    command = setup.Build(Distribution({"name": "x", "ext_modules": []}))
+    command.ensure_finalized()
+    command.build_temp = str(tmp_path / "work")
+    command._build(tmp_path / "out" / "_C.so", "", setup.find_cuda())
+    assert f"-L{tmp_path / 'lib'}" in linked[0]

@@ -25,6 +25,7 @@ MECHANICS = (
     "direct.common.files",
     "direct.common.fingerprint",
     "direct.common.manifest",
+    "direct.common.memory",
     "direct.common.preempt",
     "direct.common.progress",
     "direct.common.ranks",

@@ -17,11 +17,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..common import memory
 from ..common.errors import UserError
 from ..common.files import digest
 from ..common.manifest import MANIFEST, fault_of
 from ..config import Config, Model, Sampling
-from . import content, families, schedule
+from . import content, families, linear, schedule
 from .hub import located
 from .peers import named
 
@@ -59,6 +60,7 @@ def load_pipeline(
             _check_complete(module, source)
             module.eval().requires_grad_(False)
     schedule.check(pipeline.scheduler)
+    _prepare_cpu()
     return pipeline.to(device())
 
 
@@ -83,6 +85,7 @@ def load_transformer(
         families.check_transformer(kind.load_config(source, **place), source)
         transformer = kind.from_pretrained(source, **place, dtype=dtype, use_safetensors=True)
     _check_complete(transformer, source)
+    _prepare_cpu(transformer)
     return transformer.eval().to(on or device())
 
 
@@ -205,6 +208,14 @@ def _checked(name: str) -> tuple[str, str | None]:
 def _check_manifest(folder: Path) -> None:
     if (folder / MANIFEST).exists() and (fault := fault_of(folder)):
         raise UserError(f"{fault}; restore the folder, or delete it and create it again")
+
+
+def _prepare_cpu(transformer: torch.nn.Module | None = None) -> None:
+    """What makes this process's models faster on a CPU, and changes no bit."""
+    if device().type == "cpu":
+        memory.keep_freed()
+        if transformer is not None:
+            linear.quicken(transformer)
 
 
 def _check_complete(module: torch.nn.Module, source: str) -> None:
