@@ -143,6 +143,9 @@ class Train:
     compile: bool = False  # torch.compile of the transformer
     lora_rank: int = 0  # of an adapter that is trained instead; 0: all weights are trained
     lora_alpha: int = 32  # the adapter is scaled by alpha / rank
+    # Which of a pipeline's two experts is trained, at the noise levels that it is used at (Wan 2.2
+    # A14B); "only": the pipeline has one transformer
+    expert: Literal["only", "high_noise", "low_noise"] = added("only")
     # Where the metrics also go while it trains: a tracker, whose library must be installed
     report_to: Literal["none", "tensorboard", "wandb", "trackio"] = added(
         "none", **{NO_EFFECT: True}
@@ -157,6 +160,8 @@ class Sampling:
 
     steps: int = 50  # Euler steps (App. D)
     guidance: float = 5.0  # classifier-free guidance (App. D); 1 is none
+    # Of the low-noise one of two experts, where `guidance` is above 1; 0: the same for both
+    guidance_low: float = added(0.0)
     # Of the noise levels towards noise (3: Wan's own at 480p); 0: as the pipeline's own scheduler
     # has it for clips of this size
     shift: float = 3.0

@@ -13,10 +13,12 @@ import torch
 from torch import Tensor
 
 from . import noise
+from .common.errors import UserError
 
 Number = TypeVar("Number", float, np.ndarray, Tensor)
 
 TIMESTEPS = 1000  # points of the training grid, and the scale of the model's timestep input
+EVERYWHERE = 0.0, float("inf")  # of noise levels
 
 
 def interpolate(x: Tensor, eps: Tensor, t: Tensor) -> Tensor:
@@ -40,13 +42,24 @@ def training_grid(s: float) -> np.ndarray:
     return shift(np.arange(1, TIMESTEPS + 1) / TIMESTEPS, s)
 
 
-def sample_times(seed: int, step: int, batch: int, s: float) -> Tensor:
+def sample_times(
+    seed: int, step: int, batch: int, s: float, among: tuple[float, float] = EVERYWHERE
+) -> Tensor:
     """[batch] fp32: uniform over the points of `training_grid(s)`, independent per global sample.
 
-    VideoX-Fun stratifies by rank, so that a rank always sees the same noise levels; we do not.
+    among (low, high): only the points low <= t < high, those of one expert; a `UserError` where
+    there are none. VideoX-Fun stratifies by rank, so that a rank always sees the same noise levels;
+    we do not.
     """
-    point = (noise.uniform(seed, step, "time", batch) * TIMESTEPS).astype(np.int64)
-    return torch.from_numpy(training_grid(s)[point]).float()
+    grid = training_grid(s)
+    grid = grid[(among[0] <= grid) & (grid < among[1])]
+    if not len(grid):
+        raise UserError(
+            f"train.shift={s:g} leaves no noise level from {among[0]:g} to {among[1]:g}, where the "
+            "expert is trained; use another shift"
+        )
+    point = (noise.uniform(seed, step, "time", batch) * len(grid)).astype(np.int64)
+    return torch.from_numpy(grid[point]).float()
 
 
 def sampling_grid(steps: int, s: float) -> np.ndarray:

@@ -22,7 +22,7 @@ from .common.files import check_file, read_json
 from .config import Config
 from .data.video import write_gif, write_video
 from .identity import restored
-from .models import clip, codec, pipeline
+from .models import clip, codec, experts, pipeline
 from .settings import RANGES, override
 
 LARGEST_SEED = RANGES["seed"][1]
@@ -77,6 +77,7 @@ def generate(config: Config, run: Path, prompt: str, seed: int) -> np.ndarray:
     trained = run / "transformer"
     if config.train.steps and not trained.is_dir():
         raise UserError(f"{trained} is missing: the run is not finished; train it first")
+    experts.check(config)
     torch.set_num_threads(config.threads)
     dtype = getattr(torch, model.dtype)
 
@@ -85,8 +86,10 @@ def generate(config: Config, run: Path, prompt: str, seed: int) -> np.ndarray:
     texts = [prompt, settings.negative_prompt]
     text, _ = codec.encode_prompts(encoder, texts, model.text_length)
     del encoder
-    transformer = pipeline.load_transformer(
-        trained if config.train.steps else model.pipeline, dtype
+    transformer = (
+        experts.whole(config, pipeline.load_transformer(trained, dtype))
+        if config.train.steps
+        else experts.base(model, dtype)
     )
     z = clip.latents(config, transformer, text, prompt, seed)
     del transformer

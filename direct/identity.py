@@ -133,7 +133,9 @@ def _sampled(settings: Sampling, default: Sampling) -> Sampling:
     if not settings.gain:
         settings = replace(settings, gain_about=default.gain_about)
     if settings.guidance <= 1:
-        settings = replace(settings, guidance_rule=default.guidance_rule)
+        settings = replace(
+            settings, guidance_rule=default.guidance_rule, guidance_low=default.guidance_low
+        )
     return settings
 
 

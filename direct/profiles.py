@@ -15,6 +15,8 @@ from .settings import validate
 # Pipelines on the hub, each at a commit: what a name means must not move.
 WAN_1_3B = "Wan-AI/Wan2.1-T2V-1.3B-Diffusers@0fad780a534b6463e45facd96134c9f345acfa5b"
 WAN_14B = "Wan-AI/Wan2.1-T2V-14B-Diffusers@38ec498cb3208fb688890f8cc7e94ede2cbd7f68"
+WAN_A14B = "Wan-AI/Wan2.2-T2V-A14B-Diffusers@5be7df9619b54f4e2667b2755bc6a756675b5cd7"
+WAN_5B = "Wan-AI/Wan2.2-TI2V-5B-Diffusers@b8fff7315c768468a5333511427288870b2e9635"
 LTX = "Lightricks/LTX-Video@8984fa25007f376c1a299016d0957a37a2f797bb"
 
 
@@ -62,6 +64,42 @@ def wan21_t2v_14b() -> Config:
         profile="wan2.1-t2v-14b",
         model=replace(base.model, pipeline=WAN_14B),
         train=replace(base.train, learning_rate=5e-5, lora_rank=32),
+    )
+
+
+def wan22_t2v_a14b() -> Config:
+    """Ours: Wan 2.2 with two experts; LoRA on the high-noise one, which decides about motion.
+
+    Steps, guidance of both and shift are its authors' (their wan_t2v_A14B.py); the times' shift is
+    VideoX-Fun's for it (wan2.2/wan_civitai_t2v.yaml), 5 as for Wan 2.1.
+    """
+    base = wan21_t2v_14b()
+    sampling = Sampling(steps=40, guidance=4.0, guidance_low=3.0, shift=12.0)
+    return replace(
+        base,
+        profile="wan2.2-t2v-a14b",
+        model=replace(base.model, pipeline=WAN_A14B),
+        train=replace(base.train, expert="high_noise"),
+        sample=sampling,
+        hard_sample=sampling,
+    )
+
+
+def wan22_ti2v_5b() -> Config:
+    """Ours: Wan 2.2's smaller model from text, at its own size and rate.
+
+    Size, rate, guidance, steps and shift are its authors' (their wan_ti2v_5B.py; its 121 frames are
+    more than a curated clip has); the times' shift is VideoX-Fun's (wan_civitai_ti2v_5b.yaml).
+    """
+    base = wan21_t2v_1_3b()
+    sampling = Sampling(steps=50, guidance=5.0, shift=5.0)
+    return replace(
+        base,
+        profile="wan2.2-ti2v-5b",
+        model=replace(base.model, pipeline=WAN_5B, height=704, width=1280, fps=24),
+        train=replace(base.train, shift=12.0),
+        sample=sampling,
+        hard_sample=sampling,
     )
 
 
@@ -116,6 +154,8 @@ PROFILES = {
     "wan2.1-t2v-1.3b": wan21_t2v_1_3b,
     "wan2.1-1gpu": wan21_1gpu,
     "wan2.1-t2v-14b": wan21_t2v_14b,
+    "wan2.2-t2v-a14b": wan22_t2v_a14b,
+    "wan2.2-ti2v-5b": wan22_ti2v_5b,
     "ltx-video": ltx_video,
 }
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -44,9 +45,11 @@ def sample(
     """Latents [B, C, T, H, W] fp32 from noise of that shape: steps of dx = v dt, from t = 1.
 
     prompt [B, L, D], negative [1, L, D]: text embeddings. With guidance g > 1 there are two
-    velocities, both from one forward pass, and `guided` makes one of them. The state stays fp32;
-    what the transformer is given is cast to its dtype. velocity: v(transformer, x_t, t, text), as
-    `models.pipeline.velocity` gives it. Equals the family's own pipeline at the same noise levels.
+    velocities, both from one forward pass, and `guided` makes one of them. The transformer may be
+    two experts (`models.experts`), the low-noise one with a guidance of its own. The state stays
+    fp32; what the transformer is given is cast to its dtype. velocity: v(transformer, x_t, t,
+    text), as `models.pipeline.velocity` gives it. Equals the family's own pipeline at the same
+    noise levels.
     x_ref [B or 1, C, T, H, W]: the clip that a gain is about, where `settings.gain` is not 0.
     levels [steps + 1]: as `models.pipeline.noise_levels` gives them for a pipeline with a scheduler
     of its own; `flow.sampling_grid` without. advance(x, v, t, t_next): x at the next level; Euler's
@@ -54,6 +57,7 @@ def sample(
     """
     x = noise.float()
     two = settings.guidance > 1
+    low_settings = replace(settings, guidance=settings.guidance_low)
     about = torch.zeros(()) if x_ref is None else x_ref.to(x)
     text = prompt.to(x.device, transformer.dtype)
     if two:
@@ -66,7 +70,8 @@ def sample(
         if settings.gain:  # of the prompted branch: dropped prompts are not contrasted (T2, T5)
             v = v + settings.gain * (v + about)
         if v_neg is not None:
-            v = guided(v, v_neg, settings)
+            low = settings.guidance_low and transformer.is_low(flow.TIMESTEPS * t)
+            v = guided(v, v_neg, low_settings if low else settings)
         x = advance(x, v, t, t_next)
     return x
 

@@ -44,7 +44,8 @@ def check(experiment: Experiment) -> None:
         _check_difference(experiment)
         _check_metrics(experiment)
     _check_prompts([cell for cell in judged if not cell.candidate])
-    for config in {cell.config.model: cell.config for cell in experiment.cells}.values():
+    asked = {(_asked(c.config), c.config.train.steps > 0): c.config for c in experiment.cells}
+    for config in asked.values():
         _check_pipeline(config)
     for evaluated in {(c.config.evaluate, c.config.data): c.config for c in judged}.values():
         if evaluated.data.source != "world" or evaluated.evaluate.judge != "world":
@@ -103,9 +104,9 @@ def _check_prompts(cells: list[Cell]) -> None:
 
 
 def _check_pipeline(config: Config) -> None:
-    """The folder is a pipeline's, and the clips' sizes fit it. A profile's own are known to."""
+    """The folder is a pipeline's; sizes of clips and experts fit it. A profile's own do."""
     make = PROFILES.get(config.profile)
-    if make and config.model == make().model:
+    if make and _asked(config) == _asked(make()):
         return
     if config.model.peer:
         from direct.models import peers
@@ -115,6 +116,15 @@ def _check_pipeline(config: Config) -> None:
     folder, revision = hub.located(config.model.pipeline)
     if revision is None:
         _check_sizes(config.model, Path(folder))
+        from direct.models import experts  # torch comes with it
+
+        experts.check(config)
+
+
+def _asked(config: Config) -> tuple[Any, ...]:
+    """What is asked of a pipeline."""
+    low = config.sample.guidance_low, config.hard_sample.guidance_low
+    return config.model, config.train.expert, low
 
 
 def _check_sizes(model: Model, folder: Path) -> None:

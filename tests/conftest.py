@@ -56,7 +56,7 @@ def small(pipeline_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..
     """A configuration that trains in a second, on clips that need no world."""
 
     def training(run: Run) -> list[Sample]:
-        return build_samples(run.config.data.clips, "training")
+        return build_samples(run.config.data.clips, "training", run.config.model.height)
 
     def evaluation(config: Config) -> list[Sample]:
         return build_samples(config.evaluate.prompts, config.evaluate.split)

@@ -18,7 +18,7 @@ from ..common.errors import UserError
 from ..common.files import digest, load_arrays, save_arrays
 from ..config import Run
 from ..data import source
-from ..models import pipeline
+from ..models import experts, pipeline
 from ..prepare import means
 from ..prepare.encode import texts
 from ..prepare.fill import fill
@@ -37,6 +37,7 @@ def generate(run: Run) -> Path:
     if ranks.on_first(lambda: load_arrays(path) is not None):
         return path
     torch.set_num_threads(config.threads)
+    experts.check(config)
     prompts = source.evaluation_texts(config)
     names = [item.id for item in source.evaluation(config)]
     negative = config.sample.negative_prompt
@@ -82,8 +83,8 @@ def _transformer(run: Run) -> Any:
     config = run.config
     dtype = getattr(torch, config.model.dtype)
     if config.train.steps == 0:
-        return pipeline.load_transformer(config.model.pipeline, dtype)
+        return experts.base(config.model, dtype)
     trained = run.folder / "transformer"
     if not trained.is_dir():
         raise UserError(f"{trained} is missing; train this cell first")
-    return pipeline.load_transformer(trained, dtype=dtype)
+    return experts.whole(config, pipeline.load_transformer(trained, dtype=dtype))

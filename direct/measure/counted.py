@@ -31,7 +31,8 @@ class Counts:
     """Of one clip, in model.dtype. FLOPs count a multiplication and an addition as two."""
 
     item: int  # bytes of a value
-    weights: int  # of the transformer
+    experts: int  # transformers of the pipeline: one is trained, all are sampled with
+    weights: int  # of one
     trained: int  # of these, or of the adapter where train.lora_rank is set
     layers: int
     latent: tuple[int, int, int, int]  # [C, T, H, W]
@@ -95,6 +96,7 @@ def _count(config: Config) -> Counts:
     encode, decode = _vae(family, vae_kind, vae_arch, model)
     return Counts(
         item=dtype.itemsize,
+        experts=1 if pipeline.boundary(model) is None else 2,
         weights=weights,
         trained=trained,
         layers=arch["num_layers"],

@@ -147,10 +147,11 @@ def steps(config: Config, gpu: Gpu, gpus: int, share: float) -> Iterator[Step]:
     vae = gpu.peak * 1e12 * share / 2  # in fp32
     latent, text = clip.item * math.prod(clip.latent), clip.item * CAPTION_TOKENS * clip.text_dim
     # Guidance makes two of a clip; of a block, some ten tensors as its input live at a time.
-    inference = clip.item * clip.weights + 2 * (10 * clip.hidden + 2 * clip.widest)
+    sampled_with = clip.experts * clip.weights
+    inference = clip.item * sampled_with + 2 * (10 * clip.hidden + 2 * clip.widest)
 
     # Each GPU's process reads its model into main memory, in the precision that it runs in.
-    loading = gpus * clip.item * clip.weights
+    loading = gpus * clip.item * sampled_with
     yield Step("curate", None, None, None, 0, "CPU: decodes all 80,000 videos once")
     seconds = 2 * TEXT_ENCODER * CAPTION_TOKENS / speed + clip.encode / vae
     disk = clips * (latent + text)
@@ -236,7 +237,9 @@ def report(
     gpu, clip = GPUS[name], count(config)
     rows = list(steps(config, gpu, gpus, share))
     lines = [
-        f"{config.profile} on {gpus} x {name}: {clip.weights / 1e9:.2f} billion weights, "
+        f"{config.profile} on {gpus} x {name}: "
+        f"{f'{clip.experts} x ' if clip.experts > 1 else ''}{clip.weights / 1e9:.2f} "
+        f"billion weights, "
         f"{clip.tokens:,} tokens a clip, {clip.forward / 1e12:.0f} TFLOP a pass",
         f"{'step':<9}{'GPU-hours':>10}{'GB of ' + f'{gpu.memory:.0f}':>11}{'host GB':>9}"
         f"{'disk GB':>9}",

@@ -9,8 +9,22 @@ from typing import Any
 from ..common.files import write_json
 from ..config import Config
 
+WAN_VAE = {"scale_factor_spatial": 8}
+WAN_22_VAE = {  # residual, on patches of 2 x 2 pixels
+    "base_dim": 160,
+    "decoder_base_dim": 256,
+    "z_dim": 48,
+    "is_residual": True,
+    "in_channels": 12,
+    "out_channels": 12,
+    "patch_size": 2,
+    "scale_factor_spatial": 16,
+}
 
-def _wan(heads: int, ffn: int, layers: int) -> dict[str, dict[str, Any]]:
+
+def _wan(
+    heads: int, ffn: int, layers: int, channels: int = 16, vae: dict[str, Any] = WAN_VAE
+) -> dict[str, dict[str, Any]]:
     return {
         "model_index.json": {"_class_name": "WanPipeline"},
         "transformer/config.json": {
@@ -18,8 +32,8 @@ def _wan(heads: int, ffn: int, layers: int) -> dict[str, dict[str, Any]]:
             "patch_size": [1, 2, 2],
             "num_attention_heads": heads,
             "attention_head_dim": 128,
-            "in_channels": 16,
-            "out_channels": 16,
+            "in_channels": channels,
+            "out_channels": channels,
             "text_dim": 4096,
             "freq_dim": 256,
             "ffn_dim": ffn,
@@ -29,11 +43,16 @@ def _wan(heads: int, ffn: int, layers: int) -> dict[str, dict[str, Any]]:
             "eps": 1e-6,
             "rope_max_seq_len": 1024,
         },
-        "vae/config.json": {
-            "_class_name": "AutoencoderKLWan",
-            "scale_factor_temporal": 4,
-            "scale_factor_spatial": 8,
-        },
+        "vae/config.json": {"_class_name": "AutoencoderKLWan", "scale_factor_temporal": 4, **vae},
+    }
+
+
+def _two_experts(boundary: float, one: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Both of one architecture."""
+    second = {"transformer_2": ["diffusers", "WanTransformer3DModel"], "boundary_ratio": boundary}
+    return one | {
+        "model_index.json": one["model_index.json"] | second,
+        "transformer_2/config.json": one["transformer/config.json"],
     }
 
 
@@ -41,6 +60,8 @@ def _wan(heads: int, ffn: int, layers: int) -> dict[str, dict[str, Any]]:
 PIPELINES: dict[str, dict[str, dict[str, Any]]] = {
     "Wan-AI/Wan2.1-T2V-1.3B-Diffusers": _wan(12, 8960, 30),
     "Wan-AI/Wan2.1-T2V-14B-Diffusers": _wan(40, 13824, 40),
+    "Wan-AI/Wan2.2-T2V-A14B-Diffusers": _two_experts(0.875, _wan(40, 13824, 40)),
+    "Wan-AI/Wan2.2-TI2V-5B-Diffusers": _wan(24, 14336, 30, 48, WAN_22_VAE),
     "Lightricks/LTX-Video": {
         "model_index.json": {"_class_name": "LTXPipeline"},
         "transformer/config.json": {

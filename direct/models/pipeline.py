@@ -26,6 +26,8 @@ from . import content, families, linear, schedule
 from .hub import located
 from .peers import named
 
+EXPERTS = {"high_noise": "transformer", "low_noise": "transformer_2"}
+
 
 def device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -37,12 +39,15 @@ def load_pipeline(
     """A frozen pipeline of its own class in eval mode; the VAE is always fp32.
 
     name: "tiny", a folder, or a hub id, owner/name@commit; without: parts to leave out, as
-    "transformer". Weights are read from safetensors alone. A missing or damaged file is a
-    `UserError`.
+    "transformer" (both experts, of two). Weights are read from safetensors alone. A missing or
+    damaged file is a `UserError`.
     """
     source, revision = _checked(name)
     with one_sentence(source):
-        kind = families.named(_family(source, revision), "PIPELINE")
+        index = _index(source, revision)
+        kind = families.named(families.of(index["_class_name"]), "PIPELINE")
+        if "transformer" in without and families.boundary(index, source):
+            without = (*without, "transformer_2")
         pipeline = kind.from_pretrained(
             source,
             revision=revision,
@@ -50,8 +55,8 @@ def load_pipeline(
             use_safetensors=True,
             **dict.fromkeys(without),
         )
-    for part in ("text_encoder", "vae", "transformer"):
-        if (module := getattr(pipeline, part)) is not None:
+    for part in ("text_encoder", "vae", "transformer", "transformer_2"):
+        if (module := getattr(pipeline, part, None)) is not None:
             _check_complete(module, source)
             module.eval().requires_grad_(False)
     schedule.check(pipeline.scheduler)
@@ -60,18 +65,23 @@ def load_pipeline(
 
 
 def load_transformer(
-    name: str | Path, dtype: torch.dtype = torch.float32, on: str | torch.device | None = None
+    name: str | Path,
+    dtype: torch.dtype = torch.float32,
+    on: str | torch.device | None = None,
+    expert: str = "only",
 ) -> Any:
     """The transformer of a pipeline ("tiny", folder, hub id), or of a folder of its own.
 
     on: "cpu" in place of `device()`. There, weights of the file's own dtype are the file itself,
     mapped: a shard is read when it is used, and processes on one machine share its pages.
+    expert: which of a pipeline's two, as train.expert.
     """
     source, revision = _checked(str(name))
     own_folder = (Path(source) / "config.json").exists()
     with one_sentence(source):
         kind = families.named(_family(source, revision), "TRANSFORMER")
-        place = {"subfolder": None if own_folder else "transformer", "revision": revision}
+        part = None if own_folder else _part(source, revision, expert)
+        place = {"subfolder": part, "revision": revision}
         families.check_transformer(kind.load_config(source, **place), source)
         transformer = kind.from_pretrained(source, **place, dtype=dtype, use_safetensors=True)
     _check_complete(transformer, source)
@@ -95,6 +105,14 @@ def architecture(model: Model, part: str) -> tuple[Any, dict[str, Any]]:
 def vae_config(model: Model) -> dict[str, Any]:
     """The VAE's strides and channels."""
     return architecture(model, "vae")[1]
+
+
+@lru_cache(maxsize=4)
+def boundary(model: Model) -> float | None:
+    """The noise level between a pipeline's two experts; None where it has one transformer."""
+    source, revision = located(model.pipeline)
+    with one_sentence(source):
+        return families.boundary(_index(source, revision), source)
 
 
 @lru_cache(maxsize=4)
@@ -139,8 +157,9 @@ def latent_frames(model: Model) -> int:
 
 def latent_shape(config: Config, transformer: Any, vae_config: Any) -> tuple[int, int, int, int]:
     """[C, T, H, W] of one clip; sizes that the VAE or patches do not divide are a `UserError`."""
+    one = getattr(transformer, "high", transformer)  # of two experts
     # FSDP2 gives what it cuts a class of its own, by this name.
-    kind = type(transformer).__name__.removeprefix("FSDP")
+    kind = type(one).__name__.removeprefix("FSDP")
     model, family = config.model, families.of(kind)
     patch, (temporal, spatial) = family.patch(transformer.config), family.strides(vae_config)
     if (model.frames - 1) % temporal:
@@ -162,14 +181,32 @@ def identity(model: Model) -> str:
 
 def _family(source: str, revision: str | None) -> Any:
     """The family of what lies at a pipeline's or a transformer's folder, or a hub id."""
-    from diffusers import DiffusionPipeline
-
     config = Path(source) / "config.json"
     if config.exists():  # a transformer's own folder
         return families.of(json.loads(config.read_text())["_class_name"])
-    index = DiffusionPipeline.load_config(source, revision=revision)
+    return families.of(_index(source, revision)["_class_name"])
+
+
+def _index(source: str, revision: str | None) -> dict[str, Any]:
+    """A pipeline's model_index.json, in which its family knows everything."""
+    from diffusers import DiffusionPipeline
+
+    index: dict[str, Any] = DiffusionPipeline.load_config(source, revision=revision)
     families.check_pipeline(index, source)
-    return families.of(index["_class_name"])
+    return index
+
+
+def _part(source: str, revision: str | None, expert: str) -> str:
+    """The folder of a pipeline's transformer, or of one of its two."""
+    two = families.boundary(_index(source, revision), source) is not None
+    if two != (expert in EXPERTS):
+        raise UserError(
+            f"model.pipeline={source} has two experts; set train.expert=high_noise or low_noise"
+            if two
+            else f"model.pipeline={source} has one transformer, and no expert {expert}; set "
+            "train.expert=only"
+        )
+    return EXPERTS.get(expert, "transformer")
 
 
 def _checked(name: str) -> tuple[str, str | None]:

@@ -27,7 +27,7 @@ from ..common.files import digest, read_json, write_json
 from ..common.progress import silent
 from ..config import Config, Model, Render, Run
 from ..identity import stored
-from ..models import codec, pipeline, schedule
+from ..models import codec, experts, pipeline, schedule
 from ..models.block_cache import first_block_cache
 from ..models.pipeline import text_identity
 from . import encode
@@ -47,6 +47,7 @@ def hard_negatives(run: Run, prompts: Sequence[str]) -> Lookup:
     wanted = {text_key(prompt): prompt for prompt in prompts}
     if store.missing(wanted):
         rendered(run.config)
+        experts.check(run.config)
         texts(run, [*prompts, run.config.hard_sample.negative_prompt])
         encode.release()
         _, size = _sizes(run.config)
@@ -183,4 +184,4 @@ def _sizes(config: Config) -> tuple[tuple[int, int, int, int], int]:
 
 @lru_cache(maxsize=1)
 def _base(model: Model) -> Any:
-    return pipeline.load_transformer(model.pipeline, getattr(torch, model.dtype))
+    return experts.base(model, getattr(torch, model.dtype))

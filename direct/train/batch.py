@@ -16,7 +16,7 @@ from torch import Tensor
 from .. import flow, noise, sampling
 from ..common import ranks
 from ..config import Config, Train
-from ..models import pipeline
+from ..models import experts, pipeline
 from ..negatives import macro
 from ..prepare import shared
 from ..prepare.shared import Shared
@@ -50,9 +50,10 @@ def load_batch(config: Config, data: Shared, step: int, rows: Sequence[int] | No
     weight = np.ones((len(places), 4), np.float32)
     weight[:, 1] = prompted
     weight[:, 2] = slot >= 0
+    times = flow.sample_times(seed, step, size, config.train.shift, experts.times(config))
     return Batch(
         x=x,
-        t=flow.sample_times(seed, step, size, config.train.shift)[places].to(device),
+        t=times[places].to(device),
         key=key[places].to(device),
         text=data.text(prompts).to(device),
         x_rand=x_rand,

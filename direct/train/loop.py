@@ -25,7 +25,7 @@ from ..common.errors import Diverged, UserError
 from ..common.files import canonical_json, lock, write_folder
 from ..config import Config, Run
 from ..identity import canonical
-from ..models import lora, pipeline
+from ..models import experts, lora, pipeline
 from ..plugins import carried
 from ..prepare import shared
 from . import checkpoint, engine, reference_cache, terms, trackers, trajectory, watch
@@ -69,6 +69,7 @@ def _train(run: Run) -> None:
     torch.set_num_threads(config.threads)
     own_rows(config.train)  # what does not divide ends here
     trackers.check(config)
+    experts.check(config)
     model = initial_model(run).train()
     data = ranks.after_first(lambda: shared.open_shared(run))
     shown = watch.prompts(run)
@@ -171,7 +172,8 @@ def _start(run: Run) -> str | Path:
 
 def _loaded(config: Config, start: str | Path) -> nn.Module:
     """On the CPU: an engine moves it, in its own precision."""
-    model = pipeline.load_transformer(start, on="cpu").requires_grad_(True)
+    model = pipeline.load_transformer(start, on="cpu", expert=config.train.expert)
+    model.requires_grad_(True)
     if config.train.lora_rank:
         lora.add(model, config)
     return model
@@ -190,7 +192,8 @@ def frozen_reference(
         return None
     if config.train.lora_rank:
         return lora.reference(running.model)
-    base = load() if load else pipeline.load_transformer(config.model.pipeline, on="cpu")
+    own = partial(pipeline.load_transformer, on="cpu", expert=config.train.expert)
+    base = load() if load else own(config.model.pipeline)
     base = engine.frozen(base, running.dtype, config)
     if config.train.compile:
         base.compile()

@@ -165,7 +165,7 @@ def _folder(config: Config, cache: Path) -> Path:
     """Named by what decides about the base's velocities, and about which passes it is asked for."""
     model, train = config.model, config.train
     sizes = model.frames, model.height, model.width, model.fps, model.text_length, model.dtype
-    asked = train.batch, train.micro_batch, train.prompt_dropout, train.shift
+    asked = train.batch, train.micro_batch, train.prompt_dropout, train.shift, train.expert
     way = train.engine, train.compile, train.lora_rank > 0, config.loss.regenerate_noise
     way = *way, train.context_parallel  # which changes the base's rounding, as its dtype does
     own = [config.seed, config.threads, pipeline.identity(model), fingerprint.code(*CODE)]

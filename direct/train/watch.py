@@ -21,7 +21,7 @@ from ..common import ranks
 from ..config import Run
 from ..data import captions, source
 from ..data.video import write_gif, write_video
-from ..models import clip
+from ..models import clip, experts
 from ..prepare import encode, means
 from . import trackers
 from .trackers import Tracker
@@ -130,7 +130,9 @@ def _show(run: Run, step: int, running: Any, shown: Prompts, tracker: Tracker | 
     ):
         with torch.random.fork_rng(_devices()):  # loading weights draws from it
             with _evaluating(running):
-                z = clip.latents(config, running.model, text, name, config.seed, x_ref)
+                shown_by = experts.whole(config, running.model)
+                z = clip.latents(config, shown_by, text, name, config.seed, x_ref)
+                del shown_by  # with it the other expert, before the VAE comes
             if ranks.rank():
                 continue
             video = clip.decoded(config.model, z)

@@ -8,7 +8,8 @@ import torch
 from diffusers import FlowMatchEulerDiscreteScheduler
 from scipy import stats
 
-from direct import flow
+from direct import flow, noise
+from direct.common.errors import UserError
 
 
 def test_velocity_is_the_derivative_of_the_interpolant():
@@ -47,6 +48,28 @@ def test_times_are_uniform_on_the_grid_and_independent_of_place():
         assert stats.kstest(t[:, place], "uniform").pvalue > 1e-3
     assert abs(np.corrcoef(t[:, 0], t[:, 1])[0, 1]) < 0.08
     assert abs(np.corrcoef(t[:-1, 0], t[1:, 0])[0, 1]) < 0.08
+
+
+@pytest.mark.parametrize(  # DiffSynth-Studio's --max_timestep_boundary for Wan 2.2 at shift 5
+    ("boundary", "high"), [(0.875, 0.417), (0.9, 0.358)]
+)
+def test_an_experts_times_are_those_of_the_grid_in_its_range(boundary, high):
+    grid = flow.training_grid(5.0)
+    assert (grid >= boundary).mean() == pytest.approx(high, abs=1e-3)
+    for among in ((boundary, np.inf), (0.0, boundary)):
+        t = torch.cat([flow.sample_times(0, k, 100, 5.0, among) for k in range(200)]).numpy()
+        own = grid[(grid >= among[0]) & (grid < among[1])].astype(np.float32)
+        assert set(np.unique(t)) == set(own)
+        assert stats.kstest(np.searchsorted(own, t) / len(own), "uniform").pvalue > 1e-3
+    with pytest.raises(UserError, match=r"train.shift=1 leaves no noise level from 0 to 0.0005"):
+        flow.sample_times(0, 0, 4, 1.0, (0.0, 5e-4))
+
+
+def test_all_times_are_drawn_as_ever():
+    """Results rest on these bits."""
+    u = noise.uniform(3, 7, "time", 64)
+    before = flow.training_grid(5.0)[(u * 1000).astype(np.int64)]
+    assert torch.equal(flow.sample_times(3, 7, 64, 5.0), torch.from_numpy(before).float())
 
 
 def test_sampling_grid_shifts_once():

@@ -28,6 +28,8 @@ NAMES = {
     ("wan2.1-t2v-14b", "clusters", "16, laws not excluded", 2): "150ae14ffaf3",
     ("ltx-video", "sampling", "Zero-shot", 2): "4fdc811933e8",
     ("ltx-video", "lambda_anc", "0.2", 1): "3d235cccec46",
+    ("wan2.2-t2v-a14b", "clusters", "32", 2): "01d07dd3a06b",
+    ("wan2.2-ti2v-5b", "lambda_anc", "0.2", 1): "90cea3f9e094",
 }
 
 

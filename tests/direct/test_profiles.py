@@ -43,6 +43,19 @@ def test_the_papers_profile_is_its_appendix_d():
     assert (config.macro.clusters, config.micro.min_cosine, config.micro.keep) == (32, 0.87, 3)
 
 
+def test_wan_22_is_sampled_as_its_authors_do():
+    """Their wan_t2v_A14B.py (guidance of low and of high noise) and wan_ti2v_5B.py."""
+    two, one = profile("wan2.2-t2v-a14b"), profile("wan2.2-ti2v-5b")
+    assert two.sample == two.hard_sample and one.sample == one.hard_sample
+    a14b, ti2v = two.sample, one.sample
+    assert (a14b.steps, a14b.shift, a14b.guidance_low, a14b.guidance) == (40, 12.0, 3.0, 4.0)
+    assert (ti2v.steps, ti2v.shift, ti2v.guidance_low, ti2v.guidance) == (50, 5.0, 0.0, 5.0)
+    assert (two.train.expert, one.train.expert) == ("high_noise", "only")
+    size = one.model
+    assert (size.width, size.height, size.fps) == (1280, 704, 24)
+    assert size.width % 32 == size.height % 32 == 0  # strides of 16, patches of 2
+
+
 def test_hub_weights_are_named_by_their_commit():
     for name in PROFILES:
         pipeline = profile(name).model.pipeline

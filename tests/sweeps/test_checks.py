@@ -42,6 +42,8 @@ def test_the_tables_of_this_package_are_not_refused(name):
         ("model.pipeline=no/such/folder", "is not 'tiny', a folder or a hub id"),
         ("model.pipeline=owner/name", "does not say which commit"),
         ("evaluate.judge=videophy", "evaluate.judge=videophy judges clips of its own"),
+        ("train.expert=low_noise", "tiny has one transformer; set train.expert=only"),
+        ("sample.guidance_low=2", "tiny has one transformer; set sample.guidance_low=0"),
     ],
 )
 def test_sizes_pipelines_and_judges_are_known_without_work(change, said):
@@ -143,7 +145,7 @@ def test_sizes_of_a_folder_that_are_none_are_one_sentence(tmp_path, part):
             "scale_factor_spatial": 4,
         },
     }
-    (tmp_path / "model_index.json").write_text("{}")
+    (tmp_path / "model_index.json").write_text(json.dumps({"_class_name": "WanPipeline"}))
     for name, value in files.items():
         (tmp_path / name).mkdir()
         (tmp_path / name / "config.json").write_text(json.dumps(value))

@@ -52,7 +52,7 @@ def of(class_name: str) -> Any:
 def check_pipeline(index: dict[str, Any], source: str) -> None:
     """A `UserError` where a pipeline has what its family does not know, and would leave out.
 
-    index: its model_index.json. So a second expert (Wan 2.2) or text encoder is not ignored.
+    index: its model_index.json. So a second expert or text encoder is not ignored.
     """
     known = (*PARTS, *_known(index["_class_name"]))
     _refuse(
@@ -64,6 +64,24 @@ def check_pipeline(index: dict[str, Any], source: str) -> None:
             if name[0] != "_" and name not in known and _is_set(value)
         },
     )
+    boundary(index, source)
+
+
+def boundary(index: dict[str, Any], source: str) -> float | None:
+    """The noise level at and above which `transformer` is used, and below it `transformer_2`.
+
+    None: one transformer is used at all levels. index: the pipeline's model_index.json.
+    """
+    two, level = _is_set(index.get("transformer_2")), index.get("boundary_ratio")
+    if not two and level is None:
+        return None
+    if not (two and isinstance(level, float | int) and 0 < level < 1):
+        raise UserError(
+            f"model.pipeline={source} has boundary_ratio={level} "
+            f"{'and' if two else 'without'} transformer_2; two experts need both, and a "
+            "boundary_ratio between 0 and 1: correct its model_index.json"
+        )
+    return float(level)
 
 
 def check_transformer(config: dict[str, Any], source: str) -> None:

@@ -1,6 +1,7 @@
-"""Wan 2.1, and Wan 2.2's TI2V-5B as a text-to-video model: `diffusers.WanPipeline` and its parts.
+"""Wan 2.1 and Wan 2.2 from text: `diffusers.WanPipeline` and its parts.
 
-With `expand_timesteps` (5B) the pipeline gives its transformer a time for each token. From text
+Wan 2.2's A14B has two experts, `transformer` and `transformer_2` (`models.experts`). With
+`expand_timesteps` (its TI2V-5B) the pipeline gives its transformer a time for each token. From text
 alone all of them are the clip's own, which is what one time per clip computes.
 """
 
@@ -14,7 +15,7 @@ from torch import Tensor
 
 from ...flow import TIMESTEPS
 
-KNOWN = ("expand_timesteps",)
+KNOWN = ("expand_timesteps", "transformer_2", "boundary_ratio")
 PIPELINE, TRANSFORMER, VAE = "WanPipeline", "WanTransformer3DModel", "AutoencoderKLWan"
 
 

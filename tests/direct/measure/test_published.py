@@ -27,7 +27,7 @@ def test_a_folder_is_read_as_a_pipeline_of_its_family(hub_id, tmp_path):
     assert kind is getattr(diffusers, family.TRANSFORMER)
     written = json.loads((tmp_path / "pipeline/transformer/config.json").read_text())
     assert settings.items() >= written.items()
-    assert family.strides(pipeline.architecture(there, "vae")[1]) in ((4, 8), (8, 32))
+    assert family.strides(pipeline.architecture(there, "vae")[1]) in ((4, 8), (4, 16), (8, 32))
 
 
 def test_widths_are_those_of_the_papers_tables():
@@ -40,6 +40,16 @@ def test_widths_are_those_of_the_papers_tables():
         assert found["num_attention_heads"] * found["attention_head_dim"] == dim
         assert (found["num_attention_heads"], found["num_layers"]) == (heads, layers)
         assert found["ffn_dim"] == ffn
+
+
+def test_wan_22_has_two_experts_of_one_architecture_or_one_of_3072():
+    """Its authors' wan_t2v_A14B.py and wan_ti2v_5B.py."""
+    two = PIPELINES["Wan-AI/Wan2.2-T2V-A14B-Diffusers"]
+    assert two["transformer/config.json"] == two["transformer_2/config.json"]
+    assert families.boundary(two["model_index.json"], "here") == 0.875
+    one = PIPELINES["Wan-AI/Wan2.2-TI2V-5B-Diffusers"]["transformer/config.json"]
+    assert one["num_attention_heads"] * one["attention_head_dim"] == 3072
+    assert (one["num_layers"], one["ffn_dim"], one["in_channels"]) == (30, 14336, 48)
 
 
 def test_any_other_pipeline_stays_as_it_is(tmp_path):

@@ -35,7 +35,6 @@ def folder(pipeline_folder, tmp_path):
 @pytest.mark.parametrize(
     ("entries", "said"),
     [
-        (TWO_EXPERTS, "WanPipeline with boundary_ratio=0.875, transformer_2, which is not known"),
         ({"of_its_own": True}, "WanPipeline with of_its_own=True"),
         ({"text_encoder_2": ["transformers", "CLIPTextModel"]}, "with text_encoder_2"),
     ],
@@ -77,10 +76,30 @@ def test_what_is_null_or_off_asks_for_nothing():
     families.check_pipeline(index | off, "here")
 
 
-def test_times_of_tokens_are_known_to_wan_alone():
-    families.check_pipeline({"_class_name": "WanPipeline", "expand_timesteps": True}, "here")
-    with pytest.raises(UserError, match="is a LTXPipeline with expand_timesteps=True"):
-        families.check_pipeline({"_class_name": "LTXPipeline", "expand_timesteps": True}, "here")
+@pytest.mark.parametrize(
+    ("entries", "said"),
+    [
+        ({"expand_timesteps": True}, "expand_timesteps=True"),
+        (TWO_EXPERTS, "boundary_ratio=0.875, transformer_2"),
+    ],
+)
+def test_what_wan_22_adds_is_known_to_wan_alone(entries, said):
+    families.check_pipeline({"_class_name": "WanPipeline"} | entries, "here")
+    with pytest.raises(UserError, match=f"is a LTXPipeline with {said}, which is not known"):
+        families.check_pipeline({"_class_name": "LTXPipeline"} | entries, "here")
+
+
+def test_two_experts_have_a_boundary_between_them():
+    assert families.boundary({}, "here") is None
+    assert families.boundary(TWO_EXPERTS, "here") == 0.875
+    for half, said in (
+        ({"transformer_2": [None, None]}, "boundary_ratio=0.875 without transformer_2"),
+        ({"boundary_ratio": None}, "boundary_ratio=None and transformer_2"),
+        ({"boundary_ratio": 1}, "boundary_ratio=1 and transformer_2"),
+    ):
+        index = {"_class_name": "WanPipeline"} | TWO_EXPERTS | half
+        with pytest.raises(UserError, match=f"here has {said}; two experts need both"):
+            families.check_pipeline(index, "here")
 
 
 def test_a_plug_ins_family_may_know_more(monkeypatch):

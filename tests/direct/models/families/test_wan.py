@@ -1,21 +1,33 @@
-"""Wan 2.1: the sizes its classes have, and its velocity against diffusers' own call."""
+"""Wan 2.1 and TI2V-5B: sizes of their classes, and velocities against diffusers' own calls."""
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import numpy as np
 import pytest
+import small_wan
 import torch
 from diffusers import AutoencoderKLWan, WanPipeline
 
 from direct import sampling
 from direct.common.errors import UserError
-from direct.config import Model, Sampling
+from direct.common.files import load_arrays
+from direct.config import Model, Run, Sampling
+from direct.evaluate.clips import generate
 from direct.models import codec, families
 from direct.models.families import ltx, wan
-from direct.models.pipeline import latent_shape, load_pipeline, noise_levels, velocity
+from direct.models.pipeline import (
+    latent_shape,
+    load_pipeline,
+    load_transformer,
+    noise_levels,
+    velocity,
+)
 from direct.profiles import profile
+from direct.settings import with_values
+from direct.train import loop
 
 
 @pytest.fixture(scope="module")
@@ -60,58 +72,32 @@ def test_velocity_tells_the_transformer_thousandths(pipeline):
 
 
 @pytest.fixture(scope="module")
-def ti2v(pipeline, tmp_path_factory):
-    """A small pipeline of Wan 2.2's TI2V-5B: its residual VAE on patches, its times of tokens."""
-    torch.manual_seed(0)
-    vae = AutoencoderKLWan(
-        base_dim=4,
-        decoder_base_dim=8,
-        z_dim=4,
-        dim_mult=[1, 1, 1],
-        num_res_blocks=1,
-        temperal_downsample=[True, True],
-        latents_mean=[0.1, -0.2, 0.3, 0.0],
-        latents_std=[0.5, 1.5, 2.0, 1.0],
-        is_residual=True,
-        in_channels=12,
-        out_channels=12,
-        patch_size=2,
-        scale_factor_spatial=8,
-    )
-    parts = pipeline.components | {"vae": vae.eval()}
-    folder = tmp_path_factory.mktemp("ti2v") / "pipeline"
-    WanPipeline(**parts, expand_timesteps=True).save_pretrained(folder)
-    return str(folder)
+def ti2v(tmp_path_factory):
+    return str(small_wan.build_pipeline(tmp_path_factory.mktemp("ti2v") / "pipeline", "2.2-5b"))
 
 
 def test_ti2v_from_text_is_its_own_pipeline(ti2v):
-    """Latents, times, guidance and pixels of the real classes, at equal noise levels."""
+    """Latents, times of tokens, guidance and pixels of the real classes, at equal noise levels."""
     theirs, asked = load_pipeline(ti2v), Sampling(steps=4, guidance=4.0, shift=3.0)
-    theirs.set_progress_bar_config(disable=True)
     assert theirs.config.expand_timesteps
-    text, _ = codec.encode_prompts(theirs, ["a red ball falls"], 12)
-    negative, _ = codec.encode_prompts(theirs, [""], 12)
-    eps = torch.randn(1, 4, 2, 4, 4, generator=torch.manual_seed(1))
-    model = Model(pipeline=ti2v, frames=5, height=32, width=32)
+    text, _ = codec.encode_prompts(theirs, ["a red ball falls", ""], 12)
+    model = Model(pipeline=ti2v, frames=5, height=64, width=32)
     config = replace(profile("tiny"), model=model)
-    assert latent_shape(config, theirs.transformer, theirs.vae.config) == (4, 2, 4, 4)
+    assert latent_shape(config, theirs.transformer, theirs.vae.config) == (48, 2, 4, 2)
+    eps = torch.randn(1, 48, 2, 4, 2, generator=torch.manual_seed(1))
     ours = sampling.sample(
         theirs.transformer,
-        text,
-        negative,
+        text[:1],
+        text[1:],
         eps,
         asked,
         velocity(model),
         levels=noise_levels(model, asked),
     )
-    set_timesteps, points = theirs.scheduler.set_timesteps, np.linspace(1, 1e-3, 4)
-    theirs.scheduler.set_timesteps = lambda steps, device: set_timesteps(sigmas=points)
-    given = {"prompt_embeds": text, "negative_prompt_embeds": negative, "latents": eps}
-    size = {"height": 32, "width": 32, "num_frames": 5}
-    steps = {"num_inference_steps": 4, "guidance_scale": 4.0}
-    latents = theirs(**given, **size, **steps, output_type="latent").frames
+    given = {"prompt_embeds": text[:1], "negative_prompt_embeds": text[1:], "latents": eps}
+    latents = small_wan.by_pipeline(theirs, asked, model, **given)
     torch.testing.assert_close(ours, latents, rtol=1e-5, atol=1e-5)
-    pixels = theirs(**given, **size, **steps, output_type="np").frames[0] * 255
+    pixels = small_wan.by_pipeline(theirs, asked, model, **given, output_type="np")[0] * 255
     assert np.abs(codec.decode_latents(theirs, ours)[0] - pixels).max() <= 0.51
 
 
@@ -121,9 +107,38 @@ def test_ti2vs_latents_are_its_autoencoders(ti2v):
     latents = codec.encode_videos(loaded, videos)
     pixels = torch.from_numpy(videos).permute(0, 4, 1, 2, 3) / 127.5 - 1
     mode = loaded.vae.encode(pixels).latent_dist.mode()
-    mean, std = (v.view(1, -1, 1, 1, 1) for v in wan.latent_scale(loaded.vae))
-    assert latents.shape == (1, 4, 2, 4, 4)
+    mean, std = (
+        torch.tensor(small_wan.VAE_5B[name]).view(1, -1, 1, 1, 1)
+        for name in ("latents_mean", "latents_std")
+    )
+    assert latents.shape == (1, 48, 2, 2, 2)
     torch.testing.assert_close(latents, (mode - mean) / std, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("rank", [0, 2])
+def test_ti2v_trains_renders_negatives_and_generates(small, ti2v, tmp_path, rank):
+    size = {"model__height": 32, "model__width": 32, "model__fps": 24}
+    config = small(
+        model__pipeline=ti2v,
+        **size,
+        train__steps=2,
+        train__lora_rank=rank,
+        train__learning_rate=1e-2,
+        evaluate__prompts=2,
+    )
+    run = Run(config, tmp_path / "cache", tmp_path / "run")
+    final = loop.train(run)
+    told = [json.loads(line) for line in (run.folder / "metrics.jsonl").open()]
+    assert told[0]["d_anc"] == 0 < told[-1]["d_anc"] and told[-1]["d_hard"] is not None
+    WanPipeline.from_pretrained(ti2v, transformer=load_transformer(final))
+    made = load_arrays(generate(run))["latents"]
+    assert made.shape == (2, 48, 2, 2, 2) and made.isfinite().all()
+    before = load_arrays(
+        generate(
+            replace(run, config=with_values(config, {"train.steps": 0}), folder=tmp_path / "base")
+        )
+    )
+    assert not torch.allclose(made, before["latents"], atol=1e-4)
 
 
 def test_states_and_pixels_are_the_modules_own(pipeline):
