@@ -84,7 +84,7 @@ def options_of(
     add("--max-seeds", help=f"of --until-decided: seeds at most (default: {rounds.MOST})")
     add("--prompts", help="evaluation prompts (default: the sweep's own, or the profile's)")
     add("--workers", help="processes (default: cores divided by threads per cell)")
-    add("--gpus-per-cell", help="GPUs that each worker owns; its cells train on all of them")
+    add("--gpus-per-cell", help="GPUs that each worker owns; its cells train and generate on all")
     add(
         "--storage",
         help="postgresql://user@host/database instead of a journal file; the password "

@@ -166,9 +166,9 @@ def _folder(config: Config, cache: Path) -> Path:
     model, train = config.model, config.train
     sizes = model.frames, model.height, model.width, model.fps, model.text_length, model.dtype
     asked = train.batch, train.micro_batch, train.prompt_dropout, train.shift, train.expert
-    way = train.engine, train.compile, train.lora_rank > 0, config.loss.regenerate_noise
-    way = *way, train.context_parallel  # which changes the base's rounding, as its dtype does
-    own = [config.seed, config.threads, pipeline.identity(model), fingerprint.code(*CODE)]
+    way = train.engine, train.compile, train.lora_rank > 0, train.context_parallel
+    noise = config.loss.regenerate_noise
+    own = [config.seed, config.threads, noise, pipeline.identity(model), fingerprint.code(*CODE)]
     return cache / "reference" / digest([own, sizes, asked, way])
 
 
