@@ -31,7 +31,8 @@ CONNECT_SECONDS = 5
 
 def check() -> None:
     """Raises the `UserError` of a Ray that is not installed, or a cluster that does not answer."""
-    if find_spec("ray") is None:
+    found = find_spec("ray")
+    if found is None or found.origin is None:  # a folder of that name is no package
         raise UserError("--launcher ray needs Ray; install it with: pip install '.[ray]'")
     address = os.environ.get(ADDRESS, "auto")
     if address in ("", "auto", "local"):
@@ -44,7 +45,7 @@ def check() -> None:
         )
     try:  # Ray itself would try for two minutes
         socket.create_connection((host.strip("[]"), int(port)), CONNECT_SECONDS).close()
-    except OSError as error:
+    except (OSError, ValueError) as error:  # ValueError: of a name that no host can have
         raise _unusable(error) from None
 
 

@@ -128,7 +128,8 @@ class _Pool:
         """
         until, alive = time.monotonic() + POLL_SECONDS, len(self.alive)
         while (left := until - time.monotonic()) > 0:
-            if any([self._take(*said) for said in self.launcher.hear(left)]):
+            ended = [self._take(*said) for said in self.launcher.hear(left)]
+            if any(ended):
                 break
         return len(self.alive) < alive
 

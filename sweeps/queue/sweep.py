@@ -9,7 +9,6 @@ from typing import NamedTuple, Protocol
 from ..schema import Ablation, Cell
 from ..stages import REAL, Stages
 
-
 EACH = 10**9  # workers: as many as cells wait
 
 

@@ -146,6 +146,7 @@ def test_without_ray_one_sentence_says_what_to_install_before_anything_is_writte
         ("http://10.0.0.1:8265", "is not host:port"),
         ("head", "is not host:port"),
         ("head:70000", "is not host:port"),
+        ("x" * 70 + ":6379", r"cannot be used \(.*\); start it"),
         ("127.0.0.1:1", r"127.0.0.1:1 cannot be used \(.*refused\); start it"),
     ],
 )
