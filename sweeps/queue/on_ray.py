@@ -10,6 +10,7 @@ The cluster is the one of $RAY_ADDRESS, else one that runs here, else one that i
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import socket
@@ -128,7 +129,7 @@ def _connected() -> Any:
         return ray
     handler = signal.getsignal(signal.SIGTERM)
     try:
-        ray.init(include_dashboard=False, log_to_driver=False, logging_level="WARNING")
+        ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.WARNING)
     except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
         raise _unusable(error) from error
     signal.signal(signal.SIGTERM, handler)  # Ray's would end this process without a stop

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 import uuid
+from importlib.machinery import ModuleSpec
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -28,12 +29,32 @@ CELLS = cells(ABLATIONS["lambda_hard"], override(profile("tiny"), "evaluate.prom
 PLAN = ["lambda_hard", "--prompts", "4", "--seeds", "0", "--launcher", "ray"]
 
 
+CLUSTER = """
+import sys
+from ray.cluster_utils import Cluster
+
+small = {"num_cpus": 1, "include_dashboard": False, "object_store_memory": 80 << 20}
+cluster = Cluster(initialize_head=True, head_node_args=small)
+for _ in range(2):
+    cluster.add_node(wait=False, **small)
+cluster.wait_for_nodes()
+nodes = {node.all_processes["raylet"][0].process.pid: node for node in cluster.worker_nodes}
+print("cluster", cluster.address, *nodes, flush=True)
+for line in sys.stdin:
+    cluster.remove_node(nodes[int(line)], allow_graceful=False)
+cluster.shutdown()
+"""
+
+
 @pytest.fixture(scope="module")
 def cluster():
-    """Three nodes on this machine, each with one processor; cells take `FAKE_SECONDS`."""
+    """Three nodes on this machine, each with one processor; cells take `FAKE_SECONDS`.
+
+    In a process of its own, since Ray reads its variables when it is first imported. It removes the
+    nodes whose numbers it is told.
+    """
     if find_spec("ray") is None:
         pytest.skip("Ray is not installed")
-    assert "ray" not in sys.modules, "it reads these variables when it is imported"
     with pytest.MonkeyPatch.context() as patch:
         for name, value in {
             "RAY_USAGE_STATS_ENABLED": "0",
@@ -44,18 +65,20 @@ def cluster():
             "FAKE_SECONDS": "4",
         }.items():
             patch.setenv(name, value)
-        from ray.cluster_utils import Cluster
-
-        small = {"num_cpus": 1, "include_dashboard": False, "object_store_memory": 80 << 20}
-        running = Cluster(initialize_head=True, head_node_args=small)
+        running = subprocess.Popen(
+            [sys.executable, "-c", CLUSTER],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
         try:
-            for _ in range(2):
-                running.add_node(wait=False, **small)
-            running.wait_for_nodes()
-            patch.setenv("RAY_ADDRESS", running.address)
-            yield running
+            told = running.stdout.readline().split()
+            assert told[:1] == ["cluster"], told
+            patch.setenv("RAY_ADDRESS", told[1])
+            yield running, {int(pid) for pid in told[2:]}
         finally:
-            running.shutdown()
+            running.stdin.close()
+            running.wait(60)
 
 
 def begin(out):
@@ -89,13 +112,12 @@ def worker_of(out, cell):
 @pytest.mark.slow
 def test_a_node_that_is_killed_loses_no_cell_and_changes_none(cluster, tmp_path, monkeypatch):
     running = begin(tmp_path)
-    nodes = {node.all_processes["raylet"][0].process.pid: node for node in cluster.worker_nodes}
-    found = {}
+    (program, nodes), found = cluster, {}
     while not found:
         for name in begun(running, tmp_path, 2):
             found |= {pid: name for pid in worker_of(tmp_path, name) if pid in nodes}
     pid, lost = found.popitem()
-    cluster.remove_node(nodes[pid], allow_graceful=False)
+    print(pid, file=program.stdin, flush=True)
     said = running.communicate(timeout=120)[0]
     assert running.returncode == 0, said
     assert f"{lost}: its worker ended with its node, another takes over" in said
@@ -132,8 +154,9 @@ def test_a_killed_worker_is_replaced_and_an_interrupt_gives_cells_back(cluster, 
 def test_without_ray_one_sentence_says_what_to_install_before_anything_is_written(
     tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(on_ray, "find_spec", lambda name: None)
-    for more in ([], ["--dry-run"]):
+    folder = ModuleSpec("ray", None)  # one of that name, which is no package
+    for found, more in ((None, []), (None, ["--dry-run"]), (folder, [])):
+        monkeypatch.setattr(on_ray, "find_spec", lambda name, found=found: found)
         with pytest.raises(UserError, match=r"install it with: pip install '.\[ray\]'"):
             run.main([*PLAN, *more, "--out", str(tmp_path)], fake.STAGES)
     assert not list(tmp_path.rglob("lease.json")) and not list(tmp_path.rglob("queue"))
@@ -151,7 +174,7 @@ def test_without_ray_one_sentence_says_what_to_install_before_anything_is_writte
     ],
 )
 def test_a_cluster_that_cannot_be_used_is_refused_at_once(address, said, monkeypatch):
-    pytest.importorskip("ray")
+    monkeypatch.setattr(on_ray, "find_spec", lambda name: ModuleSpec(name, None, origin="here"))
     monkeypatch.setenv("RAY_ADDRESS", address)
     with pytest.raises(UserError, match=said):
         on_ray.check()
