@@ -97,9 +97,7 @@ def live(run: Path) -> bool:
 def _host() -> str:
     """Where process numbers mean the same: containers of one machine may share its name."""
     space = Path("/proc/self/ns/pid")
-    return (
-        f"{socket.gethostname()} {os.readlink(space)}" if space.exists() else socket.gethostname()
-    )
+    return f"{socket.gethostname()} {os.readlink(space) if space.exists() else ''}"
 
 
 def _now(run: Path) -> float:

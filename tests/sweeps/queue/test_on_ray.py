@@ -34,10 +34,18 @@ import sys
 from ray.cluster_utils import Cluster
 
 small = {"num_cpus": 1, "include_dashboard": False, "object_store_memory": 80 << 20}
-cluster = Cluster(initialize_head=True, head_node_args=small)
-for _ in range(2):
-    cluster.add_node(wait=False, **small)
-cluster.wait_for_nodes()
+
+def started():
+    cluster = Cluster(initialize_head=True, head_node_args=small)
+    for _ in range(2):
+        cluster.add_node(wait=False, **small)
+    cluster.wait_for_nodes(timeout=120)
+    return cluster
+
+try:
+    cluster = started()
+except Exception:  # a busy machine: Ray gives an agent of its own 15 s to start
+    cluster = started()
 nodes = {node.all_processes["raylet"][0].process.pid: node for node in cluster.worker_nodes}
 print("cluster", cluster.address, *nodes, flush=True)
 for line in sys.stdin:
