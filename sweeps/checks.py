@@ -21,6 +21,7 @@ from direct.settings import settings
 from direct.train import trackers
 
 from .experiments import Experiment
+from .queue import on_ray
 from .queue.sweep import Sweep
 from .schema import SCORES, Cell
 
@@ -53,7 +54,11 @@ def check(experiment: Experiment) -> None:
 
 
 def check_machine(sweep: Sweep) -> None:
-    """Raises the `UserError` of workers and backends that this machine has no devices for."""
+    """Raises the `UserError` of what the workers need and is not here."""
+    if sweep.workers.launcher == "ray":
+        on_ray.check()
+    if sweep.workers.launcher:  # the devices are elsewhere
+        return
     workers, wanted = sweep.workers, sweep.workers.count * sweep.workers.gpus
     if wanted and (found := sweep.stages.gpus()) < wanted:
         raise UserError(

@@ -18,7 +18,7 @@ from . import rounds
 from .ablations import ABLATIONS
 from .experiments import checked_name
 from .queue.storage import VARIABLE, checked_url
-from .queue.sweep import Sweep, Workers
+from .queue.sweep import EACH, Sweep, Workers
 from .results import folder
 from .schema import METRICS, Ablation, Cell, cells
 from .stages import REAL, Stages
@@ -83,14 +83,22 @@ def options_of(
     )
     add("--max-seeds", help=f"of --until-decided: seeds at most (default: {rounds.MOST})")
     add("--prompts", help="evaluation prompts (default: the sweep's own, or the profile's)")
-    add("--workers", help="processes (default: cores divided by threads per cell)")
+    add(
+        "--workers",
+        help="processes (default: cores divided by threads per cell; on Ray, a cell each)",
+    )
     add("--gpus-per-cell", help="GPUs that each worker owns; its cells train and generate on all")
     add(
         "--storage",
         help="postgresql://user@host/database instead of a journal file; the password "
         f"belongs in ~/.pgpass (default: ${VARIABLE})",
     )
-    add("--launcher", choices=["slurm"], help="write an sbatch array of workers instead of working")
+    add(
+        "--launcher",
+        choices=["slurm", "ray"],
+        help="slurm: write an sbatch array of workers instead of working; ray: work on the Ray "
+        "cluster of $RAY_ADDRESS, a task a cell",
+    )
     add("--join", action="store_true", help="help a sweep that another process has planned")
     add("--retry-failed", action="store_true", help="also run the cells that failed before")
     add("--accept-old", action="store_true", help="use results that other code made; tables say so")
@@ -142,10 +150,10 @@ def _compatible(options: argparse.Namespace) -> argparse.Namespace:
         )
     if options.accept_old and options.rerun:
         raise UserError("--accept-old and --rerun are mutually exclusive; give one of them")
-    if options.launcher and options.sweep == "search":
+    if options.launcher == "slurm" and options.sweep == "search":
         raise UserError(
             "search plans each round from the scores of the one before, so it cannot "
-            "run as a SLURM array; run it without --launcher"
+            "run as a SLURM array; run it without --launcher, or with --launcher ray"
         )
     return options
 
@@ -245,7 +253,9 @@ def sweep_of(
 def workers_of(options: argparse.Namespace, base: Config) -> Workers:
     gpus = _count(options.gpus_per_cell, "--gpus-per-cell") or 0
     count = _count(options.workers, "--workers")
-    if count is None:
+    if count is None and options.launcher == "ray":
+        count = EACH
+    elif count is None:
         count = 1 if gpus else max(1, (os.cpu_count() or 1) // base.threads)
     storage = options.storage or os.environ.get(VARIABLE)
     if storage:
@@ -258,6 +268,7 @@ def workers_of(options: argparse.Namespace, base: Config) -> Workers:
         options.join,
         options.accept_old,
         options.rerun,
+        options.launcher,
     )
 
 

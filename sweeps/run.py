@@ -151,7 +151,7 @@ def _run(asked: list[Experiment], options: argparse.Namespace, stages: Stages) -
     sweep = _begun(asked, asked[0].name, options, stages)
     if sweep is None:
         return 0
-    if options.launcher:
+    if options.launcher == "slurm":
         return _launch(sweep, asked[0].name, options)
     failed = _worked(sweep)
     if not _elsewhere(sweep, failed):
@@ -212,7 +212,7 @@ def _all(options: argparse.Namespace, base: Config, stages: Stages) -> int:
     sweep = _begun(asked, "all", options, stages)
     if sweep is None:
         return 0
-    if options.launcher:
+    if options.launcher == "slurm":
         return _launch(sweep, "all", options)
     failed = _worked(sweep)
     if _elsewhere(sweep, failed):
@@ -250,7 +250,7 @@ def _begun(
         table = replace(union([experiment.table for experiment in asked]), name=name)
         together = replace(together, table=table, cells=list(once.values()))
     if options.dry_run:
-        refuse(together, here=not options.launcher)
+        refuse(together)
         print("\n\n".join(listing(sweep(experiment)) for experiment in asked))
         if len(asked) > 1:
             estimator = Estimator(together.root, {x.id: x.config for x in together.cells})
@@ -277,7 +277,7 @@ def _worked(sweep: Sweep) -> dict[str, str]:
 def _launch(sweep: Sweep, name: str, options: argparse.Namespace) -> int:
     from .queue import slurm
 
-    refuse(sweep, here=False)
+    refuse(sweep)
     settle_old(sweep)
     return slurm.slurm(sweep, options, name)
 
@@ -296,10 +296,10 @@ def _gallery(options: argparse.Namespace, base: Config, stages: Stages) -> int:
     check(shown)
     sweep = sweep_of(shown.table, list(shown.cells), base, options, stages)
     if options.dry_run:
-        refuse(sweep, here=not options.launcher)
+        refuse(sweep)
         print(listing(sweep))
         return 0
-    if options.launcher:
+    if options.launcher == "slurm":
         return _launch(sweep, shown.name, options)
     failed = work(sweep)
     if not _elsewhere(sweep, failed):

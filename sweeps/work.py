@@ -55,7 +55,8 @@ def work(sweep: Sweep) -> dict[str, str]:
             display.say(summary(sweep.cells, estimator, workers))
             trajectory.want((cell.config for cell in sweep.cells), sweep.cache)
             reference_cache.want((cell.config for cell in left), sweep.cache)
-            prepared = 0.0 if workers.join else _prepare(sweep, left, display, estimator)
+            elsewhere = workers.join or workers.launcher  # the first cells make what they share
+            prepared = 0.0 if elsewhere else _prepare(sweep, left, display, estimator)
             before = _stage_seconds(sweep, left)
             failed |= pool.drain(replace(sweep, cells=todo), display, estimator)
         for cell in left:
@@ -63,17 +64,17 @@ def work(sweep: Sweep) -> dict[str, str]:
                 reference_cache.release(cell.config, sweep.cache)
         after = _stage_seconds(sweep, left)
         spent = {stage: after[stage] - before[stage] for stage in STAGES}
+        wall = time.monotonic() - start
         count = min(workers.count, len(left))
-        print(_where_time_went(time.monotonic() - start, prepared, spent, count))
+        if workers.launcher:  # as many as were at work, on average
+            count = max(1, round(sum(spent.values()) / wall))
+        print(_where_time_went(wall, prepared, spent, count))
         _tell_diverged(sweep)
     return failed
 
 
-def refuse(sweep: Sweep, here: bool = True) -> None:
-    """Raises what `work` would refuse of what is there; changes nothing.
-
-    here: the cells run on this machine, and not where a job script is started.
-    """
+def refuse(sweep: Sweep) -> None:
+    """Raises what `work` would refuse of what is there; changes nothing."""
     check_folder(sweep.root, "--out")
     old, said = _old(sweep)
     if old and not (sweep.workers.rerun or sweep.workers.accept_old):
@@ -85,8 +86,7 @@ def refuse(sweep: Sweep, here: bool = True) -> None:
     kept = [cell for cell in sweep.cells if cell not in again]
     left = [x for x in kept if x.id not in failed and not read_result(sweep.root / x.id)]
     if again or left:
-        if here:
-            check_machine(sweep)
+        check_machine(sweep)
         _check_inputs(replace(sweep, cells=kept))
 
 

@@ -31,7 +31,7 @@ def take(run: Path) -> str | None:
     token = uuid.uuid4().hex
     temporary = run / f".lease.{token}"
     owner = {
-        "host": socket.gethostname(),
+        "host": _host(),
         "pid": os.getpid(),
         "started": started(os.getpid()),
         "token": token,
@@ -82,12 +82,18 @@ def live(run: Path) -> bool:
     except FileNotFoundError:
         return False
     owner = read_json(run / NAME) or {}
-    if owner.get("host") == socket.gethostname():  # no clock in this: it may jump
+    if owner.get("host") == _host():  # no clock in this: it may jump
         pid, since = owner.get("pid"), owner.get("started")
         if type(pid) is not int or not 0 < pid < 1 << 31 or since is None:
             return False
         return started(pid) == since
     return abs(_now(run) - touched_at) < LEASE_SECONDS  # far ahead: the shared clock was set back
+
+
+def _host() -> str:
+    """Where process numbers mean the same: containers of one machine may share its name."""
+    space = Path("/proc/self/ns/pid")
+    return f"{socket.gethostname()} {os.readlink(space) if space.exists() else ''}"
 
 
 def _now(run: Path) -> float:

@@ -1,16 +1,12 @@
-"""Runs a sweep's open cells in worker processes and shows how far they are.
+"""Runs a sweep's open cells by the workers of a launcher and shows how far they are.
 
-Nothing here decides what is done: the run folders do. A worker that dies (killed, out of memory) is
-noticed, its cell goes back into the queue, and another worker takes its place.
+Nothing here decides what is done: the run folders do. A worker that dies (killed, out of memory,
+with its machine) is noticed, its cell goes back into the queue, and another worker takes its place.
 """
 
 from __future__ import annotations
 
 import json
-import os
-import queue as queues
-import subprocess
-import threading
 import time
 from collections import Counter
 from contextlib import nullcontext, suppress
@@ -21,22 +17,22 @@ from direct.common.errors import UserError
 
 from ..cell import failure_of, read_result
 from ..schema import Cell
-from . import leases, waiting
+from . import leases, local, on_ray, waiting
 from .dashboard import Mirror
 from .display import Board, Display, Job
 from .estimate import Estimator, words
 from .scores import Scores
 from .status import failures
-from .sweep import Sweep
+from .sweep import EACH, Ended, Launcher, Sweep
 from .worker import MARK
-from .workers import SAVE_SECONDS, devices
+from .workers import SAVE_SECONDS, log
 
 POLL_SECONDS = 0.5
 JOIN_SECONDS = 10.0
-ENDED = "\x04"  # in place of a line: the worker has closed its output
 STOP_SECONDS = 5.0
 PATIENCE = 30.0  # after Ctrl-C: for a long step to end; a second Ctrl-C ends it
 ATTEMPTS = 3  # of one cell in one run: a cell that kills its worker every time must end
+LOSSES = 10  # of its machine: mostly none of the cell's doing, but it may have taken all its memory
 SETTLE_SECONDS = 5.0  # between looks for workers elsewhere that have died
 
 
@@ -47,26 +43,26 @@ def drain(sweep: Sweep, display: Display, estimator: Estimator) -> dict[str, str
     those that others work on are left to them.
     """
     workers, name = sweep.workers, sweep.table.name
+    launcher = _launcher(sweep, display)
     if workers.join:
         waiting.planned(sweep.root, name)  # or it is refused here
     else:
         plan(sweep)
     mirror = Mirror(sweep, display.say)
-    pool = _Pool(sweep, display, estimator)
+    pool = _Pool(sweep, display, estimator, launcher)
     left = [cell for cell in sweep.cells if not read_result(sweep.root / cell.id)]
-    settled = time.monotonic()
+    settled, ended = time.monotonic(), False
     try:
+        pool.start(left)
         while left := [cell for cell in left if not pool.ended(cell.id)]:
             preempt.check()
-            if pool.reap() or time.monotonic() - settled > SETTLE_SECONDS:
+            if ended or time.monotonic() - settled > SETTLE_SECONDS:
                 _settle(sweep, left, mirror)
                 settled = time.monotonic()
-            wanted = min(workers.count, len(left))
-            if len(pool.processes) < wanted and any(waiting.waits(pool.root / x.id) for x in left):
-                pool.start(wanted)
-            elif workers.join and not pool.processes:
+                pool.start(left)
+            if workers.join and not pool.alive:
                 break
-            pool.listen()
+            ended = pool.listen()
             display.show(pool.board(left))
         pool.join()
     except KeyboardInterrupt:
@@ -78,6 +74,12 @@ def drain(sweep: Sweep, display: Display, estimator: Estimator) -> dict[str, str
         pool.let_go()
         _settle(sweep, left, mirror, last=True)
     return pool.failed
+
+
+def _launcher(sweep: Sweep, display: Display) -> Launcher:
+    if sweep.workers.launcher == "ray":
+        return on_ray.Tasks(sweep, display.say)
+    return local.Processes(sweep)
 
 
 def plan(sweep: Sweep) -> None:
@@ -98,74 +100,44 @@ def _settle(sweep: Sweep, left: list[Cell], mirror: Mirror, last: bool = False) 
 
 
 class _Pool:
-    """The worker processes of one `drain`."""
+    """The workers of one `drain`."""
 
-    def __init__(self, sweep: Sweep, display: Display, estimator: Estimator):
-        self.workers, self.root = sweep.workers, sweep.root
-        self.command = [*sweep.stages.worker, str(sweep.root), str(sweep.cache), sweep.table.name]
-        self.display, self.estimator = display, estimator
+    def __init__(self, sweep: Sweep, display: Display, estimator: Estimator, launcher: Launcher):
+        self.workers, self.root, self.log = sweep.workers, sweep.root, log(sweep)
+        self.display, self.estimator, self.launcher = display, estimator, launcher
         self.cells = {cell.id: cell for cell in sweep.cells}
         self.scores = Scores(sweep.table, self.cells)
-        self.threads = max(cell.config.threads for cell in sweep.cells)
-        self.processes: list[subprocess.Popen[str]] = []
-        self.readers: dict[int, threading.Thread] = {}
-        self.messages: queues.Queue[tuple[int, str]] = queues.Queue()
+        self.alive: set[int] = set()  # workers
+        self.working: dict[int, str] = {}  # worker -> cell
         self.failed: dict[str, str] = {}
-        self.deaths: Counter[str] = Counter()
-        self.working: dict[int, str] = {}  # process id -> cell
-        self.begun: set[int] = set()  # process ids that have had a cell
+        self.begun: set[int] = set()  # workers that have had a cell
+        self.deaths: Counter[tuple[str, bool]] = Counter()  # by cell; apart: with their machine
         self.held: list[waiting.Claim] = []  # cells that nobody gets any more in this run
-        self.slots: dict[int, int] = {}  # process id -> which of the allocation's devices it owns
 
-    def start(self, workers: int) -> None:
-        while len(self.processes) < workers:
-            slot = min(set(range(workers)) - set(self.slots.values()))
-            threads = str(self.threads)
-            environment = os.environ | {
-                "OMP_NUM_THREADS": threads,
-                "MKL_NUM_THREADS": threads,
-                "PYTHONUNBUFFERED": "1",
-                **devices(slot, self.workers.gpus),
-            }
-            log = open(self.root / "workers.log", "a")  # noqa: SIM115
-            process = subprocess.Popen(
-                self.command,
-                stdout=subprocess.PIPE,
-                stderr=log,
-                text=True,
-                env=environment,
-                start_new_session=True,  # Ctrl-C goes to the parent alone
-            )
-            log.close()
-            self.processes.append(process)
-            self.slots[process.pid] = slot
-            reader = threading.Thread(target=self._read, args=(process,), daemon=True)
-            reader.start()
-            self.readers[process.pid] = reader
+    def start(self, left: list[Cell]) -> None:
+        """Has a worker for each cell that waits, up to as many workers as there may be."""
+        if len(self.alive) >= self.workers.count:
+            return
+        open_cells = sum(waiting.waits(self.root / cell.id) for cell in left)
+        while len(self.alive) < min(self.workers.count, len(self.working) + open_cells):
+            self.alive.add(self.launcher.start())
 
-    def _read(self, process: subprocess.Popen[str]) -> None:
-        assert process.stdout
-        for line in process.stdout:
-            self.messages.put((process.pid, line.rstrip("\n")))
-        self.messages.put((process.pid, ENDED))
+    def listen(self) -> bool:
+        """Takes in what workers say until a cell or a worker ends, or one poll is over.
 
-    def listen(self) -> None:
-        """Takes in what workers send until a cell or a worker ends, or one poll is over."""
-        until = time.monotonic() + POLL_SECONDS
+        True if a worker ended.
+        """
+        until, alive = time.monotonic() + POLL_SECONDS, len(self.alive)
         while (left := until - time.monotonic()) > 0:
-            try:
-                if self._take(*self.messages.get(timeout=left)):
-                    return
-            except queues.Empty:
-                return
+            ended = [self._take(*said) for said in self.launcher.hear(left)]
+            if any(ended):
+                break
+        return len(self.alive) < alive
 
-    def _take_all(self) -> None:
-        while not self.messages.empty():
-            self._take(*self.messages.get())
-
-    def _take(self, pid: int, line: str) -> bool:
-        """Acts on one line of a worker; whether something ended."""
-        if line == ENDED:
+    def _take(self, worker: int, line: str | Ended) -> bool:
+        """Acts on one line of a worker, or its end; whether something ended."""
+        if isinstance(line, Ended):
+            self._bury(worker, line)
             return True
         if not line.startswith(MARK):
             self.display.say(line)
@@ -174,13 +146,13 @@ class _Pool:
         if event["event"] == "progress":
             self.estimator.progress(event["cell"], event["stage"], event["done"], event["total"])
         elif event["event"] == "start":
-            self.working[pid] = event["cell"]
-            self.estimator.started(event["cell"], first=pid not in self.begun)
-            self.begun.add(pid)
+            self.working[worker] = event["cell"]
+            self.estimator.started(event["cell"], first=worker not in self.begun)
+            self.begun.add(worker)
         elif event["event"] == "say":
             self.display.say(event["text"])
         else:
-            self.working.pop(pid, None)
+            self.working.pop(worker, None)
             self.estimator.finished(event["cell"])
             self._tell(event["cell"], event["event"])
             return True
@@ -194,8 +166,7 @@ class _Pool:
         elif result:
             self.scores.add(cell, result["scores"])
         elif event == "failed" and reason:
-            log = self.root / "workers.log"
-            self.display.say(f"failed: {self._name(cell)}: {reason} (see {log})")
+            self.display.say(f"failed: {self._name(cell)}: {reason} (see {self.log})")
 
     def _name(self, cell: str) -> str:
         own = self.cells[cell]
@@ -208,7 +179,8 @@ class _Pool:
             for cell in self.working.values()
             if cell in self.estimator.stages
         )
-        remaining = self.estimator.remaining([cell.id for cell in left], self.workers.count)
+        count = self.workers.count if self.workers.count < EACH else max(1, len(self.working))
+        remaining = self.estimator.remaining([cell.id for cell in left], count)
         done, total = len(self.cells) - len(left), len(self.cells)
         return Board(done, total, words(remaining), jobs, self.scores.lines())
 
@@ -220,34 +192,24 @@ class _Pool:
             self.failed[cell] = reason
         return cell in self.failed
 
-    def reap(self) -> bool:
-        """Forgets ended workers; true if there were any.
-
-        A cell that has ended its worker `ATTEMPTS` times has failed.
-        """
-        ended = [process for process in self.processes if process.poll() is not None]
-        for process in ended:
-            self.readers.pop(process.pid).join(5)  # its last words come first
-        self._take_all()
-        for process in ended:
-            self.processes.remove(process)
-            self.slots.pop(process.pid)
-            cell = self.working.pop(process.pid, "")
-            if process.returncode == 0 or (cell and self.ended(cell)):
-                continue
-            self.deaths[cell] += 1
-            what = f"{cell}: its worker" if cell else "a worker without a cell"
-            self.display.say(f"{what} ended with status {process.returncode}, another takes over")
-            if self.deaths[cell] >= ATTEMPTS:
-                reason = (
-                    f"its worker ended {ATTEMPTS} times, last with status "
-                    f"{process.returncode}{self._last_words()}"
-                )
-                if not cell:
-                    raise UserError(f"workers end before they take a cell: {reason}")
-                self.failed[cell] = reason  # in this run: the next may have no such killer
-                self._hold(cell)
-        return bool(ended)
+    def _bury(self, worker: int, ended: Ended) -> None:
+        """Forgets a worker. A cell that has ended its worker too often has failed."""
+        self.alive.discard(worker)
+        cell = self.working.pop(worker, "")
+        if not ended.how or (cell and self.ended(cell)):
+            return
+        what = f"{cell}: its worker" if cell else "a worker without a cell"
+        self.display.say(f"{what} ended {ended.how}, another takes over")
+        self.deaths[cell, ended.lost] += 1
+        times = self.deaths[cell, ended.lost]
+        if times < (LOSSES if ended.lost else ATTEMPTS):
+            return
+        reason = f"its worker ended {times} times, last {ended.how}{self._last_words()}"
+        if cell:
+            self.failed[cell] = reason  # in this run: the next may have no such killer
+            self._hold(cell)
+        elif not ended.lost:
+            raise UserError(f"workers end before they take a cell: {reason}")
 
     def _hold(self, cell: str) -> None:
         """Keeps workers from a cell that kills them, until this run ends."""
@@ -264,29 +226,17 @@ class _Pool:
     def _last_words(self) -> str:
         """The last line of the workers' log, which may be full of more, or not be writable."""
         with suppress(OSError):
-            lines = (self.root / "workers.log").read_text(errors="replace").split("\n")
+            lines = self.log.read_text(errors="replace").split("\n")
             last = next((line.strip() for line in reversed(lines) if line.strip()), "")
-            return f" ({last[:200]}; see {self.root / 'workers.log'})"
+            return f" ({last[:200]}; see {self.log})"
         return ""
 
     def join(self) -> None:
-        """Lets workers tell their last trial and end by themselves: the queue is empty."""
+        """Lets workers tell their last cell and end by themselves: the queue is empty."""
         until = time.monotonic() + JOIN_SECONDS
-        for process in self.processes:
-            with suppress(subprocess.TimeoutExpired):
-                process.wait(max(0.0, until - time.monotonic()))
+        while self.alive and time.monotonic() < until:
+            self.listen()
 
     def stop(self, seconds: float = STOP_SECONDS) -> None:
         """Has workers save their cells and give them back; before a time limit there is time."""
-        seconds = SAVE_SECONDS if preempt.requested() else seconds
-        for process in self.processes:
-            if process.poll() is None:
-                process.terminate()
-        until = time.monotonic() + seconds
-        for process in self.processes:
-            try:
-                process.wait(max(0.0, until - time.monotonic()))
-            except (subprocess.TimeoutExpired, KeyboardInterrupt):
-                until = 0.0  # for the others as well
-                process.kill()
-                process.wait()
+        self.launcher.stop(SAVE_SECONDS if preempt.requested() else seconds)

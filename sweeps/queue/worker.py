@@ -26,7 +26,7 @@ from direct.config import Run
 from ..cell import begin, failure_of, read_config, read_result, run_cell
 from ..stages import REAL, Stages
 from . import leases, waiting
-from .workers import GPUS, given, on_several
+from .workers import GPUS, ONE_CELL, given, on_several
 
 MARK = "\x1e"
 
@@ -52,6 +52,8 @@ def main(root: Path, cache: Path, sweep: str, stages: Stages = REAL) -> None:
                 _work(Place(cache, run, token), stages)
         finally:
             leases.drop(run, token)
+        if os.environ.get(ONE_CELL):
+            return
 
 
 def _work(place: Place, stages: Stages) -> None:

@@ -1,4 +1,4 @@
-"""What a worker process works with: its devices, and the ranks of one cell by torchrun."""
+"""What a worker is started with, its devices, and the ranks of one cell by torchrun."""
 
 from __future__ import annotations
 
@@ -14,9 +14,32 @@ from direct.common import preempt
 from direct.common.errors import UserError
 
 from . import waiting
+from .sweep import Sweep
 
 GPUS = "SWEEPS_GPUS_PER_CELL"
+ONE_CELL = "SWEEPS_ONE_CELL"  # set: a worker ends after its first cell
 SAVE_SECONDS = 300  # from the signal to the time limit: for the checkpoint of a cell
+
+
+def command(sweep: Sweep) -> list[str]:
+    """The worker program of a sweep. The paths are whole: it may start in another folder."""
+    folders = (os.path.abspath(folder) for folder in (sweep.root, sweep.cache))
+    return [*sweep.stages.worker, *folders, sweep.table.name]
+
+
+def threads(sweep: Sweep) -> dict[str, str]:
+    """The environment that keeps a worker to its cells' threads."""
+    wanted = str(cell_threads(sweep))
+    return {"OMP_NUM_THREADS": wanted, "MKL_NUM_THREADS": wanted, "PYTHONUNBUFFERED": "1"}
+
+
+def cell_threads(sweep: Sweep) -> int:
+    return max(cell.config.threads for cell in sweep.cells)
+
+
+def log(sweep: Sweep) -> Path:
+    """Where workers' errors go."""
+    return sweep.root.absolute() / "workers.log"
 
 
 def given(count: int) -> list[str]:

@@ -92,7 +92,7 @@ SWEEP = SIZE | {
     "--workers": numbers,
     "--gpus-per-cell": numbers,
     "--storage": st.one_of(texts, st.sampled_from(["postgresql://me:pw@h/d", "postgresql://[/d"])),
-    "--launcher": st.just("slurm"),
+    "--launcher": st.sampled_from(["slurm", "ray"]),
     "--columns": texts,
     **dict.fromkeys(
         ("--dry-run", "--join", "--retry-failed", "--accept-old", "--rerun", "--paper-rows",

@@ -135,7 +135,7 @@ VALUES = {  # of a JSON file: where it is, what it holds, what reads it
     "timing": (f"{CELL_FOLDER}/timing.json", {"train": 1.5, "judge": 2.0}, read_cell),
     "lease": (
         f"{CELL_FOLDER}/lease.json",
-        {"host": os.uname().nodename, "pid": 1, "started": "1", "token": "t"},
+        {"host": leases._host(), "pid": 1, "started": "1", "token": "t"},
         read_cell,
     ),
     "inputs": (f"{CELL_FOLDER}/inputs.json", {"weights": "w", "code": "c"}, read_cell),

@@ -121,6 +121,7 @@ def test_gpus_that_are_not_there_are_refused():
         UserError, match=r"--gpus-per-cell 2 with 2 workers needs 4 GPUs, .* use 3;"
     ):
         check_machine(sweep(gpus=3, workers=Workers(2, gpus=2)))
+    check_machine(sweep(gpus=0, workers=Workers(2, gpus=2, launcher="slurm")))
 
 
 @pytest.mark.slow

@@ -24,9 +24,11 @@ from sweeps.options import (
     workers_of,
 )
 from sweeps.queue import storage
+from sweeps.queue.sweep import EACH
 
 BASE = override(profile("tiny"), "evaluate.prompts=4")
 
+RAY = ["lambda_hard", "--launcher", "ray"]
 PLAN = ["lambda_hard", "--prompts", "4", "--seeds", "0", "--launcher", "slurm"]
 
 
@@ -50,8 +52,11 @@ def test_workers_count_what_they_own(monkeypatch):
         join=False,
         accept_old=False,
         rerun=False,
+        launcher=None,
     )
     assert workers_of(given, BASE).count == 1 and workers_of(given, BASE).gpus == 8
+    on_ray = [workers_of(options_of([*RAY, *more]), BASE) for more in ([], ["--workers", "3"])]
+    assert [workers.count for workers in on_ray] == [EACH, 3] and on_ray[0].launcher == "ray"
     with pytest.raises(UserError, match="--gpus-per-cell 0"):
         workers_of(Namespace(workers=None, gpus_per_cell="0"), BASE)
 

@@ -157,7 +157,7 @@ def test_where_nothing_is_left_to_do_no_device_is_asked_for(tmp_path):
     few = sweep_of(tmp_path, gpus=9)
     with pytest.raises(UserError, match="needs 9 GPUs, and this process may use 8"):
         refuse(few)
-    refuse(few, here=False)
+    refuse(replace(few, workers=replace(few.workers, launcher="slurm")))
     refuse(replace(few, cells=CELLS[:2]))
     for cell in CELLS[2:4]:
         write_json(tmp_path / cell.id / "failure.json", {"reason": "made to fail"})

@@ -30,6 +30,19 @@ def test_a_lease_of_another_host_ages(tmp_path):
     assert not leases.live(tmp_path)
 
 
+def test_a_container_that_shares_the_hosts_name_is_another_host(tmp_path):
+    """Its process numbers mean nothing here: nobody of that number lives, and yet it works."""
+    leases.take(tmp_path)
+    owner = json.loads((tmp_path / leases.NAME).read_text())
+    name, _, space = owner["host"].partition(" ")
+    assert space == os.readlink("/proc/self/ns/pid")
+    gone = owner | {"started": "1"}
+    (tmp_path / leases.NAME).write_text(json.dumps(gone))
+    assert not leases.live(tmp_path)
+    (tmp_path / leases.NAME).write_text(json.dumps(gone | {"host": f"{name} pid:[7]"}))
+    assert leases.live(tmp_path)
+
+
 @pytest.mark.parametrize("jump", [-1e9, 1e9])
 def test_a_clock_that_jumps_takes_no_lease_away(tmp_path, monkeypatch, jump):
     """A holder here is looked up; one elsewhere is judged by the clock that stamps its lease."""

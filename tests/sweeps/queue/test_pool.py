@@ -1,8 +1,7 @@
-"""Worker processes: one that is killed is replaced; a sweep that is joined is the planned one."""
+"""Workers of a sweep: who is killed is replaced; a sweep that is joined is the planned one."""
 
 import json
 import subprocess
-import threading
 import time
 
 import pytest
@@ -12,10 +11,10 @@ from queued import CELLS, STAGES, TABLE
 from direct.common.errors import UserError
 from direct.common.files import write_json
 from sweeps import run
-from sweeps.queue import pool, waiting
+from sweeps.queue import leases, pool, waiting
 from sweeps.queue.display import Display, Job
 from sweeps.queue.estimate import Estimator
-from sweeps.queue.sweep import Sweep, Workers
+from sweeps.queue.sweep import EACH, Ended, Sweep, Workers
 
 PLAN = ["lambda_hard", "--prompts", "4", "--seeds", "0", "--launcher", "slurm"]
 
@@ -67,12 +66,28 @@ def test_a_worker_that_is_killed_every_time_fails_its_cells_and_no_others(tmp_pa
     assert again.returncode == 0 and "1 of 4 cells to do" in again.stdout
 
 
-def pool_of(tmp_path, cells=CELLS[:2]):
-    """A pool without processes, and the display and estimator it tells."""
-    workers = Workers(2)
-    sweep = Sweep(TABLE, list(cells), tmp_path, tmp_path, workers, STAGES)
+class Silent:
+    """A launcher whose workers do nothing."""
+
+    def __init__(self):
+        self.started = 0
+
+    def start(self):
+        self.started += 1
+        return self.started
+
+    def hear(self, seconds):
+        return []
+
+    def stop(self, seconds):
+        self.seconds = seconds
+
+
+def pool_of(tmp_path, cells=CELLS[:2], count=2):
+    """A pool of silent workers, and the display and estimator it tells."""
+    sweep = Sweep(TABLE, list(cells), tmp_path, tmp_path, Workers(count), STAGES)
     estimator = Estimator(tmp_path, {cell.id: cell.config for cell in cells})
-    return pool._Pool(sweep, Display(), estimator)
+    return pool._Pool(sweep, Display(), estimator, Silent())
 
 
 def message(**values):
@@ -96,27 +111,37 @@ def test_what_workers_send_reaches_the_estimate_and_what_they_print_the_person(t
     assert (board.done, board.total) == (0, 2) and board.jobs == (Job(*job),)
     assert own._take(1, message(event="done", cell=name, status="done")) is True
     assert own.working == {} and own.estimator.ended == {name}
-    assert own._take(1, pool.ENDED) is True
+    assert own._take(1, Ended("")) is True
 
 
-class Ended:
-    """A worker process that has ended."""
-
-    def __init__(self, pid, returncode):
-        self.pid, self.returncode = pid, returncode
-
-    def poll(self):
-        return self.returncode
-
-
-def die(own, pid, cell, status=-9):
-    own.processes.append(Ended(pid, status))
-    own.slots[pid] = 0
-    own.readers[pid] = threading.Thread(target=lambda: None)
-    own.readers[pid].start()
+def die(own, worker, cell, status=-9, lost=False):
+    own.alive.add(worker)
     if cell:
-        own.working[pid] = cell
-    return own.reap()
+        own.working[worker] = cell
+    return own._take(worker, Ended(f"with status {status}" if status else "", lost))
+
+
+@pytest.mark.parametrize(("count", "expected"), [(2, 2), (EACH, 3)])
+def test_there_is_a_worker_for_each_cell_that_waits_as_far_as_there_may_be(
+    tmp_path, count, expected
+):
+    cells = CELLS[:5]
+    own = pool_of(tmp_path, cells, count)
+    write_json(tmp_path / cells[0].id / "failure.json", {"reason": "no clip"})
+    leases.take(tmp_path / cells[1].id)  # a helper's
+    for _ in range(2):
+        own.start(cells)
+        assert len(own.alive) == expected, "none twice"
+    token = leases.take(tmp_path / cells[2].id)
+    own._take(1, message(event="start", cell=cells[2].id))
+    own.start(cells)
+    assert len(own.alive) == expected, "one of them is at work"
+    own._take(1, Ended("with its node", lost=True))
+    own.start(cells)
+    assert len(own.alive) == min(count, 2), "while the lease is not free, nobody takes its place"
+    leases.drop(tmp_path / cells[2].id, token)
+    own.start(cells)
+    assert len(own.alive) == expected
 
 
 def test_a_cell_fails_when_it_has_ended_its_worker_too_often(tmp_path, capsys):
@@ -130,7 +155,7 @@ def test_a_cell_fails_when_it_has_ended_its_worker_too_often(tmp_path, capsys):
     assert f"its worker ended {pool.ATTEMPTS} times, last with status -9" in own.failed[name]
     assert "Killed: out of memory" in own.failed[name]
     assert capsys.readouterr().out.count("another takes over") == pool.ATTEMPTS
-    assert own.reap() is False and own.processes == [] and own.slots == {}
+    assert not own.alive and not own.working
     assert not waiting.waits(tmp_path / name), "no worker gets it again in this run"
     own.let_go()
     assert waiting.waits(tmp_path / name), "the next may have no such killer"
@@ -173,29 +198,22 @@ def test_a_failure_is_told_as_it_happens_with_row_seed_and_log(tmp_path, capsys)
     )
 
 
-class Stubborn:
-    """A worker that does not end before it is killed."""
-
-    def __init__(self):
-        self.pid, self.done, self.pressed = 7, [], False
-
-    def poll(self):
-        return None
-
-    def terminate(self):
-        self.done.append("terminate")
-
-    def kill(self):
-        self.done.append("kill")
-
-    def wait(self, seconds=None):
-        if not self.pressed:
-            self.pressed = True
-            raise KeyboardInterrupt
+def test_lost_machines_count_apart_and_without_a_cell_not_at_all(tmp_path):
+    own, name = pool_of(tmp_path), CELLS[0].id
+    for attempt in range(1, pool.LOSSES):
+        die(own, attempt, name, lost=True)
+        die(own, attempt, None, lost=True)
+    die(own, 98, name)
+    assert not own.failed
+    die(own, 98, None, lost=True)
+    die(own, 99, name, lost=True)
+    assert f"its worker ended {pool.LOSSES} times" in own.failed[name]
 
 
-def test_a_second_ctrl_c_kills_who_has_not_stopped(tmp_path):
-    own, worker = pool_of(tmp_path), Stubborn()
-    own.processes.append(worker)
-    own.stop(pool.PATIENCE)
-    assert worker.done == ["terminate", "kill"]
+def test_workers_have_longer_to_save_before_a_time_limit(tmp_path, monkeypatch):
+    own = pool_of(tmp_path)
+    own.stop(3.0)
+    assert own.launcher.seconds == 3.0
+    monkeypatch.setattr(pool.preempt, "requested", lambda: True)
+    own.stop()
+    assert own.launcher.seconds == pool.SAVE_SECONDS

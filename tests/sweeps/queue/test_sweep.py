@@ -5,12 +5,14 @@ from dataclasses import FrozenInstanceError
 import pytest
 from queued import CELLS, TABLE
 
-from sweeps.queue.sweep import Sweep, Workers
+from sweeps.queue.sweep import EACH, Sweep, Workers
 from sweeps.stages import REAL
 
 
 def test_workers_are_counted_in_words():
     assert [str(Workers(count)) for count in (1, 2, 12)] == ["1 worker", "2 workers", "12 workers"]
+    assert str(Workers(EACH)) == "a worker each, without GPUs"
+    assert str(Workers(EACH, gpus=8)) == "a worker each, of 8 GPUs"
 
 
 def test_nothing_is_asked_for_by_default_and_nothing_changes_later(tmp_path):
