@@ -56,7 +56,12 @@ def main() -> int:
     step.add_argument("--workers", type=int, help="processes (default: one per GPU)")
     step = _step(steps, "perturb", _perturb)
     step.add_argument("--llm", default=LLM, help="folder or hub id, at a commit")
-    step.add_argument("--server", help="address of an OpenAI-compatible server, as http://host/v1")
+    step.add_argument(
+        "--server",
+        action="append",
+        default=[],
+        help="address of an OpenAI-compatible server, as http://host/v1; once for each server",
+    )
     step = _step(steps, "render", _render)
     step.add_argument("--workers", type=int, help="processes (default: one per GPU)")
     step.add_argument("--seeds", default="0", help="training seeds whose draws are rendered: 0,1,2")
@@ -160,14 +165,14 @@ def _perturb(arguments: argparse.Namespace) -> None:
     llm: str = arguments.llm
     if arguments.server:
         llm = llm.partition("@")[0]  # a server has its own copy
-        ask = server.server(arguments.server, llm)
+        models = server.servers(arguments.server, llm)
     else:
-        ask = language.local(llm)
+        models = {llm: language.local(llm)}
     report = perturb.perturb(
         [(clip.id, clip.prompt) for clip in clips],
         curated.perturbed(run),
         config.micro,
-        ask,
+        models,
         lambda prompts: encode.pool_once(config, prompts),
         model=llm,
         fits=lambda text: encode.fits(config, text),
