@@ -15,10 +15,12 @@ from __future__ import annotations
 import argparse
 import math
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from ..common import spent
 from ..common.errors import UserError, command
 from ..common.files import canonical_json, check_folder
 from ..common.progress import show_progress
@@ -101,6 +103,7 @@ def _curate(arguments: argparse.Namespace) -> None:
         raise UserError(f"--{given[0].replace('_', '-')} is for --videos; WISA's rule is fixed")
     if not 0 < arguments.seconds < float("inf"):
         raise UserError(f"--seconds {arguments.seconds} is no time to decode in; use 120 or so")
+    began = time.monotonic()
     how = (run.workers, arguments.seconds, run.progress, _limit(run.config))
     if arguments.videos:
         frames = wisa.FRAMES if arguments.min_frames is None else arguments.min_frames
@@ -113,6 +116,7 @@ def _curate(arguments: argparse.Namespace) -> None:
         report = folder.curate(arguments.videos, arguments.captions, out, rule, *how)
     else:
         report = wisa.curate(arguments.wisa, out, *how)
+    spent.note(out, "curate", report["entries"], time.monotonic() - began, run.workers)
     print(canonical_json(report, indent=1))
     if again := report["to_try_again"]:
         late = f"{again} of {report['entries']} clips took longer than {arguments.seconds:g} s"

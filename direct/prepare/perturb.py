@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import re
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -19,6 +20,7 @@ from typing import Any
 
 import numpy as np
 
+from ..common import spent
 from ..common.errors import UserError
 from ..common.files import canonical_json, read_journal, write_json, write_text
 from ..common.seed import stable_seed
@@ -145,13 +147,16 @@ def perturb(
     def answered(group: Pairs, ask: Ask) -> tuple[Pairs, Answers]:
         return group, _answers(group, settings, ask, usable)
 
+    began = time.monotonic()
     with open(path, "a", encoding="utf-8") as handle:
         for group, answers in shared_out(groups, models, answered):
             for line in _settled(group, answers, settings, embed):
                 done[line["id"], line["prompt"]] = line
                 handle.write(canonical_json(line) + "\n")
             handle.flush()
-            left -= len(group)
+            now = time.monotonic()
+            spent.note(Path(out), "perturb", len(group), now - began, len(models))
+            left, began = left - len(group), now
             if progress:
                 progress("perturb", len(prompts) - left, len(prompts))
     lines = [done[key] for key in prompts]
