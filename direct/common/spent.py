@@ -63,8 +63,11 @@ def noted(folder: Path, stage: str, items: int, processes: int = 1) -> Iterator[
     note(folder, stage, items, time.monotonic() - began, processes)
 
 
-def read(path: Path) -> list[dict[str, Any]]:
-    """The lines of a file that `note` wrote, with every number that it writes; no others."""
+def read(path: Path, items: str = "items") -> list[dict[str, Any]]:
+    """The lines of a file that `note` wrote, with every number that it writes; no others.
+
+    items: what the file calls these, where another wrote it with `usage`.
+    """
     try:
         text = path.read_text("utf-8", "replace")
     except OSError:
@@ -73,7 +76,8 @@ def read(path: Path) -> list[dict[str, Any]]:
     for part in text.splitlines():
         with suppress(ValueError, RecursionError):
             line = json.loads(part)
-            if isinstance(line, dict) and all(_is_amount(line.get(name)) for name in NUMBERS):
+            line = line | {"items": line.get(items)} if isinstance(line, dict) else None
+            if line and all(_is_amount(line.get(name)) for name in NUMBERS):
                 found.append(line)
     return found
 
