@@ -298,6 +298,6 @@ def _basis(share: float, config: Config) -> list[str]:
 
 
 def given_up(config: Config) -> list[str]:
-    """The settings in which a configuration is smaller than the paper's, with the paper's values."""
+    """In which sizes a configuration differs from the paper's, with the paper's values."""
     published, own = settings(profile("wan2.1-t2v-1.3b")), settings(config)
     return [f"{n} {own[n]:g} (paper: {published[n]:g})" for n in SIZES if own[n] != published[n]]

@@ -64,7 +64,7 @@ def test_ranks_divide_the_batch():
 
 
 def test_disk_by_hand():
-    """Models, 12 + 4 bytes a weight of each cell, two more checkpoints in the making, the caches."""
+    """Models, 16 bytes a weight of each cell, two more checkpoints while one trains, caches."""
     rows = rung().steps
     kept = 4 * 16 * 1.42e9 + 4 * rows["evaluate"].disk
     models = 4 * 1.42e9 + 4 * 5.68e9 + 2 * 7.62e9
