@@ -123,8 +123,8 @@ def language_model():
     server.shutdown()
 
 
-def settings(pipeline: Path) -> list[str]:
-    """The paper's profile with small sizes, as options of every command."""
+def settings(pipeline: Path, **others: object) -> list[str]:
+    """A profile with small sizes, as options of every command; others: as train__steps=2."""
     values = {
         "model.pipeline": pipeline,
         "model.frames": 5,
@@ -143,7 +143,7 @@ def settings(pipeline: Path) -> list[str]:
         "sample.steps": 3,
         "hard_sample.steps": 3,
         "evaluate.prompts": 6,
-    }
+    } | {name.replace("__", "."): value for name, value in others.items()}
     return [part for name, value in values.items() for part in ("--set", f"{name}={value}")]
 
 
@@ -152,7 +152,8 @@ def main(folder: Path) -> None:
 
     began = time.monotonic()
     wisa = wisa_folder(folder / "wisa")
-    sizes = ["--profile", PROFILE, *settings(build_pipeline(folder / "wan"))]
+    pipeline = build_pipeline(folder / "wan")
+    sizes = ["--profile", PROFILE, *settings(pipeline)]
     same = [*sizes, "--out", str(folder)]
     prepare = ["-m", "direct.prepare"]
     rater = f"'{sys.executable}' '{HERE / 'rehearsal_rater.py'}'"
@@ -186,10 +187,10 @@ def main(folder: Path) -> None:
         rater,
     )
     compared = run("compare", ["-m", "direct.plan", "--compare", "--share", "0.34", *same])
-    own = [*sizes, "--set", "data.clips=6", "--out", str(folder / "own")]
+    check_stages(compared)
+    own = ["--profile", PROFILE, *settings(pipeline, data__clips=6), "--out", str(folder / "own")]
     run("curate own videos", [*prepare, "curate", *own_videos(folder / "own"), *own])
     run("encode own videos", [*prepare, "encode", *own])
-    check_stages(compared)
     check(Path(trained), folder / "reports" / PROFILE / "small/table_s3.md")
     print(f"{time.monotonic() - began:5.1f} s  all of it", flush=True)
 

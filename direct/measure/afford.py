@@ -30,7 +30,7 @@ RUNGS = (
 )
 # A table's name, the sweep that makes it, and of a seed the cells that are trained and those that
 # are not, beyond the cells of the tables before it (tests/sweeps/test_afforded.py).
-TABLES = (
+TABLES: tuple[tuple[str, str, int, int], ...] = (
     ("S3", "lambda_hard", 4, 0),
     ("1", "sampling", 4, 1),
     ("S2", "lambda_rand", 4, 0),
@@ -85,8 +85,9 @@ class Rung:
 
     def cells(self, tables: int, seeds: int) -> tuple[int, int]:
         """How many cells are trained, and how many are not."""
-        trained, untrained = (sum(row[i] for row in TABLES[:tables]) for i in (2, 3))
-        return trained * seeds, untrained * seeds
+        chosen = TABLES[:tables]
+        trained = sum(trained for _, _, trained, _ in chosen)
+        return trained * seeds, sum(untrained for *_, untrained in chosen) * seeds
 
     def hours(self, tables: int, seeds: int) -> float:
         """Of a clock: preparation on all GPUs, then cells on `ranks` GPUs each, side by side."""

@@ -22,6 +22,8 @@ from .plan import GB
 
 Lines = Sequence[dict[str, Any]]  # of `spent`
 TOGETHER = ("perturb", "train")  # stages whose planned main memory is not a multiple of the GPUs'
+HEADS = ("stage", "done", "seconds an item", "GB of a GPU", "host GB", "disk GB")
+A_CELL = ("train", "evaluate")  # stages that are planned for one cell
 ON_GPU = ("encode", "render", "train", "evaluate")  # whose duration is planned by `share`
 
 
@@ -56,13 +58,12 @@ def report(config: Config, name: str, gpus: int | None, share: float, out: Path)
     ranks = gpus or _ranks(run)
     steps = list(plan.steps(config, plan.GPUS[name], ranks, share))
     rows = [(step, found[step.name]) for step in steps if step.name in found]
-    lines = [
+    head = (
         f"measured / planned, {config.profile}; planned: {name} at {100 * share:.0f} % of its "
-        f"peak, training on {ranks}",
-        f"{'stage':<9}{'done':>19}{'s an item':>24}{'GB of GPU':>16}{'host GB':>16}{'disk GB':>18}",
-        *(_row(step, own, ranks) for step, own in rows),
-    ]
-    return "\n".join([*lines, *_says(rows, name, share)])
+        f"peak, training on {ranks}"
+    )
+    table = _aligned([HEADS, *(_row(step, own, ranks) for step, own in rows)])
+    return "\n".join([head, *table, *_says(rows, name, share)])
 
 
 def measured(run: Run) -> dict[str, Measured]:
@@ -181,29 +182,37 @@ def _bytes(place: Path) -> int:
     return sum(path.stat().st_size for path in files if path.is_file())
 
 
-def _row(step: plan.Step, own: Measured, ranks: int) -> str:
-    hours, total = step.hours or 0.0, step.items or 1
+def _row(step: plan.Step, own: Measured, ranks: int) -> tuple[str, ...]:
+    planned = 3600 * (step.hours or 0.0) / (step.items or 1)
     host = (step.host or 0.0) / (1 if step.name in TOGETHER else ranks)
-    gpu = f"{own.gpu / GB:.1f}" if own.gpu else "-"
-    pairs = (
-        f"{_short(own.each)} / {_short(3600 * hours / total)}",
-        f"{gpu} / {(step.memory or 0) / GB:.1f}",
-        f"{own.host / GB:.1f} / {host / GB:.1f}",
+    gpu = _short(own.gpu / GB) if own.gpu else "-"
+    return (
+        step.name,
+        f"{own.items:,} of {step.items:,.0f}{' a cell' * (step.name in A_CELL)}",
+        f"{_short(own.each)} / {_short(planned)}",
+        f"{gpu} / {_short((step.memory or 0) / GB)}",
+        f"{_short(own.host / GB)} / {_short(host / GB)}",
         f"{_short(own.disk / GB)} / {_short(step.disk / GB)}",
     )
-    done = f"{own.items:,} of {total:,.0f}"
-    return f"{step.name:<9}{done:>19}{pairs[0]:>24}{pairs[1]:>16}{pairs[2]:>16}{pairs[3]:>18}"
+
+
+def _aligned(rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    """The rows as lines, their columns below each other."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for first, *others in rows:
+        cells = zip(others, widths[1:], strict=True)
+        yield first.ljust(widths[0]) + "".join(f"  {text:>{width}}" for text, width in cells)
 
 
 def _short(number: float) -> str:
-    return f"{number:,.1f}" if number >= 10 else f"{number:.3g}"
+    return f"{number:,.1f}" if number >= 10 or not number else f"{number:.2g}"
 
 
 def _says(rows: list[tuple[plan.Step, Measured]], name: str, share: float) -> Iterator[str]:
     """What the measurements say about the plan, where they are of the GPU that is planned for."""
     yield (
         "an item: a clip (encode, evaluate), a caption (perturb), a negative (render), a step "
-        "(train); seconds of all its GPUs; host GB of a process; disk of a cell (train, evaluate)"
+        "(train); seconds: of all GPUs that work on it; host GB: of a process"
     )
     devices = sorted({own.device for _, own in rows})
     if not all(name.split("-")[0].upper() in device.upper().replace(" ", "") for device in devices):

@@ -43,9 +43,9 @@ def test_a_run_that_is_twice_as_slow_halves_the_share(said):
     found = {"encode": measured(100, 200.0), "train": measured(10, 160.0)}
     text = said(found)
     encode = next(line for line in text.splitlines() if line.startswith("encode"))
-    assert " ".join(encode.split()) == "encode 100 of 7,200 2 / 1 8.0 / 10.0 3.0 / 10.0 2 / 5"
+    assert " ".join(encode.split()) == "encode 100 of 7,200 2 / 1 8 / 10.0 3 / 10.0 2 / 5"
     train = next(line for line in text.splitlines() if line.startswith("train"))
-    assert "16.0 / 8 " in train and "3.0 / 17.0" in train, "one start's weights for all ranks"
+    assert "16.0 / 8 " in train and "3 / 17.0" in train, "one start's weights for all ranks"
     assert "encode 15.0 %, train 15.0 %" in text
     assert "take 20.0 GPU-hours, planned were 10.0; plan the rest with --share 0.150" in text
     assert not any(line.startswith("render") for line in text.splitlines()), "nothing of it yet"
