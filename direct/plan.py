@@ -1,7 +1,7 @@
-"""`python -m direct.plan`: what each step costs: GPU-hours, memory, disk (measure/plan.py)."""
+"""`python -m direct.plan`: what steps cost, what can be afforded, how it came out (measure/)."""
 
 from .common.errors import command
-from .measure.plan import main
+from .measure.plan_command import main
 
 if __name__ == "__main__":
     command(main)

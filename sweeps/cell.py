@@ -5,6 +5,7 @@ runs/<profile>/<cell id>/
     inputs.json     hashes of the base model and of the world that its files are made from
     lease.json      who works on it now (see `queue/leases`)
     timing.json     seconds per stage; kept apart, so that a result's bytes are reproducible
+    spent.jsonl     the same by attempt, with memory and device; read by `direct.plan --compare`
     result.json     scores per prompt, configuration, provenance, checksum: the source of truth
     failure.json    why the last attempt ended without a result
 """
@@ -13,6 +14,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import os
 import platform
 import shutil
 import subprocess
@@ -25,6 +27,7 @@ from pathlib import Path
 from typing import Any
 
 from direct import plugins
+from direct.common import spent
 from direct.common.errors import Diverged, UserError
 from direct.common.files import (
     create_json,
@@ -165,12 +168,15 @@ class timed:
         self.path, self.stage = run / "timing.json", stage
 
     def __enter__(self) -> None:
+        spent.fresh()
         self.start = time.monotonic()
 
     def __exit__(self, *error: object) -> None:
-        seconds = read_timing(self.path)
-        seconds[self.stage] = seconds.get(self.stage, 0.0) + time.monotonic() - self.start
+        seconds, own = read_timing(self.path), time.monotonic() - self.start
+        seconds[self.stage] = seconds.get(self.stage, 0.0) + own
         write_json(self.path, seconds)
+        together = int(os.environ.get("WORLD_SIZE", 1))  # torchrun's ranks, whose GPUs are held
+        spent.note(self.path.parent, self.stage, 0, own, together)
 
 
 def read_timing(path: Path) -> dict[str, float]:

@@ -1,5 +1,7 @@
 """The paper's scale, small: every command from WISA's files to a rendered table (`make rehearsal`).
 
+A folder of own videos is curated and encoded as well. FOLDER/said has what each command printed.
+
     python tests/rehearsal.py FOLDER
 
 Nothing is mocked that a library can do for real: mp4 files are made by an encoder, the pipeline has
@@ -65,6 +67,22 @@ def wisa_folder(folder: Path) -> Path:
     return folder
 
 
+def own_videos(folder: Path) -> list[str]:
+    """Six clips of one's own, of other sizes and lengths, as options of `curate`."""
+    from direct.data.video import write_video
+
+    rows = ["file_name,caption,law"]
+    for n, verb in enumerate([*VERBS, "falls", "rises"]):
+        path = folder / "clips" / f"own {n}.mp4"
+        clip = moving_ball(20 + n, 24 + 2 * (n % 2), 32, list(COLOURS.values())[n % 3], n)
+        write_video(path, clip)
+        rows.append(f"clips/{path.name},a ball {verb} on day {n},{VERBS[verb]}")
+    rows.append("clips/missing.mp4,a ball that is not there,forces")
+    (folder / "captions.csv").write_text("\n".join(rows) + "\n")
+    rule = ["--min-frames", "20", "--aspect", "any"]
+    return ["--videos", str(folder), "--captions", str(folder / "captions.csv"), *rule]
+
+
 def moving_ball(frames: int, height: int, width: int, colour: tuple[int, ...], n: int):
     """uint8 [frames, height, width, 3]."""
     t = np.linspace(0, 1, frames)[:, None, None]
@@ -92,10 +110,14 @@ class Model(BaseHTTPRequestHandler):
         pass
 
 
+class Server(ThreadingHTTPServer):
+    request_queue_size = 64  # with Python's 5, the sixth of 16 connections is tried again after 1 s
+
+
 @contextmanager
 def language_model():
     """The address of a server that answers while the block runs."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Model)
+    server = Server(("127.0.0.1", 0), Model)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield f"http://127.0.0.1:{server.server_port}/v1"
     server.shutdown()
@@ -130,7 +152,8 @@ def main(folder: Path) -> None:
 
     began = time.monotonic()
     wisa = wisa_folder(folder / "wisa")
-    sizes = ["--profile", PROFILE, *settings(build_pipeline(folder / "wan"))]
+    pipeline = build_pipeline(folder / "wan")
+    sizes = ["--profile", PROFILE, *settings(pipeline)]
     same = [*sizes, "--out", str(folder)]
     prepare = ["-m", "direct.prepare"]
     rater = f"'{sys.executable}' '{HERE / 'rehearsal_rater.py'}'"
@@ -140,8 +163,9 @@ def main(folder: Path) -> None:
     run("plan", ["-m", "direct.plan", *sizes])
     run("curate", [*prepare, "curate", "--wisa", str(wisa), *same])
     run("encode", [*prepare, "encode", *same])
-    with language_model() as server:
-        run("perturb", [*prepare, "perturb", "--server", server, "--llm", "small", *same])
+    with language_model() as one, language_model() as two:
+        servers = ["--server", one, "--server", two]
+        run("perturb", [*prepare, "perturb", *servers, "--llm", "small", *same])
     run("render", [*prepare, "render", *same])
     run("verify", [*prepare, "verify", "--deep", *same])
     trained = run("train", [*two_ranks, "-m", "direct.train", *same]).split()[-1]
@@ -162,6 +186,11 @@ def main(folder: Path) -> None:
         ],
         rater,
     )
+    compared = run("compare", ["-m", "direct.plan", "--compare", "--share", "0.34", *same])
+    check_stages(compared)
+    own = ["--profile", PROFILE, *settings(pipeline, data__clips=6), "--out", str(folder / "own")]
+    run("curate own videos", [*prepare, "curate", *own_videos(folder / "own"), *own])
+    run("encode own videos", [*prepare, "encode", *own])
     check(Path(trained), folder / "reports" / PROFILE / "small/table_s3.md")
     wan22(folder)
     print(f"{time.monotonic() - began:5.1f} s  all of it", flush=True)
@@ -199,6 +228,9 @@ def run(stage: str, command: list[str], rater: str = "") -> str:
         check=False,
     )
     print(f"{time.monotonic() - began:5.1f} s  {stage}", flush=True)
+    said = Path(sys.argv[1]) / "said" / f"{stage}.txt"
+    said.parent.mkdir(exist_ok=True)
+    said.write_text(f"{done.stdout}\n{done.stderr}")
     if done.returncode:
         sys.exit(f"{stage} ended with status {done.returncode}\n{done.stdout}\n{done.stderr}")
     return done.stdout
@@ -210,6 +242,13 @@ def few_prompts(folder: Path) -> Path:
     path = folder / "prompts.csv"
     path.write_text("".join(shipped.read_text().splitlines(keepends=True)[:7]))
     return path
+
+
+def check_stages(compared: str) -> None:
+    """Every stage that a plan has left its record."""
+    print(compared, end="")
+    stages = ("encode", "perturb", "render", "train", "evaluate")
+    assert [line.split()[0] for line in compared.splitlines()[2:7]] == [*stages], compared
 
 
 def check(transformer: Path, table: Path) -> None:

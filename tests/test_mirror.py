@@ -16,6 +16,7 @@ CROSSING = {  # files of tests that are about more than one module
     "direct/test_drop_in.py": "the lines of docs/method.md, executed",
     "direct/test_gain_at_sampling.py": "a gain, from its settings to a cell's clips",
     "direct/loss/test_nonfinite.py": "one count, by every backend",
+    "sweeps/test_afforded.py": "the plan's numbers of cells are the tables'",
     "sweeps/test_robust.py": "kills, full disks and slow machines, of whole sweeps",
     "sweeps/queue/test_postgresql.py": "a study on another storage",
     "sweeps/queue/test_shared_folder.py": "what the queue asks of a file system, also of NFS",

@@ -29,6 +29,7 @@ MECHANICS = (
     "direct.common.preempt",
     "direct.common.progress",
     "direct.common.ranks",
+    "direct.common.spent",
     "direct.common.text",
     "direct.config",  # their values are in a cell's name
     "direct.identity",

@@ -1,27 +1,20 @@
 """What a profile costs, before anything starts: GPU-hours, memory and disk of every step.
 
-    python -m direct.plan --profile wan2.1-t2v-1.3b --gpu h100-80g --gpus 8 --cells 5
-    python -m direct.plan --cells 3 --points 36    # and 36 tables' rows that sample them again
-    python -m direct.plan --cheap                  # and cheaper hard negatives that do the same
-
 Sizes are counted on the pipeline's real classes (`counted.py`). One number is measured: a clip
 of the paper's size takes 85 s on an H200 (App. D), which is 34 % of that GPU's peak; every other
-duration assumes the same share (`--share`). Ends with status 1 where a step does not fit the GPU.
+duration assumes the same share (`--share`).
 """
 
 from __future__ import annotations
 
-import argparse
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..common.errors import UserError, nearest
-from ..config import Config
+from ..config import Config, Train
 from ..profiles import profile
-from ..settings import override, settings
+from ..settings import settings
 from . import cheap
 
 if TYPE_CHECKING:
@@ -49,6 +42,16 @@ GPUS = {
 }
 PAPER_CLIP_SECONDS = 85.0  # on one H200: 50 steps, guidance, 81 frames of 480x832 (App. D)
 TEXT_ENCODER, LANGUAGE_MODEL = 5.68e9, 7.62e9  # weights of UMT5-xxl (T5-xxl: 4.76e9), Qwen2.5-7B
+SIZES = (  # what smaller profiles give up
+    "model.frames",
+    "data.clips",
+    "train.steps",
+    "train.batch",
+    "train.lora_rank",
+    "train.learning_rate",
+    "hard_sample.steps",
+    "evaluate.prompts",
+)
 CAPTION_TOKENS = 120  # of a WISA caption, about: their examples have 88 words on average
 RESERVED = 3.0 * GB  # assumed: CUDA's own, NCCL's buffers, fragments
 BUCKETS = 2e8 * (4 + 4 + 2)  # ZeRO-2's two buffers of fp32 sums and one of bf16 weights
@@ -62,12 +65,15 @@ class Step:
     host: float | None  # bytes of main memory for all GPUs' processes together
     disk: float
     note: str
+    items: float = 0  # how many clips, prompts or training steps these hours are for
 
 
 def count(config: Config) -> Counts:
     from .counted import count  # torch: seconds that --help does not take
 
-    return count(config)
+    # Only what is counted, so that configurations that differ in other settings are counted once.
+    train = Train(lora_rank=config.train.lora_rank)
+    return count(Config(profile=config.profile, model=config.model, train=train))
 
 
 def training_flops(clip: Counts, config: Config) -> float:
@@ -129,12 +135,13 @@ def training_host_memory(clip: Counts, config: Config) -> float:
     return max(start, 2 * trained)
 
 
-def drawn(config: Config) -> float:
-    """How many of the perturbed prompts a run draws, expected, where each clip has kept all."""
+def drawn(config: Config, seeds: int = 1) -> float:
+    """How many of the perturbed prompts runs of so many seeds draw, expected, of those kept."""
     train, keep, clips = config.train, config.micro.keep, config.data.clips
     if not config.loss.lambda_hard:
         return 0.0
-    whole, part = divmod(train.steps * train.batch, clips)  # visits of a clip: whole, or one more
+    visits = seeds * train.steps * train.batch
+    whole, part = divmod(visits, clips)  # visits of a clip: whole, or one more
     chosen = 1 if config.loss.hard_negative == "mean" else 1 / keep  # of a visit with its prompt
     missed = 1 - (1 - train.prompt_dropout) * chosen  # one visit misses a given prompt
     return keep * (clips - (clips - part) * missed**whole - part * missed ** (whole + 1))
@@ -162,6 +169,7 @@ def steps(config: Config, gpu: Gpu, gpus: int, share: float) -> Iterator[Step]:
         gpus * 2 * TEXT_ENCODER,
         disk,
         f"{clips:,} clips",
+        clips,
     )
     asked = clips * config.micro.candidates
     writing = asked / 16 * CAPTION_TOKENS * 2 * LANGUAGE_MODEL / (gpu.bandwidth * 1e12)
@@ -172,6 +180,7 @@ def steps(config: Config, gpu: Gpu, gpus: int, share: float) -> Iterator[Step]:
         2 * (LANGUAGE_MODEL + TEXT_ENCODER),
         0,
         f"{asked:,} answers; at least: 16 at a time, at the memory's speed",
+        clips,
     )
     hard, seconds = drawn(config), cheap.flops(config) / speed
     yield Step(
@@ -181,6 +190,7 @@ def steps(config: Config, gpu: Gpu, gpus: int, share: float) -> Iterator[Step]:
         loading,
         hard * (latent + text),
         f"{hard:,.0f} negatives of {seconds:.0f} s; shared by a seed's cells",
+        hard,
     )
     train = config.train
     step = train.batch * training_flops(clip, config) / (speed * gpus)
@@ -199,6 +209,7 @@ def steps(config: Config, gpu: Gpu, gpus: int, share: float) -> Iterator[Step]:
         training_host_memory(clip, config),
         (4 if adapter else 4 + 3 * 12) * clip.weights,
         f"a cell: {train.steps:,} steps of {step:.1f} s on {gpus}",
+        train.steps,
     )
     passes = config.sample.steps * (2 if config.sample.guidance > 1 else 1)
     seconds, prompts = passes * clip.forward / speed + clip.decode / vae, config.evaluate.prompts
@@ -209,6 +220,7 @@ def steps(config: Config, gpu: Gpu, gpus: int, share: float) -> Iterator[Step]:
         loading,
         prompts * (2 * latent + 2e6),
         f"a cell: {prompts} clips; the rater not counted",
+        prompts,
     )
 
 
@@ -281,7 +293,7 @@ def report(
 
 def _basis(share: float, config: Config) -> list[str]:
     """What the numbers rest on, and what a smaller profile gives up."""
-    clips, paper = 33_897, profile("wan2.1-t2v-1.3b")
+    clips = 33_897
     lines = [
         f"times: {100 * share:.0f} % of the GPU's peak; measured is only the paper's 85 s a clip "
         f"on an H200, {100 * paper_share():.0f} % of its peak; memory: counted, not measured",
@@ -290,76 +302,11 @@ def _basis(share: float, config: Config) -> list[str]:
         f"the paper says 13 GPU-hours for its {clips:,} hard negatives (App. E); at its own "
         f"{PAPER_CLIP_SECONDS:.0f} s a clip they are {clips * PAPER_CLIP_SECONDS / 3600:,.0f}",
     ]
-    published, own = settings(paper), settings(config)
-    shown = (
-        "model.frames",
-        "data.clips",
-        "train.steps",
-        "train.batch",
-        "train.lora_rank",
-        "train.learning_rate",
-        "hard_sample.steps",
-        "evaluate.prompts",
-    )
-    changed = [f"{n} {own[n]:g} (paper: {published[n]:g})" for n in shown if own[n] != published[n]]
+    changed = given_up(config)
     return [*lines, "gives up: " + ", ".join(changed)] if changed else lines
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(
-        prog="python -m direct.plan",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    add = parser.add_argument
-    add("--profile", default="wan2.1-t2v-1.3b")
-    add("--gpu", default="h100-80g", help=f"one of {', '.join(GPUS)}")
-    add("--gpus", type=int, help="ranks of training (default: 1 with train.engine=torch, else 4)")
-    add("--cells", type=int, default=5, help="cells that share what is prepared (default: 5)")
-    add("--points", type=int, default=0, help="evaluations at another guidance or gain (default 0)")
-    add(
-        "--cheap",
-        nargs="?",
-        type=Path,
-        const=cheap.REPORT,
-        metavar="REPORT",
-        help="also the cheapest rendering of hard negatives that this table found equivalent "
-        f"(default: {cheap.REPORT})",
-    )
-    add("--share", type=float, help="of the GPU's peak (default: the paper's, 0.34)")
-    add("--set", action="append", default=[], help="a setting, as train.lora_rank=32")
-    options = parser.parse_args()
-    if options.gpu not in GPUS:
-        raise UserError(f"--gpu {options.gpu} is not known; {nearest(options.gpu, GPUS)}")
-    config = override(profile(options.profile), *options.set)
-    several = config.train.engine != "torch"
-    gpus = (4 if several else 1) if options.gpus is None else options.gpus
-    share = paper_share() if options.share is None else options.share
-    together = config.train.context_parallel
-    if gpus < 1 or gpus % together:
-        raise UserError(f"--gpus {gpus} is not divided by train.context_parallel={together}")
-    if config.train.batch % (gpus // together * (config.train.micro_batch or 1)):
-        raise UserError(
-            f"--gpus {gpus} with train.micro_batch={config.train.micro_batch} does not divide "
-            f"train.batch={config.train.batch}"
-        )
-    if gpus > 1 and not several:
-        raise UserError(
-            f"--gpus {gpus} needs train.engine=deepspeed or fsdp; the torch engine is for one"
-        )
-    if not 0 < share <= 1:
-        raise UserError(f"--share {share:g} is no share of the GPU's peak; use above 0, up to 1")
-    if options.cells < 1:
-        raise UserError(f"--cells {options.cells} is no number of cells; use 1 or more")
-    if options.points < 0:
-        raise UserError(f"--points {options.points} is no number of evaluations; use 0 or more")
-    text, fits = report(config, options.gpu, gpus, share, options.cells, options.points)
-    print(text)
-    if options.cheap:
-
-        def hours(config: Config) -> float:
-            found = steps(config, GPUS[options.gpu], gpus, share)
-            return next(step.hours or 0.0 for step in found if step.name == "render")
-
-        print(cheap.offer(config, options.cheap, hours))
-    return 0 if fits else 1
+def given_up(config: Config) -> list[str]:
+    """In which sizes a configuration differs from the paper's, with the paper's values."""
+    published, own = settings(profile("wan2.1-t2v-1.3b")), settings(config)
+    return [f"{n} {own[n]:g} (paper: {published[n]:g})" for n in SIZES if own[n] != published[n]]

@@ -15,10 +15,12 @@ from __future__ import annotations
 import argparse
 import math
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from ..common import spent
 from ..common.errors import UserError, command
 from ..common.files import canonical_json, check_folder
 from ..common.progress import show_progress
@@ -56,7 +58,12 @@ def main() -> int:
     step.add_argument("--workers", type=int, help="processes (default: one per GPU)")
     step = _step(steps, "perturb", _perturb)
     step.add_argument("--llm", default=LLM, help="folder or hub id, at a commit")
-    step.add_argument("--server", help="address of an OpenAI-compatible server, as http://host/v1")
+    step.add_argument(
+        "--server",
+        action="append",
+        default=[],
+        help="address of an OpenAI-compatible server, as http://host/v1; once for each server",
+    )
     step = _step(steps, "render", _render)
     step.add_argument("--workers", type=int, help="processes (default: one per GPU)")
     step.add_argument("--seeds", default="0", help="training seeds whose draws are rendered: 0,1,2")
@@ -96,6 +103,7 @@ def _curate(arguments: argparse.Namespace) -> None:
         raise UserError(f"--{given[0].replace('_', '-')} is for --videos; WISA's rule is fixed")
     if not 0 < arguments.seconds < float("inf"):
         raise UserError(f"--seconds {arguments.seconds} is no time to decode in; use 120 or so")
+    began = time.monotonic()
     how = (run.workers, arguments.seconds, run.progress, _limit(run.config))
     if arguments.videos:
         frames = wisa.FRAMES if arguments.min_frames is None else arguments.min_frames
@@ -108,6 +116,7 @@ def _curate(arguments: argparse.Namespace) -> None:
         report = folder.curate(arguments.videos, arguments.captions, out, rule, *how)
     else:
         report = wisa.curate(arguments.wisa, out, *how)
+    spent.note(out, "curate", report["entries"], time.monotonic() - began, run.workers)
     print(canonical_json(report, indent=1))
     if again := report["to_try_again"]:
         late = f"{again} of {report['entries']} clips took longer than {arguments.seconds:g} s"
@@ -160,14 +169,14 @@ def _perturb(arguments: argparse.Namespace) -> None:
     llm: str = arguments.llm
     if arguments.server:
         llm = llm.partition("@")[0]  # a server has its own copy
-        ask = server.server(arguments.server, llm)
+        models = server.servers(arguments.server, llm)
     else:
-        ask = language.local(llm)
+        models = {llm: language.local(llm)}
     report = perturb.perturb(
         [(clip.id, clip.prompt) for clip in clips],
         curated.perturbed(run),
         config.micro,
-        ask,
+        models,
         lambda prompts: encode.pool_once(config, prompts),
         model=llm,
         fits=lambda text: encode.fits(config, text),

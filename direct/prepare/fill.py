@@ -25,6 +25,7 @@ import torch
 from torch import Tensor
 
 from .. import plugins
+from ..common import spent
 from ..common.errors import UserError
 from ..common.files import canonical_json, digest, lock, write_text
 from ..common.progress import Progress, silent
@@ -56,7 +57,7 @@ def fill(
         return
     plan, shards = _plan(store, wanted, size)
     workers = workers if len(shards) > SHARDS_PER_WORKER * workers else 1
-    work = partial(_work, store.folder, plan, make)
+    work = partial(_work, store.folder, plan, make, stage)
     faults: dict[str, str] = {}
     left, done, total = list(enumerate(shards)), 0, sum(map(len, shards))
     while left:
@@ -94,7 +95,7 @@ def _plan(store: Store, wanted: dict[str, Any], size: int) -> tuple[Path, list[l
 
 
 def _work(
-    folder: Path, plan: Path, make: Make, job: tuple[int, dict[str, Any]]
+    folder: Path, plan: Path, make: Make, stage: str, job: tuple[int, dict[str, Any]]
 ) -> dict[str, str] | None:
     """Makes one shard; returns why items could not be made, `None` if someone else is at it."""
     number, items = job
@@ -109,7 +110,8 @@ def _work(
             return None
         if os.pread(handle.fileno(), 1, number) == DONE:
             return {}
-        made = dict(zip(items, make(list(items.values())), strict=True))
+        with spent.noted(folder, stage, len(items)):
+            made = dict(zip(items, make(list(items.values())), strict=True))
         tensors = {key: value for key, value in made.items() if isinstance(value, Tensor)}
         if tensors:
             write_shard(folder, tensors)

@@ -3,27 +3,31 @@
 Per prompt, `candidates` axes are drawn uniformly and the instruction of Fig. S1 is put to the
 model. What wraps the caption in a reply is taken off (`reply`). An answer that is no usable caption
 is rejected and asked for again; of the others, those within the cosine of Eq. 4 are kept, nearest
-first (`micro.select`). The model itself runs in this process (`language.local`) or behind an
-OpenAI-compatible server (`server.server`).
+first (`micro.select`). The model itself runs in this process (`language.local`) or behind
+OpenAI-compatible servers (`server.servers`), to whom the prompts are shared out (`several`).
 """
 
 from __future__ import annotations
 
 import json
 import re
+import threading
+import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from ..common import spent
 from ..common.errors import UserError
 from ..common.files import canonical_json, read_journal, write_json, write_text
 from ..common.seed import stable_seed
 from ..config import Micro
 from ..negatives import micro
 from .reply import caption
+from .several import shared_out
 
 # Fig. S1, to the letter; its line breaks inside a sentence are the page's.
 DIMENSIONS = {
@@ -108,6 +112,8 @@ DECORATION = re.compile(
 
 Answer = tuple[str, bool]  # the text, and whether the model came to an end by itself
 Ask = Callable[[Sequence[str], int], Sequence[Answer]]  # (instructions, seed) -> answers
+Pairs = Sequence[tuple[str, str]]  # (id, prompt)
+Answers = list[list[dict[str, Any]]]  # of each of a group's prompts, as candidates.jsonl has them
 Embed = Callable[[Sequence[str]], np.ndarray]  # prompts -> pooled embeddings [N, D]
 
 
@@ -115,7 +121,7 @@ def perturb(
     prompts: Sequence[tuple[str, str]],
     out: Path,
     settings: Micro,
-    ask: Ask,
+    models: Mapping[str, Ask],
     embed: Embed,
     *,
     model: str,
@@ -126,8 +132,8 @@ def perturb(
 
     `out`/candidates.jsonl gets a line per prompt with every answer, its axis, cosine and fate, as
     soon as it is known, so that an interrupted run resumes. kept.jsonl and retention.json are
-    written last. `fits` says whether the frozen encoder takes a text whole; `model` names the
-    language model.
+    written last. `models` are the same language model at several places, `model` is its name.
+    `fits` says whether the frozen encoder takes a text whole.
     """
     unknown = set(settings.axes) - DIMENSIONS.keys()
     if unknown or not settings.axes:
@@ -135,15 +141,24 @@ def perturb(
     path = Path(out) / "candidates.jsonl"
     done = _resume(path, {**_plain(settings), "model": model})
     todo = [(name, prompt) for name, prompt in prompts if (name, prompt) not in done]
+    groups = [todo[start : start + GROUP] for start in range(0, len(todo), GROUP)]
+    usable, left = _one_at_a_time(fits), len(todo)
+
+    def answered(group: Pairs, ask: Ask) -> tuple[Pairs, Answers]:
+        return group, _answers(group, settings, ask, usable)
+
+    began = time.monotonic()
     with open(path, "a", encoding="utf-8") as handle:
-        for start in range(0, len(todo), GROUP):
-            group = todo[start : start + GROUP]
-            for line in _group(group, settings, ask, embed, fits):
+        for group, answers in shared_out(groups, models, answered):
+            for line in _settled(group, answers, settings, embed):
                 done[line["id"], line["prompt"]] = line
                 handle.write(canonical_json(line) + "\n")
             handle.flush()
+            now = time.monotonic()
+            spent.note(Path(out), "perturb", len(group), now - began, len(models))
+            left, began = left - len(group), now
             if progress:
-                progress("perturb", len(prompts) - len(todo) + start + len(group), len(prompts))
+                progress("perturb", len(prompts) - left, len(prompts))
     lines = [done[key] for key in prompts]
     report = statistics(lines, settings.min_cosine)
     write_json(Path(out) / "retention.json", report)
@@ -206,17 +221,22 @@ def statistics(lines: Sequence[dict[str, Any]], min_cosine: float) -> dict[str, 
     return report | {"rejected": {axis: dict(rejected[axis]) for axis in sorted(rejected)}}
 
 
-def _group(
-    prompts: Sequence[tuple[str, str]],
-    settings: Micro,
-    ask: Ask,
-    embed: Embed,
-    fits: Callable[[str], bool],
-) -> list[dict[str, Any]]:
-    """The lines of one group of prompts."""
+def _one_at_a_time(fits: Callable[[str], bool]) -> Callable[[str], bool]:
+    """`fits`, for several threads: a tokenizer is not for two at a time."""
+    turn = threading.Lock()
+
+    def alone(text: str) -> bool:
+        with turn:
+            return fits(text)
+
+    return alone
+
+
+def _answers(prompts: Pairs, settings: Micro, ask: Ask, fits: Callable[[str], bool]) -> Answers:
+    """Every answer to a group's prompts, with the fate of those that are no usable caption."""
     rngs = [np.random.default_rng(stable_seed(*pair, list(settings.axes))) for pair in prompts]
     seen: list[set[str]] = [set() for _ in prompts]
-    answers: list[list[dict[str, Any]]] = [[] for _ in prompts]
+    answers: Answers = [[] for _ in prompts]
     for attempt in range(ROUNDS):
         wanted = [
             (i, settings.axes[int(rngs[i].integers(len(settings.axes)))])
@@ -235,20 +255,13 @@ def _group(
             answers[i].append({"axis": axis, "prompt": text, "cosine": None, "fate": fate} | whole)
             if fate is None:
                 seen[i].add(micro.normal(text))
-    _settle(prompts, answers, settings, embed)
-    return [
-        {"id": name, "prompt": prompt, "candidates": found}
-        for (name, prompt), found in zip(prompts, answers, strict=True)
-    ]
+    return answers
 
 
-def _settle(
-    prompts: Sequence[tuple[str, str]],
-    answers: list[list[dict[str, Any]]],
-    settings: Micro,
-    embed: Embed,
-) -> None:
-    """Gives every usable answer its cosine and its fate."""
+def _settled(
+    prompts: Pairs, answers: Answers, settings: Micro, embed: Embed
+) -> list[dict[str, Any]]:
+    """The lines of a group of prompts: every usable answer has its cosine and its fate."""
     usable = [[c for c in found if c["fate"] is None] for found in answers]
     z = embed([prompt for _, prompt in prompts] + [c["prompt"] for found in usable for c in found])
     anchors, rest = z[: len(prompts)], z[len(prompts) :]
@@ -262,6 +275,10 @@ def _settle(
             c["cosine"] = round(float(cosine), 6)
             missed = "below the cosine" if cosine < settings.min_cosine else "not among the nearest"
             c["fate"] = "kept" if c["prompt"] in kept else missed
+    return [
+        {"id": name, "prompt": prompt, "candidates": found}
+        for (name, prompt), found in zip(prompts, answers, strict=True)
+    ]
 
 
 def _kept(line: dict[str, Any]) -> list[dict[str, Any]]:

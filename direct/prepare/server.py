@@ -17,6 +17,7 @@ from ..common.errors import UserError
 from ..common.files import parse_json
 from .language import MAX_TOKENS, SAMPLING
 from .perturb import Answer, Ask
+from .several import RESUME
 
 KEY = "DIRECT_LLM_KEY"  # sent as a bearer token where it is set
 WAITS = (1.0, 4.0, 16.0)  # seconds before each new attempt to reach the server
@@ -42,6 +43,16 @@ def server(url: str, model: str, parallel: int = 16, seconds: float = SECONDS) -
         return asyncio.run(_answers(address, headers, bodies, parallel, seconds))
 
     return ask
+
+
+def servers(urls: Sequence[str], model: str, seconds: float = SECONDS) -> dict[str, Ask]:
+    """`server` of each address; one that is given twice is a `UserError`."""
+    found: dict[str, Ask] = {}
+    for url in urls:
+        if (address := _address(url)) in found:
+            raise UserError(f"--server {url} is given twice; give each server once")
+        found[address] = server(url, model, seconds=seconds)
+    return found
 
 
 def _address(url: str) -> str:
@@ -120,10 +131,7 @@ async def _patiently(
             reason = _short(str(error)) or type(error).__name__
         if wait is not None:
             await asyncio.sleep(wait)
-    raise UserError(
-        f"{address} does not answer ({reason}); finished work is kept, run the same command again "
-        "to resume"
-    )
+    raise UserError(f"{address} does not answer ({reason}); {RESUME}")
 
 
 async def _once(client: httpx2.AsyncClient, address: str, body: dict[str, Any]) -> Any:

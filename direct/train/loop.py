@@ -20,7 +20,7 @@ from typing import IO, Any
 import torch
 from torch import nn
 
-from ..common import manifest, preempt, ranks
+from ..common import manifest, preempt, ranks, spent
 from ..common.errors import Diverged, UserError
 from ..common.files import canonical_json, lock, write_folder
 from ..config import Config, Run
@@ -87,6 +87,7 @@ def _train(run: Run) -> None:
 
     # Steps: Eq. 6, until train.steps; what the frozen reference says may be there already.
     steps, folder = shared.steps(config), run.folder / "checkpoints"
+    spent.fresh()
     began, start = time.monotonic(), counters["step"]
     branches = ranks.on_first(lambda: trajectory.wanted(run))
     watched = watch.watched(run, start, running, shown)
@@ -221,7 +222,8 @@ def _note_seconds(run: Run, steps: int, seconds: float) -> None:
     """Apart from the metrics: a wall time is no part of a result."""
     if ranks.rank() == 0:
         with open(run.folder / "timing.jsonl", "a") as log:
-            log.write(canonical_json({"steps": steps, "seconds": round(seconds, 3)}) + "\n")
+            line = {"steps": steps, "seconds": round(seconds, 3)} | spent.usage(ranks.size())
+            log.write(canonical_json(line) + "\n")
 
 
 def _export(run: Run, running: Any) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from direct.common.text import plain
 from direct.config import Config
+from direct.profiles import profile
 
 from ..cell import failure_of, read_result
 from ..experiments import Experiment
@@ -111,5 +112,6 @@ def _hard_negatives(config: Config) -> list[str]:
     if config.profile not in HARD_NEGATIVE_SECONDS or config.measure.kind == "cost":
         return []
     count = config.data.clips * config.micro.keep
-    hours = count * HARD_NEGATIVE_SECONDS[config.profile] / 3600
+    part = config.hard_sample.steps / profile(config.profile).hard_sample.steps
+    hours = count * part * HARD_NEGATIVE_SECONDS[config.profile] / 3600
     return [f"hard negatives: up to {count:,} clips, {hours:,.0f} GPU-hours, rendered once"]

@@ -135,7 +135,7 @@ OPTIONS = {  # command -> its words, then its options; a flag has no value
         [given_as("--run", paths), given_as("--prompt", texts)],
         {"--seed": numbers, "--out": paths, "--set": assignments()},
     ),
-    "direct.measure.plan": (
+    "direct.measure.plan_command": (
         [],
         SIZE
         | {
@@ -144,6 +144,9 @@ OPTIONS = {  # command -> its words, then its options; a flag has no value
             "--cells": numbers,
             "--points": numbers,
             "--share": numbers,
+            "--hours": numbers,
+            "--disk": numbers,
+            "--compare": None,
         },
     ),
     "direct.evaluate.peers": (
@@ -189,7 +192,10 @@ WORK = {  # where an accepted command line would begin to work
         "direct.data.wisa.choose",
     ),
     "direct.generate": ("direct.generate.generate",),
-    "direct.measure.plan": ("direct.measure.plan.count",),
+    "direct.measure.plan_command": (
+        "direct.measure.plan.count",
+        "direct.measure.compare.measured",
+    ),
     "direct.evaluate.peers": ("direct.evaluate.peers.load",),
     "direct.world.__main__": ("direct.models.pipeline.load_pipeline",),
     "direct.__main__": ("runpy.run_module",),
@@ -197,10 +203,10 @@ WORK = {  # where an accepted command line would begin to work
 WORK["sweeps.__main__"] = WORK["sweeps.run"]
 OWN = {  # commands with an --out of their own, which is a file, or with none
     "direct.generate", "direct.world.__main__", "direct.base.__main__", "direct.loss.__main__",
-    "direct.evaluate.__main__", "direct.evaluate.peers", "direct.measure.plan", "direct.__main__",
-    "sweeps.coverage",
+    "direct.evaluate.__main__", "direct.evaluate.peers", "direct.__main__", "sweeps.coverage",
+    "direct.measure.plan_command",
 }  # fmt: skip
-SAY_MORE = {"sweeps.run": [1], "sweeps.__main__": [1], "direct.measure.plan": [1],
+SAY_MORE = {"sweeps.run": [1], "sweeps.__main__": [1], "direct.measure.plan_command": [1],
             "direct.prepare.__main__": [1]}  # fmt: skip
 SHARE = {"sweeps.run": 24, "direct.prepare.__main__": 12}  # of the cases of make test; others 4
 

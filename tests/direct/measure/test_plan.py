@@ -8,7 +8,7 @@ from dataclasses import fields
 import pytest
 
 from direct.common.errors import UserError
-from direct.measure import counted, plan
+from direct.measure import counted, plan, plan_command
 from direct.profiles import profile
 from direct.settings import override, with_values
 
@@ -93,7 +93,7 @@ def test_the_reference_by_hand():
 
 def run(monkeypatch, *arguments):
     monkeypatch.setattr(sys, "argv", ["direct.plan", *arguments])
-    return plan.main()
+    return plan_command.main()
 
 
 @pytest.mark.slow

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
@@ -19,11 +20,17 @@ def many_shards(monkeypatch):
     monkeypatch.setattr("direct.prepare.render.SHARD", 1)
 
 
-@pytest.fixture
-def host(monkeypatch):
-    """A server on this machine; `reply(body, n)` gives (status, bytes) for its n-th request."""
-    monkeypatch.setattr(server, "WAITS", (0.01, 0.01))
-    state = {"n": 0, "reply": None, "headers": [], "paths": []}
+class Machine(ThreadingHTTPServer):
+    request_queue_size = 64  # with Python's 5, the sixth of 16 connections is tried again after 1 s
+
+
+@contextmanager
+def started():
+    """A server on this machine; `reply(body, n)` gives (status, bytes) for its n-th request.
+
+    `kill()` ends it in the middle of what it does: connections close without an answer.
+    """
+    state = {"n": 0, "reply": None, "headers": [], "paths": [], "dead": False}
     lock = threading.Lock()
 
     class Handler(BaseHTTPRequestHandler):
@@ -34,6 +41,8 @@ def host(monkeypatch):
                 state["headers"].append(dict(self.headers))
                 state["paths"].append(self.path)
                 status, data = state["reply"](body, state["n"])
+            if state["dead"]:
+                return
             self.send_response(status)
             self.send_header("Content-Length", str(len(data)))
             self.end_headers()
@@ -42,8 +51,26 @@ def host(monkeypatch):
         def log_message(self, *arguments):
             pass
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as machine:
+    def kill():
+        state["dead"] = True
+        machine.socket.close()
+
+    with Machine(("127.0.0.1", 0), Handler) as machine:
         threading.Thread(target=machine.serve_forever, daemon=True).start()
-        state["url"] = f"http://127.0.0.1:{machine.server_port}/v1"
+        state |= {"url": f"http://127.0.0.1:{machine.server_port}/v1", "kill": kill}
         yield state
         machine.shutdown()
+
+
+@pytest.fixture
+def host(monkeypatch):
+    """One `started` server, which is not waited for long."""
+    monkeypatch.setattr(server, "WAITS", (0.01, 0.01))
+    with started() as state:
+        yield state
+
+
+@pytest.fixture
+def other_host():
+    with started() as state:
+        yield state

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ import pytest
 
 from direct.common.errors import UserError
 from direct.config import Micro
-from direct.prepare import perturb
+from direct.prepare import perturb, server
 
 PAPER = Path(__file__).parents[4] / "shared" / "paper" / "direct.txt"  # beside the checkout
 PROMPT = "a red ball falls from the shelf and bounces on the floor"
@@ -113,7 +114,7 @@ SETTINGS = Micro(candidates=10, min_cosine=0.87, keep=3)
 
 
 def run(out, ask, prompts=PROMPTS, **more):
-    return perturb.perturb(prompts, out, SETTINGS, ask, embed, model="m", **more)
+    return perturb.perturb(prompts, out, SETTINGS, {"m": ask}, embed, model="m", **more)
 
 
 def read(path):
@@ -188,9 +189,9 @@ def test_a_smaller_profile_leaves_what_a_larger_one_has_kept(tmp_path):
 def test_other_settings_need_another_folder(tmp_path):
     run(tmp_path, Script(), PROMPTS[:1])
     with pytest.raises(UserError, match="another folder"):
-        perturb.perturb(PROMPTS[:1], tmp_path, Micro(keep=2), Script(), embed, model="m")
+        perturb.perturb(PROMPTS[:1], tmp_path, Micro(keep=2), {"m": Script()}, embed, model="m")
     with pytest.raises(UserError, match="levity"):
-        perturb.perturb([], tmp_path, Micro(axes=("levity",)), Script(), embed, model="m")
+        perturb.perturb([], tmp_path, Micro(axes=("levity",)), {"m": Script()}, embed, model="m")
 
 
 def test_replies_are_unwrapped_and_an_echo_in_a_heading_is_none_the_less_one(tmp_path):
@@ -245,3 +246,82 @@ def test_a_journals_line_that_lacks_something_is_one_sentence(tmp_path, line):
         journal.write(json.dumps(line) + "\n")
     with pytest.raises(UserError, match=r"candidates.jsonl, line 3: not a clip's candidates"):
         run(tmp_path, Script(), PROMPTS[:1])
+
+
+# Several servers: real ones on this machine
+
+
+def changed(body, n):
+    """What a server says to an instruction and a seed, whichever server it is."""
+    caption = body["messages"][0]["content"].split("ORIGINAL: ")[1].split("\n")[0]
+    angle = 0.0001 * (body["seed"] % 9973)
+    choice = {"message": {"content": f"{caption} oddly {angle:.4f}"}, "finish_reason": "stop"}
+    return 200, json.dumps({"choices": [choice]}).encode()
+
+
+def by_servers(out, *hosts):
+    models = server.servers([host["url"] for host in hosts], "m")
+    prompts = [(f"clip{n}", f"a ball number {n} falls") for n in range(90)]
+    return perturb.perturb(prompts, out, Micro(candidates=2), models, embed, model="m")
+
+
+def same_results(one, other):
+    for name in ("kept.jsonl", "retention.json"):
+        assert (one / name).read_bytes() == (other / name).read_bytes()
+    lines = [read(folder / "candidates.jsonl") for folder in (one, other)]
+    assert lines[0][0] == lines[1][0]
+    key = {"key": lambda line: line["id"]}
+    assert sorted(lines[0][1:], **key) == sorted(lines[1][1:], **key), "each caption once"
+
+
+def test_of_two_servers_one_is_killed_and_every_caption_is_there_once(
+    tmp_path, host, other_host, capsys
+):
+    dead = threading.Event()
+
+    def dies(body, n):
+        if n == 40:  # in its second group of 16 prompts of 2 answers
+            other_host["kill"]()
+            dead.set()
+        return changed(body, n)
+
+    def lives(body, n):
+        assert n < 64 or dead.wait(60), "else it may have done all by then"
+        return changed(body, n)
+
+    host["reply"], other_host["reply"] = lives, dies
+    by_servers(tmp_path / "two", host, other_host)
+    assert host["n"] > 40 and other_host["n"] >= 40, "both had work"
+    said = capsys.readouterr().err
+    assert f"{other_host['url']}/chat/completions does not answer" in said
+    assert "1 of 2 servers go on" in said
+    by_servers(tmp_path / "one", host)
+    same_results(tmp_path / "two", tmp_path / "one")
+
+
+def test_all_servers_dead_is_one_sentence_and_the_same_command_resumes(tmp_path, host, other_host):
+    down = threading.Event()
+
+    def dies(body, n):
+        if n > 50:
+            down.set()
+        return (503, b"no memory") if down.is_set() else changed(body, n)
+
+    host["reply"] = other_host["reply"] = dies
+    with pytest.raises(UserError, match="none of the 2 servers is left; finished work is kept"):
+        by_servers(tmp_path / "two", host, other_host)
+    done = read(tmp_path / "two" / "candidates.jsonl")[1:]
+    assert len(done) >= 16 and len(done) % 16 == 0 and not (tmp_path / "two/kept.jsonl").exists()
+    host["reply"] = other_host["reply"] = changed
+    asked = host["n"] + other_host["n"]
+    by_servers(tmp_path / "two", host, other_host)
+    assert host["n"] + other_host["n"] - asked < 2 * (90 - len(done)) + 64, (
+        "the rest, and a group twice"
+    )
+    by_servers(tmp_path / "one", host)
+    same_results(tmp_path / "two", tmp_path / "one")
+
+
+def test_a_server_that_is_given_twice_is_one_sentence():
+    with pytest.raises(UserError, match="given twice; give each server once"):
+        server.servers(["http://host/v1", "http://host/v1/"], "m")

@@ -103,6 +103,10 @@ def test_the_papers_profile_is_told_what_hard_negatives_cost(tmp_path):
     base = override(profile("wan2.1-t2v-1.3b"), "data.clips=1000", "micro.keep=3")
     for config, expected in (
         (base, ["hard negatives: up to 3,000 clips, 71 GPU-hours, rendered once"]),
+        (
+            override(base, "hard_sample.steps=20"),  # of 50
+            ["hard negatives: up to 3,000 clips, 28 GPU-hours, rendered once"],
+        ),
         (profile("tiny"), []),
     ):
         planned = cells(TABLE, config, (0,))
