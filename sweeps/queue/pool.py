@@ -195,6 +195,7 @@ class _Pool:
     def _bury(self, worker: int, ended: Ended) -> None:
         """Forgets a worker. A cell that has ended its worker too often has failed."""
         self.alive.discard(worker)
+        self.begun.discard(worker)  # the next of this number has to start as well
         cell = self.working.pop(worker, "")
         if not ended.how or (cell and self.ended(cell)):
             return
