@@ -1,6 +1,7 @@
 """The paper's scale, small: every command from WISA's files to a rendered table (`make rehearsal`).
 
-A folder of own videos is curated and encoded as well. FOLDER/said has what each command printed.
+A folder of own videos is curated and encoded as well; Wan 2.2's TI2V-5B and LTX-Video are trained
+and generate. FOLDER/said has what each command printed.
 
     python tests/rehearsal.py FOLDER
 
@@ -192,23 +193,30 @@ def main(folder: Path) -> None:
     run("curate own videos", [*prepare, "curate", *own_videos(folder / "own"), *own])
     run("encode own videos", [*prepare, "encode", *own])
     check(Path(trained), folder / "reports" / PROFILE / "small/table_s3.md")
-    wan22(folder)
+    other_families(folder)
     print(f"{time.monotonic() - began:5.1f} s  all of it", flush=True)
 
 
-def wan22(folder: Path) -> None:
-    """Wan 2.2's TI2V-5B on the same curated clips: its own VAE and sizes, in one process."""
+def other_families(folder: Path) -> None:
+    """Wan 2.2's TI2V-5B and LTX-Video on the same curated clips, each in one process."""
     from small_wan import build_pipeline
+    from tests.direct.small_pipelines import build_ltx
 
-    small = {"model__height": 32, "model__width": 32, "train__steps": 2, "loss__lambda_hard": 0}
-    pipeline = build_pipeline(folder / "wan22", "2.2-5b")
+    trained_on(folder, "5B", "wan2.2-ti2v-5b", build_pipeline(folder / "wan22", "2.2-5b"), 32)
+    build_ltx().save_pretrained(folder / "ltx")
+    trained_on(folder, "LTX", "ltx-video", folder / "ltx", 16)
+
+
+def trained_on(folder: Path, name: str, profile: str, pipeline: Path, side: int) -> None:
+    """Its own VAE and sizes: clips encoded, two steps of training, a clip of the result."""
+    small = {"model__height": side, "model__width": side, "train__steps": 2, "loss__lambda_hard": 0}
     sizes = settings(pipeline, **small, train__engine="torch", train__micro_batch=2)
-    same = ["--profile", "wan2.2-ti2v-5b", *sizes, "--out", str(folder)]
-    run("encode, 5B", ["-m", "direct.prepare", "encode", *same])
-    trained = Path(run("train, 5B", ["-m", "direct.train", *same]).split()[-1])
-    clip = ["--prompt", "a small red ball falls slowly", "--out", str(folder / "wan22.mp4")]
-    run("generate, 5B", ["-m", "direct.generate", "--run", str(trained.parent), *clip])
-    assert (folder / "wan22.mp4").stat().st_size > 0
+    same = ["--profile", profile, *sizes, "--out", str(folder)]
+    run(f"encode, {name}", ["-m", "direct.prepare", "encode", *same])
+    trained = Path(run(f"train, {name}", ["-m", "direct.train", *same]).split()[-1])
+    clip = ["--prompt", "a small red ball falls slowly", "--out", str(folder / f"{name}.mp4")]
+    run(f"generate, {name}", ["-m", "direct.generate", "--run", str(trained.parent), *clip])
+    assert (folder / f"{name}.mp4").stat().st_size > 0
 
 
 def run(stage: str, command: list[str], rater: str = "") -> str:
