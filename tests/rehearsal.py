@@ -200,6 +200,7 @@ def main(folder: Path) -> None:
 def other_families(folder: Path) -> None:
     """Wan 2.2's TI2V-5B and LTX-Video on the same curated clips, each in one process."""
     from small_wan import build_pipeline
+
     from tests.direct.small_pipelines import build_ltx
 
     trained_on(folder, "5B", "wan2.2-ti2v-5b", build_pipeline(folder / "wan22", "2.2-5b"), 32)
