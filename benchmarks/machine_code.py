@@ -191,8 +191,8 @@ def report(found: dict[str, list[Reading]]) -> str:
         "",
         "One pass of the loop takes 16 bytes of each input. *Ahead* is the number of instructions",
         "from a load to its first use: nearest, median, farthest; the loads are copies into shared",
-        "memory, used where the next pass waits for them. *In flight* is what the loads of one SM's",
-        "resident blocks can have under way at most, of the inputs that a variant reads.",
+        "memory, used where the next pass waits for them. *In flight* is what the loads of one",
+        "SM's resident blocks can have under way at most, of the inputs that a variant reads.",
     ]
     for arch, rows in found.items():
         lines += ["", f"## {arch}", "", *_table(rows), "", *_others(arch)]
