@@ -16,7 +16,7 @@ Program = tuple[Step, ...]
 
 SMS, CLOCK, BANDWIDTH, LATENCY = 132, 1.755e9, 3.0e12, 620  # an H100; latency in cycles
 SIMULATED = 11  # SMs, with their share of the bandwidth: a twelfth of the GPU
-WARPS, SCHEDULERS, AROUND = 10, 4, 1500
+WARPS, SCHEDULERS, AROUND = 8, 4, 1500
 
 ASSUMPTIONS = f"""\
 ## Predicted share of a plain copy on an H100
@@ -68,15 +68,24 @@ def _unit(name: str) -> str:
     return "alu" if name.startswith(INTEGER) else "other"
 
 
-def share_of_copy(program: Program, passes: int, resident: int, blocks: int) -> float:
-    """`blocks` of WARPS warps run `program` `passes` times each, `resident` at once on an SM."""
+def unrolled(program: Program, passes: int, ahead: bool) -> Program:
+    """`passes` times `program`; `ahead`: each pass loads what the next one waits for."""
+    if not ahead:
+        return program * passes
+    loads = tuple(step for step in program if step[0] == "load")
+    rest = tuple(step for step in program if step[0] != "load")
+    return (*loads, *program * (passes - 1), *rest)
+
+
+def share_of_copy(program: Program, resident: int, blocks: int) -> float:
+    """`blocks` of WARPS warps run `program` once each, `resident` blocks at once on an SM."""
     count = -(-blocks * SIMULATED // SMS)
     per_cycle = BANDWIDTH / CLOCK * SIMULATED / SMS
-    moved = count * WARPS * passes * sum(size for kind, size, _ in program if kind != "issue")
-    return moved / per_cycle / simulate(program, passes, resident, count, per_cycle)
+    moved = count * WARPS * sum(size for kind, size, _ in program if kind != "issue")
+    return moved / per_cycle / simulate(program, resident, count, per_cycle)
 
 
-def simulate(program: Program, passes: int, resident: int, blocks: int, per_cycle: float) -> float:
+def simulate(program: Program, resident: int, blocks: int, per_cycle: float) -> float:
     """Cycles until the last block has ended."""
     free = [0.0] * (SIMULATED * SCHEDULERS)  # when each scheduler is
     memory, last, started = 0.0, 0.0, 0
@@ -96,13 +105,13 @@ def simulate(program: Program, passes: int, resident: int, blocks: int, per_cycl
         start(0.0, slot % SIMULATED)
     while events:
         time, block, warp, sm, step = heapq.heappop(events)
-        if step == passes * len(program):
+        if step == len(program):
             unfinished[block] -= 1
             if not unfinished[block]:
                 last = max(last, time + AROUND / 2)
                 start(time + AROUND / 2, sm)
             continue
-        kind, amount, load = program[step % len(program)]
+        kind, amount, load = program[step]
         if kind == "issue":
             scheduler = sm * SCHEDULERS + (block * WARPS + warp) % SCHEDULERS
             time = free[scheduler] = max(time, free[scheduler]) + amount

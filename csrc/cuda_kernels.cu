@@ -5,12 +5,17 @@
 // [8, 16, 21, 60, 104] takes 78 us at 14 bytes; the instruction budget there is about 134 per element,
 // and drawing two noises takes about 75, which is why it can hide behind the loads.
 //
-// Layout: a block of 320 threads owns a chunk of 7680 elements. The paper's sample, 2,096,640 elements, is
-// exactly 273 chunks. A thread takes 16 bytes of each input at a time, all loads issued before the first is
-// used, and draws noise while they are on their way; a warp reads 512 contiguous bytes per load. The chunk
-// does not depend on the device, so neither do the sums: a thread adds its 24 products, a block its threads
+// Layout: a block of 256 threads, two warps a scheduler, owns a chunk of 8192 elements. The paper's sample,
+// 2,096,640 elements, is 256 chunks: on an H100's 132 SMs, where three blocks fit on each, all run at once. A
+// thread takes 16 bytes of each input at a time; a warp reads 512 contiguous bytes per load. The chunk
+// does not depend on the device, so neither do the sums: a thread adds its 32 products, a block its threads
 // in a fixed tree, the last block of a sample (found by a ticket) the chunks in order, and the last sample
 // the loss. No floating-point atomics, no second launch.
+//
+// Loads into registers sink to their first use, whatever the source says: ptxas saves registers. So rows of
+// whole vectors are copied into shared memory by cp.async, a pass ahead: a thread waits for its copies, takes
+// them, asks for the next ones into the same place, and computes. Nobody else touches its 16 bytes of an
+// input, so there are no barriers.
 //
 // What is not finite in v is counted beside the sums, in float32: a chunk's count is exact there, and the
 // chunks' sum in double.
@@ -19,6 +24,7 @@
 // type and task: `Aligned`, where every row begins on 16 bytes and holds whole vectors, has 128-bit accesses
 // alone; the other takes any size element by element.
 
+#include <cuda_pipeline.h>
 #include <cuda_runtime.h>
 
 #include "cuda_kernels.h"
@@ -31,8 +37,8 @@ using direct::NONFINITE;
 using direct::SUMS;
 using direct::TERMS;
 
-constexpr int THREADS = 320, WARPS = THREADS / 32;
-constexpr int64_t CHUNK = 7680;
+constexpr int THREADS = 256, WARPS = THREADS / 32;
+constexpr int64_t CHUNK = 8192;
 
 // 16 bytes of a row: 8 bfloat16 or 4 float32.
 template <class T>
@@ -101,16 +107,11 @@ __device__ __forceinline__ void draw(Key key, int64_t first, float (*eps)[SIZE])
 }
 
 // One vector, `at` elements into the chunk: its products are added to the sums, its part of the gradient is
-// written. `from` are the inputs and `to` the gradient at the chunk's beginning.
+// written. `in` are the inputs there, and `to` is the gradient at the chunk's beginning.
 template <class T, int DRAWS, bool Gradient, bool Aligned>
-__device__ __forceinline__ void vector(const Problem& p, const T* const* from, T* to, Key key, int64_t chunk_begin,
+__device__ __forceinline__ void vector(const Problem& p, const Vector<T>* in, T* to, Key key, int64_t chunk_begin,
                                        unsigned at, int count, const float* scale, float* sums) {
   constexpr int SIZE = Vector<T>::SIZE;
-  Vector<T> in[INPUTS] = {};
-#pragma unroll
-  for (int i = 0; i < INPUTS; ++i)
-    if (p.present >> i & 1) load<Aligned>(from[i] + at, count, in[i]);
-
   float eps[TERMS - 1][SIZE];
   if constexpr (DRAWS != NOTHING) draw<DRAWS, SIZE>(key, chunk_begin + at, eps);
 #pragma unroll
@@ -199,7 +200,7 @@ __device__ void finish_sample(const Problem& p, int64_t b, int64_t chunks, const
 }
 
 template <class T, int DRAWS, bool Gradient, bool Aligned>
-__global__ void __launch_bounds__(THREADS, 1 + Aligned + (DRAWS == NOTHING))
+__global__ void __launch_bounds__(THREADS, Aligned ? 3 : 1 + (DRAWS == NOTHING))
     loss_kernel(const __grid_constant__ Problem p, unsigned chunks, float* partials, double* shares,
                 unsigned* tickets, const __grid_constant__ Results results) {
   constexpr unsigned SIZE = Vector<T>::SIZE;
@@ -213,10 +214,35 @@ __global__ void __launch_bounds__(THREADS, 1 + Aligned + (DRAWS == NOTHING))
   float scale[TERMS], sums[SUMS] = {};
 #pragma unroll
   for (int k = 0; k < TERMS; ++k) scale[k] = gradient_scale(p, b, k);
+  __shared__ uint4 slots[INPUTS][THREADS];
+  const auto fetch = [&](unsigned at) {
+    const unsigned wanted = at < length ? p.present : 0;  // one mask: branches cost registers, and these spill
+#pragma unroll
+    for (int i = 0; i < INPUTS; ++i)
+      if (wanted >> i & 1) __pipeline_memcpy_async(&slots[i][threadIdx.x], from[i] + at, 16);
+    __pipeline_commit();
+  };
+  if constexpr (Aligned) {
+#pragma unroll
+    for (int i = 0; i < INPUTS; ++i)
+      if (!(p.present >> i & 1)) slots[i][threadIdx.x] = {};
+    fetch(threadIdx.x * SIZE);
+  }
 #pragma unroll 1
   for (unsigned at = threadIdx.x * SIZE; at < length; at += THREADS * SIZE) {
     const int count = Aligned || length - at >= SIZE ? SIZE : length - at;
-    vector<T, DRAWS, Gradient, Aligned>(p, from, to, key, begin, at, count, scale, sums);
+    Vector<T> in[INPUTS] = {};
+    if constexpr (Aligned) {
+      __pipeline_wait_prior(0);
+#pragma unroll
+      for (int i = 0; i < INPUTS; ++i) in[i] = reinterpret_cast<const Vector<T>&>(slots[i][threadIdx.x]);
+      fetch(at + THREADS * SIZE);
+    } else {
+#pragma unroll
+      for (int i = 0; i < INPUTS; ++i)
+        if (p.present >> i & 1) load<false>(from[i] + at, count, in[i]);
+    }
+    vector<T, DRAWS, Gradient, Aligned>(p, in, to, key, begin, at, count, scale, sums);
   }
   block_sum(sums);
   if (threadIdx.x == 0) {
@@ -332,7 +358,7 @@ const char* launch_loss(const Problem& p, bool bf16, const Results& results, flo
     empty_kernel<<<1, 1, 0, queue>>>(p, results);
     return outcome(cudaGetLastError());
   }
-  if (blocks > 0x7fffffff) return "the batch has more than 2^31 chunks of 7680 elements";
+  if (blocks > 0x7fffffff) return "the batch has more than 2^31 chunks of 8192 elements";
   const bool aligned = is_aligned(p, bf16 ? 2 : 4);
   const Kernel kernel = bf16 ? kernel_for<uint16_t>(p, aligned) : kernel_for<float>(p, aligned);
   auto* shares = reinterpret_cast<double*>(workspace + 8 * blocks);

@@ -13,7 +13,7 @@ from direct import extension, noise
 from direct.common.errors import UserError
 from direct.loss import backends
 
-from .. import cases, formulas, machine_code, measure, report, target, throughput
+from .. import cases, formulas, machine_code, measure, report, target
 from .place import NotHere, Place, Record
 
 SECONDS = 0.25  # of measuring, per implementation
@@ -135,12 +135,13 @@ def predicted(place: Place) -> Iterator[Record]:
         raise NotHere(str(reason)) from None
     for variant, draws in PREDICTED.items():
         own = found[f"bf16, {draws}, gradient"]
-        passes = machine_code.CHUNK // (machine_code.THREADS * 8)
         for batch in (1,) if place.rehearse else (1, 4, 8):
-            blocks = machine_code.SAMPLE_CHUNKS * batch
-            share = throughput.share_of_copy(own.program, passes, own.blocks, blocks)
             what = f"cuda, B = {batch}, noises {variant}"
-            yield {"what": what, "reading": "predicted share of a copy", "value": share}
+            yield {
+                "what": what,
+                "reading": "predicted share of a copy",
+                "value": own.share_of_copy(batch),
+            }
 
 
 def _backend(place: Place) -> str:

@@ -30,7 +30,7 @@ KERNEL = Kernel(
 def test_loads_and_their_first_uses():
     reading = machine_code.read(KERNEL)
     assert (reading.loop, reading.loads, reading.ahead) == (7, 2, (4, 4))
-    assert reading.blocks == 3 and reading.in_flight == 3 * 320 * 16 * 2
+    assert reading.blocks == 4 and reading.in_flight == 4 * 256 * 16 * 2
     kinds = [kind for kind, _, _ in reading.program]
     assert " ".join(kinds) == "load issue load issue wait issue wait store issue"
 
@@ -42,13 +42,36 @@ def test_a_use_in_the_next_pass_counts_around_the_loop():
     assert machine_code.first_use(turned, at) == 4
 
 
+COPIES = (
+    ("LDGSTS.E.BYPASS.128", "[R3], desc[UR8][R2.64]"),  # before the loop: the first pass's
+    ("LDGDEPBAR", ""),
+    ("DEPBAR.LE", "SB0, 0x0"),  # the loop begins here, at 0x20
+    ("LDS.128", "R4, [R3]"),
+    ("LDGSTS.E.BYPASS.128", "[R3], desc[UR8][R2.64]"),
+    ("LDGDEPBAR", ""),
+    ("FADD", "R30, R7, R31"),
+    ("STG.E.128", "desc[UR8][R2.64], R4"),
+    ("BRA", "0x20"),
+)
+
+
+def test_a_copy_into_shared_memory_is_used_by_who_waits_for_it():
+    listing = tuple(Instruction(16 * i, *one) for i, one in enumerate(COPIES))
+    reading = machine_code.read(Kernel(KERNEL.name, 64, 0, listing))
+    assert (reading.loop, reading.loads, reading.ahead) == (7, 1, (5,))
+    assert reading.asynchronous and reading.in_flight == 4 * 256 * 16
+    kinds = [kind for kind, _, _ in throughput.unrolled(reading.program, 2, True)]
+    first, second = "load wait issue load issue store issue", "wait issue issue store issue"
+    assert " ".join(kinds) == f"{first} {second}"
+
+
 def test_a_kernel_without_a_loop_is_refused():
     with pytest.raises(UserError, match="no loop with 16-byte loads in loss: x"):
         machine_code.loop(Kernel("loss: x", 1, 0, KERNEL.listing[-1:]))
 
 
 @pytest.mark.parametrize(
-    "registers, blocks", [(64, 3), (65, 2), (96, 2), (102, 1), (104, 1), (32, 6)]
+    "registers, blocks", [(64, 4), (65, 3), (80, 3), (81, 2), (128, 2), (129, 1), (32, 8)]
 )
 def test_blocks_that_fit(registers, blocks):
     assert machine_code.blocks_per_sm(registers) == blocks
@@ -64,12 +87,12 @@ def test_issue_is_bound_by_slots_or_by_a_unit():
 def test_the_model_knows_its_limits():
     loads = tuple(("load", 512.0, i) for i in range(8))
     waits = tuple(("wait", 0.0, i) for i in range(8))
-    assert 0.8 < throughput.share_of_copy((*loads, *waits), 3, 3, 273 * 4) <= 1
-    # One load at a time: an SM's ten warps get 512 bytes each in 620 cycles, of 12.95 a cycle.
+    assert 0.8 < throughput.share_of_copy((*loads, *waits) * 3, 3, 256 * 4) <= 1
+    # One load at a time: an SM's eight warps get 512 bytes each in 620 cycles, of 12.95 a cycle.
     one = (*loads[:1], *waits[:1])
-    slow = 10 * 512 / 620 / 12.95
-    assert throughput.share_of_copy(one, 60, 1, 132) == pytest.approx(slow, rel=0.1)
-    # Two or three of ten warps on a scheduler, and each pass issues for 1000 cycles.
+    slow = 8 * 512 / 620 / 12.95
+    assert throughput.share_of_copy(one * 60, 1, 132) == pytest.approx(slow, rel=0.1)
+    # Two of eight warps on a scheduler, and each pass issues for 1000 cycles.
     busy = (*loads, *waits, ("issue", 1000.0, 0))
-    bound = 10 * 4096 / 3000 / 12.95
-    assert throughput.share_of_copy(busy, 30, 1, 132) == pytest.approx(bound, rel=0.2)
+    bound = 8 * 4096 / 2000 / 12.95
+    assert throughput.share_of_copy(busy * 30, 1, 132) == pytest.approx(min(bound, 1), rel=0.2)

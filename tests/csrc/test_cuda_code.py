@@ -30,10 +30,14 @@ def test_no_kernel_spills(kernels):
 @pytest.mark.parametrize("draws", ["nothing", "negatives", "everything"])
 @pytest.mark.parametrize("kind", ["bf16", "fp32"])
 def test_each_input_is_read_once_with_128_bits(kernels, kind, draws):
-    accesses = kernels[f"loss: {kind}, draws {draws}, gradient, aligned"].accesses()
-    assert accesses["LDG.E.EF.128"] == 8  # v, x, eps, two negatives, their noises, the reference
-    silent = kernels[f"loss: {kind}, draws {draws}, no gradient, aligned"].accesses()
-    assert silent["LDG.E.EF.128"] == 8
+    kernel = kernels[f"loss: {kind}, draws {draws}, gradient, aligned"]
+    accesses = kernel.accesses()
+    # v, x, eps, two negatives, their noises, the reference: before the loop and in it
+    assert kernel.instructions["LDGSTS.E.BYPASS.128"] == 2 * 8
+    assert read(kernel).loads == 8
+    silent_kernel = kernels[f"loss: {kind}, draws {draws}, no gradient, aligned"]
+    silent = silent_kernel.accesses()
+    assert silent_kernel.instructions["LDGSTS.E.BYPASS.128"] == 2 * 8
     assert accesses["STG.E.128"] - silent.get("STG.E.128", 0) == 1  # the gradient, which may stay
     # What else touches memory: keys and weights (32 or 64 bits), the sums of the chunks.
     assert not any("U16" in name or "U8" in name for name in accesses)
@@ -48,11 +52,11 @@ def test_noise_and_path_are_written_with_128_bits(kernels, kind):
     assert scaled["LDG.E.EF.128"] == scaled["STG.E.128"] == 1
 
 
-def test_registers_leave_room_for_two_blocks(kernels):
-    """65536 registers, 320 threads a block: three blocks below 64, two below 102."""
+def test_registers_leave_room_for_three_blocks(kernels):
+    """65536 registers, 256 threads a block: with three blocks the paper's sample is one wave."""
     for name, kernel in kernels.items():
         if name.startswith("loss") and name.endswith(", aligned"):
-            assert kernel.registers <= (64 if "draws nothing" in name else 102), name
+            assert kernel.registers <= 80, name
 
 
 def test_loads_under_way_do_not_get_fewer(kernels):
@@ -61,7 +65,9 @@ def test_loads_under_way_do_not_get_fewer(kernels):
         if name.startswith("loss") and name.endswith(", aligned"):
             reading = read(kernel)
             assert reading.loads == 8 and reading.spilled == 0, name
-            assert reading.in_flight >= 48 * 1024 and min(reading.ahead) >= 16, name
+            assert reading.asynchronous and reading.in_flight >= 60 * 1024, name
+            if "bf16" in name and "draws nothing" not in name:
+                assert min(reading.ahead) >= 300, name
 
 
 def test_noise_is_cheap_enough_to_hide(kernels):

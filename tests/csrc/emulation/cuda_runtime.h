@@ -7,8 +7,10 @@
 // be touched.
 //
 // Shared memory begins as nan. A store by __stcg stays with its thread until that thread's next fence, as
-// late as CUDA allows: who forgets the fence reads old values. What is not modelled: loads that move up
-// past an atomic, reads of plain stores by other blocks, and the bits of rsqrt.approx (here: exact).
+// late as CUDA allows: who forgets the fence reads old values. An asynchronous copy happens at once or when
+// its thread waits for it, by chance: who does not wait, or still reads what it overwrites, is found out.
+// What is not modelled: loads that move up past an atomic, reads of plain stores by other blocks, and the
+// bits of rsqrt.approx (here: exact).
 #pragma once
 
 #include <algorithm>
@@ -53,12 +55,19 @@ constexpr size_t STACK = 1 << 16, RESIDENT = 4, MOST_THREADS = 1024;
 
 struct Block;
 
+struct Copy {
+  void* to;
+  const void* from;
+  size_t size;
+};
+
 struct Thread {
   Block* block;
   dim3 index;
   jmp_buf at;
   bool fresh = true, ended = false;
   unsigned shuffles = 0;
+  std::vector<std::vector<Copy>> copies{1};  // under way, in groups; the last group is not yet committed
 };
 
 struct Warp {
@@ -206,6 +215,25 @@ T load(const T* from) {
       if (at < sizeof(T)) bytes[at] = store.bytes[i];
     }
   return value;
+}
+
+inline void copy_async(void* to, const void* from, size_t size) {
+  for (const void* end : {const_cast<const void*>(to), from})
+    if (reinterpret_cast<uintptr_t>(end) % size)
+      fail("an access of " + std::to_string(size) + " bytes is not on their boundary");
+  if (chance() % 2)
+    memcpy(to, from, size);
+  else
+    current->copies.back().push_back({to, from, size});
+}
+
+inline void commit() { current->copies.emplace_back(); }
+
+// All committed groups but the last `count` are there afterwards.
+inline void wait_prior(size_t count) {
+  auto& groups = current->copies;
+  for (; groups.size() > count + 1; groups.erase(groups.begin()))
+    for (const Copy& copy : groups.front()) memcpy(copy.to, copy.from, copy.size);
 }
 
 inline unsigned add(unsigned* to, unsigned value) {
