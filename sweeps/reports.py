@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -106,12 +107,18 @@ def page(
 
     out = Path(options.out)
     results, target = read_all(folder(base.profile, out)), asked[0].target(out)
-    built = {x.table.name: build(x.table, list(x.cells), results, stages) for x in asked if x.cells}
     shown = [x.table.name for x in asked if x.cells and (x.table.name in also or _complete(x, out))]
+    users = Counter(cell.id for x in asked for cell in x.cells)
+    begun = {x.table.name for x in asked for c in x.cells if c.id in results and users[c.id] == 1}
+    built = {
+        x.table.name: build(x.table, list(x.cells), results, stages)
+        for x in asked
+        if x.table.name in {*shown, *begun}
+    }
     kept = [
-        name
-        for name, table in built.items()
-        if name not in shown and (target / f"{table.ablation.file}.md").exists()
+        x.table.name
+        for x in asked
+        if x.cells and x.table.name not in shown and (target / f"{x.table.file}.md").exists()
     ]
     if not shown:
         return False

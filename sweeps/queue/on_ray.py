@@ -54,6 +54,9 @@ class Tasks:
     """A `Launcher`. Tasks are numbered as they are started."""
 
     def __init__(self, sweep: Sweep, say: Callable[[str], None]):
+        self.interrupted = False
+        signal.signal(signal.SIGINT, self._interrupt)
+        signal.signal(signal.SIGTERM, self._interrupt)
         self.ray, self.sweep = _connected(), sweep
         self.numbers = count()
         self.tasks: dict[int, Any] = {}
@@ -78,7 +81,15 @@ class Tasks:
         )
         return number
 
+    def _interrupt(self, *_: Any) -> None:
+        """Ctrl-C, noted as well: raised within a callback of Ray's it is swallowed."""
+        self.interrupted = True
+        raise KeyboardInterrupt
+
     def hear(self, seconds: float) -> list[tuple[int, str | Ended]]:
+        if self.interrupted:
+            self.interrupted = False
+            raise KeyboardInterrupt
         if not self.tasks:
             time.sleep(seconds)
             return []
@@ -104,7 +115,7 @@ class Tasks:
         return said_last
 
     def stop(self, seconds: float) -> None:
-        until = time.monotonic() + seconds
+        until, self.interrupted = time.monotonic() + seconds, False
         try:
             for task in self.tasks.values():
                 self.ray.cancel(task)  # KeyboardInterrupt in `work`
@@ -127,12 +138,13 @@ def _connected() -> Any:
 
     if ray.is_initialized():
         return ray
-    handler = signal.getsignal(signal.SIGTERM)
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.WARNING)
     except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
         raise _unusable(error) from error
-    signal.signal(signal.SIGTERM, handler)  # Ray's would end this process without a stop
+    for number, handler in handlers.items():  # Ray's would end this process without a stop
+        signal.signal(number, handler)
     return ray
 
 

@@ -65,7 +65,7 @@ class Place:
             [(clip.id, clip.prompt) for clip in clips],
             curated.perturbed(Run(self.config, self.cache)),
             self.config.micro,
-            ask,
+            {word: ask},
             lambda prompts: encode.pool_once(self.config, prompts),
             model=word,
         )

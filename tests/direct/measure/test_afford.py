@@ -25,6 +25,7 @@ COUNTS = counted.Counts(
     widest=1e9,
     encode=2e14,
     decode=4e14,
+    experts=1,
 )
 
 

@@ -58,9 +58,9 @@ def shown(server):
 
 
 def holders(out):
-    """Which hosts have a cell."""
-    leases = (read_json(path) or {} for path in out.glob("runs/tiny/*/lease.json"))
-    return {lease["host"] for lease in leases if lease}
+    """Which hosts have a cell, and which."""
+    leases = {path: read_json(path) for path in out.glob("runs/tiny/*/lease.json")}
+    return {found["host"].split()[0]: path.parent.name for path, found in leases.items() if found}
 
 
 def results(out):
@@ -89,14 +89,17 @@ def test_a_cut_link_stops_no_work_and_every_cell_has_one_result(pair, tmp_path):
     a, b, server = pair
     planner, helper = begin(b, tmp_path, **{storage.VARIABLE: server.url}), None
     try:
-        until(lambda: holders(tmp_path) == {"host-b"}, "the planner begins", planner)
+        until(lambda: holders(tmp_path).keys() == {"host-b"}, "the planner begins", planner)
         helper = begin(a, tmp_path, "--join")
-        until(lambda: holders(tmp_path) == {"host-a", "host-b"}, "both begin", planner, helper)
+        until(
+            lambda: holders(tmp_path).keys() == {"host-a", "host-b"}, "both begin", planner, helper
+        )
         pass_some(tmp_path, planner, helper)
         until(lambda: shown(server), "the server is written", planner)
         a.cut()
         pass_some(tmp_path, planner, helper)
-        until(lambda: "host-b" in holders(tmp_path), "b has a cell", planner)
+        at_work = lambda: holders(tmp_path).get("host-b") in executed(tmp_path)  # noqa: E731
+        until(at_work, "b works on a cell", planner)
         (killed,) = workers(planner)
         os.kill(int(killed), signal.SIGKILL)
         until(lambda: set(workers(planner)) - {killed}, "b has another worker", planner)
