@@ -10,7 +10,7 @@ One that cannot change any result is declared with `metadata={NO_EFFECT: True}` 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -40,6 +40,10 @@ class Model:
     text_length: int = 512  # tokens of a prompt's embedding; shorter prompts are padded with zeros
     # Of forward passes; the trained weights themselves are fp32.
     dtype: Literal["float32", "bfloat16"] = "bfloat16"
+
+    def with_half_the_frames(self) -> Model:
+        """The same model for clips of half the frames; the first frame is counted apart."""
+        return replace(self, frames=(self.frames - 1) // 2 + 1)
 
     @property
     def peer(self) -> str:
@@ -173,6 +177,11 @@ class Sampling:
     gain: float = added(0.0)
     # x_ref: the mean training clip, the mean clip outside the prompt's own cluster, or zero
     gain_about: Literal["pool", "clusters", "zero"] = added("pool")
+
+    @property
+    def passes(self) -> int:
+        """Forward passes of the transformer per clip: guidance takes two a step."""
+        return self.steps * (2 if self.guidance > 1 else 1)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -29,6 +29,11 @@ def planned(most: int) -> tuple[int, ...]:
     return (*range(step, most, step), most)
 
 
+def margin(declared: float | None) -> float:
+    """In points: within it a table's rows are equivalent."""
+    return MARGIN if declared is None else declared
+
+
 def levels(looks: Sequence[int]) -> list[float]:
     """What each look may spend of ALPHA; they sum to it."""
     spent = [0.0, *(ALPHA * (n / looks[-1]) ** 2 for n in looks)]

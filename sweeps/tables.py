@@ -205,7 +205,7 @@ def open_hypotheses(table: Table) -> list[Hypothesis]:
     if not table.looks:
         return list(table.family)
     level = rounds.levels(table.ablation.rounds)[table.looks - 1] / len(table.family)
-    margin = rounds.MARGIN if table.ablation.margin is None else table.ablation.margin
+    margin = rounds.margin(table.ablation.margin)
     return undecided(table.family, margin, level)
 
 

@@ -66,7 +66,7 @@ class Rung:
     def ranks(self) -> int:
         """GPUs that train one cell together."""
         train = self.config.train
-        if train.engine != "deepspeed":
+        if train.engine == "torch":
             return 1
         micro = train.micro_batch or 1
         fit = [n for n in range(1, train.batch + 1) if not train.batch % (n * micro)]

@@ -36,11 +36,10 @@ def flops(config: Config) -> float:
     """Of one hard negative, where its cache of features spares nothing."""
     from .counted import count  # torch: seconds that --help does not take
 
-    model, settings = config.model, config.hard_sample
+    model = config.model
     if config.render.frames == "half":
-        model = replace(model, frames=(model.frames - 1) // 2 + 1)
-    forward = count(replace(config, model=model)).forward
-    return settings.steps * (2 if settings.guidance > 1 else 1) * forward
+        model = model.with_half_the_frames()
+    return config.hard_sample.passes * count(replace(config, model=model)).forward
 
 
 def offer(config: Config, path: Path, hours: Callable[[Config], float]) -> str:

@@ -158,9 +158,8 @@ def _training(folder: Path) -> Lines:
 
 def _ranks(run: Run) -> int:
     """On how many processes training ran last; the plan's default where it did not."""
-    several = run.config.train.engine == "deepspeed"
     lines = [line for folder in _cells(run) for line in _training(folder)]
-    return int(lines[-1]["processes"]) if lines else 4 if several else 1
+    return int(lines[-1]["processes"]) if lines else plan.ranks(run.config)
 
 
 def _sum(lines: Lines, places: Sequence[Path]) -> Measured | None:

@@ -76,6 +76,11 @@ def count(config: Config) -> Counts:
     return count(Config(profile=config.profile, model=config.model, train=train))
 
 
+def ranks(config: Config) -> int:
+    """GPUs that training is planned for where nobody says how many."""
+    return 1 if config.train.engine == "torch" else 4
+
+
 def training_flops(clip: Counts, config: Config) -> float:
     """Of one sample: forward and backward, the recomputed forward, the reference's forward.
 
@@ -211,8 +216,8 @@ def steps(config: Config, gpu: Gpu, gpus: int, share: float) -> Iterator[Step]:
         f"a cell: {train.steps:,} steps of {step:.1f} s on {gpus}",
         train.steps,
     )
-    passes = config.sample.steps * (2 if config.sample.guidance > 1 else 1)
-    seconds, prompts = passes * clip.forward / speed + clip.decode / vae, config.evaluate.prompts
+    sampled, prompts = config.sample.passes * clip.forward, config.evaluate.prompts
+    seconds = sampled / speed + clip.decode / vae
     yield Step(
         "evaluate",
         prompts * seconds / 3600,

@@ -119,8 +119,8 @@ def _afford(options: argparse.Namespace, share: float) -> int:
 
 
 def _ranks(config: Config, given: int | None) -> int:
-    several, together = config.train.engine != "torch", config.train.context_parallel
-    gpus = (4 if several else 1) if given is None else given
+    together = config.train.context_parallel
+    gpus = plan.ranks(config) if given is None else given
     if gpus % together:
         raise UserError(f"--gpus {gpus} is not divided by train.context_parallel={together}")
     if config.train.batch % (gpus // together * (config.train.micro_batch or 1)):
@@ -128,7 +128,7 @@ def _ranks(config: Config, given: int | None) -> int:
             f"--gpus {gpus} with train.micro_batch={config.train.micro_batch} does not divide "
             f"train.batch={config.train.batch}"
         )
-    if gpus > 1 and not several:
+    if gpus > 1 and config.train.engine == "torch":
         raise UserError(
             f"--gpus {gpus} needs train.engine=deepspeed or fsdp; the torch engine is for one"
         )

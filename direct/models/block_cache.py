@@ -33,7 +33,7 @@ def first_block_cache(transformer: Any, threshold: float) -> Iterator[Passes]:
     """The transformer caches within the block, for one sampling of one clip; what it computed.
 
     threshold: of the first block's relative change; below it the other blocks are not computed.
-    The hooks are made anew each time, since their own reset keeps the last clip's first block.
+    The hooks are created for each clip: diffusers' own reset keeps the last clip's first block.
     """
     from diffusers import FirstBlockCacheConfig
 

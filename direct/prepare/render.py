@@ -117,7 +117,7 @@ def rendered(config: Config) -> Model:
             f"{pipeline.latent_frames(model)} latents in time, of which half is no clip's; use a "
             "multiple of twice the VAE's temporal stride, plus one"
         )
-    return replace(model, frames=(model.frames - 1) // 2 + 1)
+    return model.with_half_the_frames()
 
 
 def _stretched(latents: Tensor, config: Config) -> Tensor:
@@ -137,7 +137,7 @@ def passes(run: Run, prompts: Sequence[str]) -> float:
     """
     config = run.config
     model, settings = rendered(config), config.hard_sample
-    whole = settings.steps * (2.0 if settings.guidance > 1 else 1.0)
+    whole = float(settings.passes)
     whole *= pipeline.latent_frames(model) / pipeline.latent_frames(config.model)
     if not config.render.cache:
         return whole

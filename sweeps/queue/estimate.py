@@ -15,7 +15,7 @@ from typing import NamedTuple
 from direct import profiles
 from direct.common.errors import UserError
 from direct.common.files import read_journal
-from direct.config import Config, Sampling
+from direct.config import Config
 from direct.identity import any_length, canonical, identity
 
 from ..cell import STAGES, read_config, read_timing
@@ -299,18 +299,14 @@ def _units(config: Config) -> dict[str, float]:
 def _clip(config: Config) -> float:
     """How many of its profile's own clips one costs: forward passes, with guidance two a step."""
     own = _passes_of(config.profile)
-    return _passes(config.sample) / own if own else 1.0
+    return config.sample.passes / own if own else 1.0
 
 
 @cache
 def _passes_of(name: str) -> int:
     """Those of a clip of the profile; 0 for one that this process does not know."""
     make = profiles.known().get(name)
-    return _passes(make().sample) if make else 0
-
-
-def _passes(sample: Sampling) -> int:
-    return sample.steps * (2 if sample.guidance > 1 else 1)
+    return make().sample.passes if make else 0
 
 
 def words(seconds: float) -> str:

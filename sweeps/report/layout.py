@@ -234,7 +234,7 @@ def _looked(table: Table) -> list[str]:
         return []
     open_, total = len(open_hypotheses(table)), len(table.family)
     spent = ", ".join(f"{level:.4f}" for level in rounds.levels(planned))
-    margin = rounds.MARGIN if table.ablation.margin is None else table.ablation.margin
+    margin = rounds.margin(table.ablation.margin)
     return [
         "Seeds were added in rounds until all was decided: looks at "
         f"{', '.join(map(str, planned))} seeds were planned before any result, and look "

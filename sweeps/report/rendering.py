@@ -8,12 +8,14 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
+from direct.measure.cheap import EQUIVALENT
+
 from ..claims import ALPHA
 from ..contrasts import Tested
 from ..tables import Line, Table
 from .entry import ABSENT, p_words
 
-EQUIVALENT, DIFFERENT, OPEN = "equivalent", "not equivalent", "not resolved"
+DIFFERENT, OPEN = "not equivalent", "not resolved"
 
 
 def offers(table: Table) -> list[dict[str, Any]]:

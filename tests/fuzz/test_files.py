@@ -344,7 +344,7 @@ def test_a_forged_archive(place):
 
 
 def test_a_result_that_is_forged_without_its_hashes_is_no_result(place):
-    """The attacks above are taken for results only where every hash was made anew."""
+    """The attacks above are taken for results only where every hash was computed again."""
     folder = place("place")
     path = folder / CELL_FOLDER / "result.json"
     path.write_bytes(written(sealed(result())))

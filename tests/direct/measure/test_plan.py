@@ -194,3 +194,8 @@ def test_a_folder_is_read_and_anything_else_is_one_sentence(monkeypatch, pipelin
         run(monkeypatch, "--gpu", "h100")
     with pytest.raises(UserError, match="does not divide"):
         run(monkeypatch, "--gpus", "3")
+
+
+@pytest.mark.parametrize(("engine", "ranks"), [("torch", 1), ("deepspeed", 4), ("fsdp", 4)])
+def test_every_engine_for_several_gpus_is_planned_for_four(engine, ranks):
+    assert plan.ranks(override(profile("wan2.1-t2v-1.3b"), f"train.engine={engine}")) == ranks
