@@ -143,6 +143,8 @@ def attacked(main: Callable[[], Any], arguments: Sequence[str], out: Path) -> Ou
         with (
             mock.patch.object(sys, "argv", ["program", *arguments]),
             mock.patch.object(tempfile, "tempdir", str(out)),
+            # Where a module is imported for the first time, Python keeps its bytecode: no fault.
+            mock.patch.object(sys, "dont_write_bytecode", True),
             redirect_stdout(streams[0]),
             redirect_stderr(streams[1]),
             _limited(),

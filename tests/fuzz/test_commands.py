@@ -283,3 +283,15 @@ def test_the_harness_sees_what_is_wrong(place):
     assert "Memory" in faults(attacked(lambda: bytes(1 << 40), [], place))[0]
     with mock.patch("fuzz.harness.HANGS", 0.2), pytest.raises(Hangs, match="no end within"):
         attacked(works, [], place)
+
+
+def test_the_bytecode_of_a_first_import_is_no_fault(place, monkeypatch):
+    """A checkout whose environment is new has none: a command imports, and Python keeps it."""
+    (place / "imported_for_the_first_time.py").touch()
+    monkeypatch.syspath_prepend(place)
+    monkeypatch.setattr(sys, "dont_write_bytecode", False)
+
+    def main():
+        importlib.import_module("imported_for_the_first_time")
+
+    assert not faults(attacked(main, [], place / "folder"))
