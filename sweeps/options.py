@@ -20,7 +20,7 @@ from .experiments import checked_name
 from .queue.storage import VARIABLE, checked_url
 from .queue.sweep import EACH, Sweep, Workers
 from .results import folder
-from .schema import METRICS, Ablation, Cell, cells
+from .schema import METRICS, Ablation, Cell, cells, side_by_side
 from .stages import REAL, Stages
 
 VERBS = (
@@ -247,7 +247,8 @@ def sweep_of(
     """The cells, in the folders and by the workers that the options name."""
     out = Path(options.out)
     root, cache = folder(base.profile, out), out / "cache" / base.profile
-    return Sweep(table, planned, root, cache, workers_of(options, base), stages)
+    workers = workers_of(options, base)
+    return Sweep(table, side_by_side(planned, workers.count), root, cache, workers, stages)
 
 
 def workers_of(options: argparse.Namespace, base: Config) -> Workers:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
+from operator import itemgetter
 from typing import Any
 
 from direct import plugins
@@ -224,6 +226,23 @@ def cells(table: Ablation, base: Config, seeds: Sequence[int]) -> list[Cell]:
             for cell in made:
                 found.setdefault((cell.row, cell.id), cell)
     return list(found.values())
+
+
+def side_by_side(cells: Sequence[Cell], workers: int) -> list[Cell]:
+    """The cells in the order in which `workers` get them: as many seeds at a time, row by row.
+
+    Workers that begin one seed together would each compute what its cells share
+    (`direct.train.reference_cache`); side by side, all but a seed's first cell find it.
+    """
+    place: dict[int, int] = {}  # of a seed
+    row: Counter[int] = Counter()  # of the seed's next cell
+    order = []
+    for cell in cells:
+        seed = cell.config.seed
+        own = place.setdefault(seed, len(place))
+        order.append((own // workers, row[seed], own))
+        row[seed] += 1
+    return [cell for _, cell in sorted(zip(order, cells, strict=True), key=itemgetter(0))]
 
 
 def _config(table: Ablation, row: Row, base: Config, seed: int) -> Config:

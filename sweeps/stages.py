@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,7 +29,7 @@ SCORES = (  # whose imports are the code that makes a score
 class Stages:
     """Every stage resumes from what its run's folder holds, so it can be killed anywhere."""
 
-    prepare: Callable[[Run], None]  # what cells share
+    prepare: Callable[[Sequence[Run]], None]  # what cells share
     train: Callable[[Run], None]  # every rank calls it, and the next two
     generate: Callable[[Run], None]
     judge: Callable[[Run], list[Record]]  # what rank 0 returns are the cell's records
@@ -42,13 +42,13 @@ class Stages:
     rank: tuple[str, ...] = ("-m", "sweeps.queue.rank")
 
 
-def _prepare(run: Run) -> None:
+def _prepare(runs: Sequence[Run]) -> None:
     import torch
 
     from direct.prepare.shared import build
 
-    torch.set_num_threads(run.config.threads)
-    build(run)
+    torch.set_num_threads(max(run.config.threads for run in runs))
+    build(runs)
 
 
 def _train(run: Run) -> None:

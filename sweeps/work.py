@@ -171,15 +171,12 @@ def _prepare(sweep: Sweep, left: list[Cell], display: Display, estimator: Estima
     shared: dict[Config, Config] = {}
     for cell in left:
         shared.setdefault(canonical(cell.config, "data"), cell.config)
-    for config in shared.values():
-        run = Run(
-            config,
-            sweep.cache,
-            workers=sweep.workers.count,
-            progress=progress,
-        )
-        with timed(sweep.root, "prepare"):
-            sweep.stages.prepare(run)
+    runs = [
+        Run(config, sweep.cache, workers=sweep.workers.count, progress=progress)
+        for config in shared.values()
+    ]
+    with timed(sweep.root, "prepare"):
+        sweep.stages.prepare(runs)
     return time.monotonic() - start
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -44,15 +45,31 @@ class Shared:
     draw: Draw | None = None  # samples [B], u [B] -> negatives [B], where a plug-in samples them
 
 
-def build(run: Run) -> None:
-    """Makes in the cache what training and generating will read and is not there yet."""
-    config = run.config
-    if config.measure.kind == "cost" or config.model.peer:
-        return  # reads stand-ins of its own; encodes its prompts itself
-    if config.measure.kind == "scores":
-        evaluated = source.evaluation_texts(config)
-        texts(run, [*evaluated, config.sample.negative_prompt])
-    if config.train.steps or config.sample.gain:  # a gain is about the training clips' mean
+def build(runs: Sequence[Run]) -> None:
+    """Makes in the cache what training and generating will read and is not there yet.
+
+    Hard negatives of all runs are rendered at once: worker processes start one time, and have
+    nothing to wait for between one seed and the next.
+    """
+    trained = []
+    for run in runs:
+        config = run.config
+        if config.measure.kind == "cost" or config.model.peer:
+            continue  # reads stand-ins of its own; encodes its prompts itself
+        if config.measure.kind == "scores":
+            evaluated = source.evaluation_texts(config)
+            texts(run, [*evaluated, config.sample.negative_prompt])
+        if config.train.steps or config.sample.gain:  # a gain is about the training clips' mean
+            trained.append(run)
+    drawn: dict[Path, tuple[Run, set[str]]] = {}
+    for run in trained:
+        samples = source.training(run)
+        clip_latents(run, samples)  # a clip that cannot be read ends it before hours of rendering
+        prompts = drawn_prompts(run.config, _kept(run, samples))
+        drawn.setdefault(render.hard_store(run).folder, (run, set()))[1].update(prompts)
+    for run, found in drawn.values():
+        render.hard_negatives(run, sorted(found))
+    for run in trained:
         open_shared(run)
 
 
@@ -67,12 +84,8 @@ def open_shared(run: Run) -> Shared:
     if config.loss.lambda_rand and config.macro.sampling == "partition":
         labels = np.array(partition(run, samples)["labels"])
         pools = macro.exclusion(labels, laws(config, samples))
-    kept: list[list[str]] = [[] for _ in samples]
-    if config.loss.lambda_hard:
-        found = kept_prompts(run, samples)
-        kept = [[entry["prompt"] for entry in entries] for entries in found]
-    drawn = drawn_prompts(config, kept)
-    hard = render.hard_negatives(run, drawn)
+    kept = _kept(run, samples)
+    hard = render.hard_negatives(run, drawn_prompts(config, kept))
     encode.release()  # what made it is not needed to train
     render.release()
     return Shared(samples, latents, text, pools, kept, hard, _plugged(run, samples))
@@ -139,6 +152,13 @@ def kept_prompts(run: Run, samples: Sequence[Sample]) -> list[list[dict[str, Any
         return curated.kept(run, samples)
     kept: list[list[dict[str, Any]]] = perturbations(run, samples)["kept"]
     return kept
+
+
+def _kept(run: Run, samples: Sequence[Sample]) -> list[list[str]]:
+    """`kept_prompts` without their axes; empty lists where no hard negative is drawn."""
+    if not run.config.loss.lambda_hard:
+        return [[] for _ in samples]
+    return [[entry["prompt"] for entry in entries] for entries in kept_prompts(run, samples)]
 
 
 def perturbations(run: Run, samples: Sequence[Sample]) -> dict[str, Any]:

@@ -26,8 +26,8 @@ if seconds := os.environ.get("FAKE_LEASE"):  # a test does not wait for 150 s
     leases.LEASE_SECONDS, leases.TOUCH_SECONDS = float(seconds), float(seconds) / 10
 
 
-def prepare(run):
-    run.cache.mkdir(parents=True, exist_ok=True)
+def prepare(runs):
+    runs[0].cache.mkdir(parents=True, exist_ok=True)
 
 
 def train(run):

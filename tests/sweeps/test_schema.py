@@ -7,7 +7,7 @@ from direct.identity import canonical
 from direct.settings import with_values
 from sweeps import paper
 from sweeps.ablations import ABLATIONS
-from sweeps.schema import ALL_ROWS, METRICS, Ablation, Row, cells, plane, union
+from sweeps.schema import ALL_ROWS, METRICS, Ablation, Row, cells, plane, side_by_side, union
 
 
 def test_an_added_seed_or_setting_adds_only_its_cells():
@@ -60,6 +60,23 @@ def test_cells_are_seed_by_seed_and_rows_of_one_configuration_keep_their_labels(
     ]
     assert found[0].id == found[1].id != found[2].id
     assert len({cell.id for cell in found}) == 4
+
+
+@pytest.mark.parametrize(
+    ("workers", "order"),
+    [
+        (1, "0a 0b 0c 1a 1b 1c 2a 2b 2c"),
+        (2, "0a 1a 0b 1b 0c 1c 2a 2b 2c"),  # a whole table of two seeds comes first
+        (3, "0a 1a 2a 0b 1b 2b 0c 1c 2c"),
+        (10**9, "0a 1a 2a 0b 1b 2b 0c 1c 2c"),
+    ],
+)
+def test_workers_begin_on_different_seeds(workers, order):
+    weights = {"a": 0.1, "b": 0.2, "c": 0.3}
+    rows = [Row(name, {"loss.lambda_hard": weight}) for name, weight in weights.items()]
+    planned = cells(table(*rows), BASE, (0, 1, 2))
+    found = [f"{cell.config.seed}{cell.row}" for cell in side_by_side(planned, workers)]
+    assert found == order.split()
 
 
 def test_a_rows_own_settings_come_before_the_tables_and_those_before_the_bases():

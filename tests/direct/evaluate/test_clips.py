@@ -45,7 +45,7 @@ def test_up_sampled_captions_are_prepared_and_the_short_ones_are_not_generated_f
     (tmp_path / "longer.json").write_text(json.dumps(longer))
     monkeypatch.setenv("DIRECT_CAPTIONS", str(tmp_path / "longer.json"))
     config, cache = small(train__steps=0, evaluate__captions="upsampled"), tmp_path / "cache"
-    shared.build(Run(config, cache))
+    shared.build([Run(config, cache)])
     with monkeypatch.context() as patch:
         patch.setattr(encode, "_part", lambda *_: pytest.fail("the encoder is loaded again"))
         path = clips.generate(Run(config, cache, tmp_path / "longer"))

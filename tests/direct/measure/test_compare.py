@@ -80,7 +80,7 @@ def test_the_records_of_a_real_small_run(tmp_path, small):
     home = tmp_path / "runs" / config.profile / identity(config)
     run = Run(config, tmp_path / "cache" / config.profile, home)
     write_json(home / "config.json", asdict(config))
-    shared.build(run)
+    shared.build([run])
     loop.train(run)
     with spent.noted(home, "generate", 0):
         clips.generate(run)

@@ -38,11 +38,11 @@ def test_shared_reads_what_the_models_compute(small, tmp_path, pipeline_folder):
 @pytest.mark.slow
 def test_damaged_latents_are_named_and_made_again(small, tmp_path, capsys):
     config = small()
-    shared.build(Run(config, tmp_path))
+    shared.build([Run(config, tmp_path)])
     (path,) = (tmp_path / "latents").rglob("*.safetensors")
     good = path.read_bytes()
     path.write_bytes(good[:-1] + bytes([good[-1] ^ 1]))
-    shared.build(Run(config, tmp_path))
+    shared.build([Run(config, tmp_path)])
     assert path.read_bytes() == good and path.name in capsys.readouterr().out
 
 

@@ -40,8 +40,8 @@ def test_workers_render_the_same(small, tmp_path, many_shards, monkeypatch):
     monkeypatch.setattr(fill, "SHARDS_PER_WORKER", 0)
     monkeypatch.setattr(fill, "ProcessPoolExecutor", lambda n, *_: ThreadPoolExecutor(1))
     config = pickle.loads(pickle.dumps(small(train__steps=2)))
-    shared.build(Run(config, tmp_path / "one"))
-    shared.build(Run(config, tmp_path / "two", workers=2))
+    shared.build([Run(config, tmp_path / "one")])
+    shared.build([Run(config, tmp_path / "two", workers=2)])
     one, two = tensors_of(tmp_path / "one"), tensors_of(tmp_path / "two")
     assert one.keys() == two.keys() and all(torch.equal(one[key], two[key]) for key in one)
 
