@@ -13,7 +13,6 @@ namespace {
 using direct::Stream;
 
 constexpr int BLOCK = 128;
-constexpr int AHEAD = 128;  // elements between what is asked for and what is worked on
 
 // `count` elements of a tensor, wherever they lie, copied; zeros up to a whole block.
 template <class T>
@@ -38,8 +37,8 @@ void gather(const Stream& stream, int64_t b, int64_t first, int count, T* out) {
   std::fill(out + count, out + BLOCK, T(0));
 }
 
-// Loads, and asks for the line that lies AHEAD; past the end that asks for nothing that hurts.
-template <class T>
+// Loads, and asks for the line AHEAD elements further; past the end that asks for nothing that hurts.
+template <int AHEAD, class T>
 HD Pair fetch(const T* line, int lane) {
   for (size_t i = 0; i < LINE && lane == 0; i += 64 / sizeof(T)) __builtin_prefetch(line + AHEAD + i);
   return load(line, lane);

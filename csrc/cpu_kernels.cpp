@@ -38,7 +38,8 @@ using direct::Stream;
 using direct::SUMS;
 using direct::TERMS;
 
-constexpr int DRAW = 256;  // normals are drawn so many at a time: 64 take a fifth longer each
+constexpr int AHEAD = 128;  // elements between what is asked for and what is worked on
+constexpr int DRAW = 256;   // normals are drawn so many at a time: 64 take a fifth longer each
 
 // 64 counter blocks, 256 normals: word by word, so that every loop fills whole vectors.
 void draw_block(Key key, uint32_t term, uint64_t block, float* out) {
@@ -108,10 +109,10 @@ HD Pair residual(const Problem& p, const T* const* at, const float* drawn, int i
   Pair u = {}, eps = {};
   if (source == Source::ABSENT) return u;
   if (K == ANC) {
-    u = fetch(at[direct::V_REF] + i, lane);
+    u = fetch<AHEAD>(at[direct::V_REF] + i, lane);
   } else {
-    const Pair x = fetch(at[direct::X + 2 * K] + i, lane);
-    if (source == Source::GIVEN) eps = fetch(at[direct::EPS + 2 * K] + i, lane);
+    const Pair x = fetch<AHEAD>(at[direct::X + 2 * K] + i, lane);
+    if (source == Source::GIVEN) eps = fetch<AHEAD>(at[direct::EPS + 2 * K] + i, lane);
     if (source == Source::DRAWN) eps = load(drawn + K * DRAW + i, lane);
     u = {target<PLAIN>(p, x.even, eps.even), target<PLAIN>(p, x.odd, eps.odd)};
   }
@@ -137,7 +138,7 @@ template <bool PLAIN, bool MASKED, class T>
 HD void block(const Problem& p, const T* const* at, const float* drawn, const Floats* scale, bool past_caches, int lane,
               T* gradient, Floats* sums) {
   for (int i = 0; i < BLOCK; i += LINE) {
-    const Pair v = fetch(at[direct::V] + i, lane);
+    const Pair v = fetch<AHEAD>(at[direct::V] + i, lane);
     const Pair fm = residual<FM, PLAIN, MASKED>(p, at, drawn, i, lane, v);
     const Pair rand = residual<RAND, PLAIN, MASKED>(p, at, drawn, i, lane, v);
     const Pair hard = residual<HARD, PLAIN, MASKED>(p, at, drawn, i, lane, v);
