@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from direct.loss import backends, native
-from direct.loss.reference import Inputs, Result
+from direct.loss.reference import Inputs, Result, TargetInputs
 
 Record = dict[str, Any]
 
@@ -35,12 +35,13 @@ class Place:
 
 @dataclass(frozen=True)
 class Kernels:
-    """One backend's kernels. Those of noise and path are CUDA's alone."""
+    """One backend's kernels. Those of noise, path and targets are CUDA's alone."""
 
     loss: Callable[[Inputs], Result]
     scale: Callable[[Tensor, Tensor], object]  # gradient *= factor
     normal: Callable[[Tensor, int, int], Tensor] | None = None  # (key, elements, term)
     interpolate: Callable[[Tensor, Tensor, Tensor], Tensor] | None = None  # (x [B, n], key, t)
+    targets: Callable[[TargetInputs], tuple[Tensor, ...]] | None = None
 
 
 @lru_cache
@@ -57,7 +58,7 @@ def kernels(name: str, place: Place) -> Kernels:
     if (refused := backends.refusal(torch.device("cuda", 0))) is not None:
         raise NotHere(refused)
     own = torch.ops.direct
-    return Kernels(native.operator, own.scale_, own.normal, own.interpolate)
+    return Kernels(native.operator, own.scale_, own.normal, own.interpolate, native.target_operator)
 
 
 def _emulated(folder: Path) -> Kernels:
@@ -66,9 +67,11 @@ def _emulated(folder: Path) -> Kernels:
     if cuda_emulation.compiler() is None:
         raise NotHere("no C++ compiler, which the emulation of CUDA needs")
     emulation = cuda_emulation.build(folder)
+    targets = cuda_emulation.build(folder / "targets", kernels="targets_cuda.cu").targets
     return Kernels(
         emulation.loss,
         emulation.scale,
         lambda key, elements, term: emulation.normal(key, torch.zeros(len(key), elements), term),
         lambda x, key, t: emulation.interpolate(x, key, t, torch.empty_like(x)),
+        targets,
     )
