@@ -91,7 +91,7 @@ def evaluate(p: Inputs) -> Result:
     )
     unsampled = (False, p.marginal and p.eps_rand is None, p.marginal and p.eps_hard is None, False)
     coefficients = (1.0, -p.lambda_rand, -p.lambda_hard, p.lambda_anc)
-    scale = _per_term(p.weight, batch, 4, precision, v.device)  # w [B, 4]
+    scale = per_term(p.weight, batch, 4, precision, v.device)  # w [B, 4]
 
     distances = torch.full((batch, 4), torch.nan, dtype=precision, device=v.device)
     alignment = torch.full((batch, 2), torch.nan, dtype=precision, device=v.device)
@@ -124,7 +124,7 @@ def evaluate_targets(p: TargetInputs) -> tuple[Tensor, Tensor, Tensor]:
     precision = torch.float64 if p.v.dtype == torch.float64 else torch.float32
     v = p.v.to(precision)
     batch, elements = max(v.shape[0], 1), max(v[:1].numel(), 1)
-    weight = _per_term(p.weight, v.shape[0], len(p.targets), precision, v.device)
+    weight = per_term(p.weight, v.shape[0], len(p.targets), precision, v.device)
     distances, loss = torch.empty_like(weight), v.new_zeros(())
     gradient = torch.zeros_like(v) if p.need_gradient else None
     for k, (u, coefficient) in enumerate(zip(p.targets, p.coefficients, strict=True)):
@@ -138,7 +138,7 @@ def evaluate_targets(p: TargetInputs) -> tuple[Tensor, Tensor, Tensor]:
     return loss, distances, p.v.new_empty(0) if gradient is None else gradient.to(p.v.dtype)
 
 
-def _per_term(
+def per_term(
     weight: Tensor | None, batch: int, terms: int, dtype: torch.dtype, device: torch.device
 ) -> Tensor:
     """The weights of samples and terms [B, terms], of those that a caller may give."""

@@ -1,7 +1,7 @@
 """K given target velocities at once: what plug-ins add to the loss (direct/train/terms.py).
 
-The kernels, csrc/targets_*, read v and each target once and write one gradient. Triton has none for
-this: there the formula in plain torch runs, `reference.evaluate_targets`.
+`reference.evaluate_targets` is the specification. The kernels, csrc/targets_* and `triton_targets`,
+read v and each target once and write one gradient.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def target_loss(
         coefficients: c_k, finite; below 0 v is driven away. Convexity is the caller's to see to.
         weight: [B] or [B, K] fp32, per sample or per sample and target; default ones.
         threshold: elements with |v - u_k| above it are left out of term k, never renormalised.
-        backend: as `velocity_loss` has it; "triton" runs the formula in plain torch.
+        backend: "auto" takes the fastest that can run on v's device.
 
     What is not finite in v is masked, as in `velocity_loss`, which counts it.
 
@@ -50,6 +50,11 @@ def target_loss(
     check_targets(v, targets, coefficients, weight, threshold)
     numbers = tuple(float(c) for c in coefficients)
     inputs = (v, tuple(targets), numbers, weight, float(threshold))
-    if backends.choose(backend, v) in ("cpp", "cuda"):
+    chosen = backends.choose(backend, v)
+    if chosen in ("cpp", "cuda"):
         return TargetLoss(*native.evaluate_targets(*inputs))
+    if chosen == "triton":
+        from . import triton_targets  # decorated on import, so only where it is used
+
+        return TargetLoss(*WithGradient.apply(triton_targets.evaluate, TargetInputs, *inputs))
     return TargetLoss(*WithGradient.apply(reference.evaluate_targets, TargetInputs, *inputs))

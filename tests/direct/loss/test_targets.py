@@ -14,34 +14,13 @@ from direct.loss import backends
 from direct.loss.checks import MAX_TARGETS
 from direct.loss.targets import target_loss
 
+from .oracle import target_case as case
+from .oracle import target_oracle as brute_force
+
 RUNNABLE = [name for name in ("eager", "cpp") if backends.missing(name) is None]
 each_backend = pytest.mark.parametrize("backend", RUNNABLE)
 each_type = pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
 INF, NAN = float("inf"), float("nan")
-
-
-def case(shape, count, dtype=torch.float32, seed=0):
-    """v, K targets, and coefficients of both signs."""
-    generator = torch.Generator().manual_seed(seed)
-    v, *targets = (torch.randn(shape, generator=generator).to(dtype) for _ in range(count + 1))
-    return v, targets, [0.4 - 0.15 * k for k in range(count)]
-
-
-def brute_force(v, targets, coefficients, weight=None, threshold=50.0):
-    """(loss, distances [B, K], gradient), by loops and in float64."""
-    v, *u = (tensor.detach().double().numpy().reshape(len(tensor), -1) for tensor in (v, *targets))
-    batch, n = v.shape
-    w = np.ones((batch, len(u))) if weight is None else weight.double().numpy()
-    w = np.repeat(w[:, None], len(u), 1) if w.ndim == 1 else w
-    loss, distances, gradient = 0.0, np.zeros((batch, len(u))), np.zeros_like(v)
-    for b in range(batch):
-        for k, c in enumerate(coefficients):
-            e = v[b] - u[k][b]
-            e = np.where(np.abs(e) <= threshold, e, 0)
-            distances[b, k] = (e * e).sum() / n
-            loss += c * w[b, k] * distances[b, k] / batch
-            gradient[b] += 2 / (batch * n) * c * w[b, k] * e
-    return loss, distances, gradient
 
 
 def run(v, targets, coefficients, backend, **more):
@@ -253,15 +232,6 @@ def test_opcheck(need_gradient):
     v.requires_grad_(need_gradient)
     arguments = (v, targets, coefficients, torch.rand(2, 3), 50.0, need_gradient)
     torch.library.opcheck(torch.ops.direct.target_loss.default, arguments)
-
-
-def test_triton_runs_the_formula_in_plain_torch(monkeypatch):
-    """It has no kernel for this; whoever trains with it still has targets."""
-    arguments = case((2, 33), 2)
-    expected = run(*arguments, "eager")
-    monkeypatch.setattr(backends, "choose", lambda backend, v: backend)
-    found = run(*arguments, "triton")
-    assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
 
 
 V = torch.zeros(2, 3, 4)
