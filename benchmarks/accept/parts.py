@@ -22,12 +22,15 @@ def _both(*generators: Callable[[Place], Iterator[Record]]) -> Callable[[Place],
 
 
 def _right(name: str) -> tuple[Callable[[Place], Iterator[Record]], ...]:
-    return partial(correct.agreement, name), partial(correct.drawn_inside, name)
+    return tuple(
+        partial(check, name)
+        for check in (correct.agreement, correct.drawn_inside, several.agreement)
+    )
 
 
 PARTS = {
-    "correct, cuda": Part(60, _both(correct.bits, *_right("cuda"), several.agreement)),
-    "correct, triton": Part(90, _both(*_right("triton"))),
+    "correct, cuda": Part(60, _both(correct.bits, *_right("cuda"))),
+    "correct, triton": Part(110, _both(*_right("triton"))),
     "graphs and streams": Part(45, _both(together.graphs, together.streams), cheap=True),
     "kernels, B of 8": Part(60, partial(speed.table, batch=8), cheap=True),
     "kernels, B of 1": Part(50, partial(speed.table, batch=1)),

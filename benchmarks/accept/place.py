@@ -35,7 +35,7 @@ class Place:
 
 @dataclass(frozen=True)
 class Kernels:
-    """One backend's kernels. Those of noise, path and targets are CUDA's alone."""
+    """One backend's kernels. Those of noise and path are CUDA's alone."""
 
     loss: Callable[[Inputs], Result]
     scale: Callable[[Tensor, Tensor], object]  # gradient *= factor
@@ -50,9 +50,9 @@ def kernels(name: str, place: Place) -> Kernels:
     if (lacking := backends.missing(name)) is not None:
         raise NotHere(lacking)
     if name == "triton":
-        from direct.loss import triton
+        from direct.loss import triton, triton_targets
 
-        return Kernels(triton.evaluate, triton.scale_)
+        return Kernels(triton.evaluate, triton.scale_, targets=triton_targets.evaluate)
     if place.rehearse:
         return _emulated(place.folder / "emulation")
     if (refused := backends.refusal(torch.device("cuda", 0))) is not None:

@@ -21,12 +21,12 @@ COUNTS = (1, 4, 9)
 DTYPES = (torch.float32, torch.bfloat16)
 
 
-def agreement(place: Place) -> Iterator[Record]:
-    found, sizes = kernels("cuda", place), SMALL if place.rehearse else SIZES
+def agreement(name: str, place: Place) -> Iterator[Record]:
+    found, sizes = kernels(name, place), SMALL if place.rehearse else SIZES
     for size, count, dtype in itertools.product(sizes, COUNTS, DTYPES):
         p = inputs(size, count, dtype)
         wrong = disagreements(found, p, place.device)
-        what = f"cuda: {count} targets, {list(size)}, {str(dtype).removeprefix('torch.')}"
+        what = f"{name}: {count} targets, {list(size)}, {str(dtype).removeprefix('torch.')}"
         yield {"what": what, "reading": "agrees", "value": not wrong, "said": wrong}
 
 
