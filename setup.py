@@ -18,6 +18,7 @@ import re
 import shutil
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
+from itertools import product
 from pathlib import Path
 from typing import NamedTuple
 
@@ -25,6 +26,7 @@ from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 
 CSRC = Path("csrc")
+CPU_SOURCES, CUDA_SOURCES = ("cpu_kernels", "targets_cpu"), ("cuda_kernels", "targets_cuda")
 TARGET = "-DTORCH_TARGET_VERSION=0x020b000000000000"  # 2.11, the oldest torch it loads in
 CXX_FLAGS = ["-O3", "-std=c++17", "-fPIC", "-fvisibility=hidden", "-Wall", "-Wextra"]
 # Contraction would make the bits depend on the instruction set; kernels say fma where they mean it.
@@ -153,10 +155,10 @@ def sources_digest():
 def cpu_jobs(compiler, work, torch_folder, with_cuda, cuda_note):
     """(command, object file) of each translation unit; the kernels once per instruction set."""
     jobs = []
-    for name, flags in INSTRUCTION_SETS.items():
-        result = work / f"cpu_{name}.o"
+    for source, (name, flags) in product(CPU_SOURCES, INSTRUCTION_SETS.items()):
+        result = work / f"{source}_{name}.o"
         options = [*KERNEL_FLAGS, *flags, f"-DDIRECT_ISA={name}"]
-        jobs.append(([*compiler, *options, "-c", CSRC / "cpu_kernels.cpp", "-o", result], result))
+        jobs.append(([*compiler, *options, "-c", CSRC / f"{source}.cpp", "-o", result], result))
     result = work / "binding.o"
     options = [*CXX_FLAGS, TARGET, "-isystem", torch_folder / "include"]
     options += [f"-DDIRECT_HAS_{name.upper()}" for name in INSTRUCTION_SETS]
@@ -168,9 +170,8 @@ def cpu_jobs(compiler, work, torch_folder, with_cuda, cuda_note):
 
 
 def cuda_jobs(cuda, code, work):
-    result = work / "cuda_kernels.o"
-    command = [*cuda, *CUDA_FLAGS, *code, "-c", CSRC / "cuda_kernels.cu", "-o", result]
-    return [(command, result)]
+    results = [(CSRC / f"{source}.cu", work / f"{source}.o") for source in CUDA_SOURCES]
+    return [([*cuda, *CUDA_FLAGS, *code, "-c", path, "-o", out], out) for path, out in results]
 
 
 def link(compiler, objects, output, torch_lib):

@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "cpu_kernels.h"
+#include "targets.h"
 #ifdef DIRECT_WITH_CUDA
 #include "cuda_kernels.h"
 
@@ -89,6 +90,23 @@ Tensor floats(const Tensor& like, std::vector<int64_t> size) {
   return torch::stable::new_empty(like, size, ScalarType::Float);
 }
 
+// Where v's gradient will lie; of no elements where nobody needs it.
+Tensor gradient_of(const Tensor& v, bool needed) {
+  const auto sizes = v.sizes();
+  const std::vector<int64_t> shape(sizes.begin(), sizes.end());
+  return torch::stable::new_empty(v, needed ? shape : std::vector<int64_t>{0});
+}
+
+float* data(Tensor& tensor) { return static_cast<float*>(tensor.mutable_data_ptr()); }
+
+// The tensor and its stream; on a GPU a copy of what its kernels cannot walk, which must live until the launch.
+direct::Stream walkable(Tensor& tensor) {
+  const direct::Stream stream = stream_of(tensor);
+  if (!stream.dims || tensor.is_cpu()) return stream;
+  tensor = torch::stable::contiguous(tensor);
+  return stream_of(tensor);
+}
+
 // Thread tasks of one chunk each; a task below 32768 elements is not worth a thread.
 template <class F>
 void for_each_chunk(int64_t batch, int64_t elements, const F& work) {
@@ -100,11 +118,13 @@ void for_each_chunk(int64_t batch, int64_t elements, const F& work) {
   });
 }
 
+// Gradients are written past the caches only where they would not stay in them anyway.
+bool past_caches(int64_t elements, bool bf16) { return elements * (bf16 ? 2 : 4) >= (8 << 20); }
+
 void run_on_cpu(const Problem& p, bool bf16, const Results& out) {
   const int64_t chunks = (p.elements + direct::CHUNK - 1) / direct::CHUNK;
   std::vector<double> partial(size_t(p.batch * chunks * direct::SUMS));
-  // Past the caches only where the gradient would not stay in them anyway.
-  const bool stream_gradient = p.batch * p.elements * (bf16 ? 2 : 4) >= (8 << 20);
+  const bool stream_gradient = past_caches(p.batch * p.elements, bf16);
   const auto chunk_sums = bf16 ? cpu->loss_bf16 : cpu->loss_float;
   for_each_chunk(p.batch, p.elements, [&](int64_t b, int64_t chunk, int64_t task) {
     chunk_sums(p, b, chunk, stream_gradient, &partial[size_t(task * direct::SUMS)]);
@@ -159,11 +179,7 @@ std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor> velocity_loss(
     STD_TORCH_CHECK(inputs[i]->dim() == v.dim() && inputs[i]->numel() == v.numel() &&
                         inputs[i]->scalar_type() == v.scalar_type(),
                     "direct: input ", i, " differs from v in shape or type");
-    p.in[i] = stream_of(*inputs[i]);
-    if (p.in[i].dims && v.is_cuda()) {
-      inputs[i] = torch::stable::contiguous(*inputs[i]);
-      p.in[i] = stream_of(*inputs[i]);
-    }
+    p.in[i] = walkable(*inputs[i]);
   }
   if (key) key = torch::stable::contiguous(*key);
   if (weight) weight = torch::stable::contiguous(*weight);
@@ -183,12 +199,8 @@ std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor> velocity_loss(
   }
 
   Tensor loss = floats(v, {}), distances = floats(v, {p.batch, 4}), alignment = floats(v, {p.batch, 2});
-  Tensor nonfinite = torch::stable::new_empty(v, {p.batch}, ScalarType::Long);
-  const auto sizes = v.sizes();
-  const std::vector<int64_t> shape(sizes.begin(), sizes.end());
-  Tensor gradient = torch::stable::new_empty(v, need_gradient ? shape : std::vector<int64_t>{0});
+  Tensor nonfinite = torch::stable::new_empty(v, {p.batch}, ScalarType::Long), gradient = gradient_of(v, need_gradient);
   if (need_gradient) p.gradient = gradient.mutable_data_ptr();
-  auto data = [](Tensor& tensor) { return static_cast<float*>(tensor.mutable_data_ptr()); };
   const Results out{data(loss), data(distances), data(alignment), static_cast<int64_t*>(nonfinite.mutable_data_ptr())};
   if (v.is_cpu()) {
     run_on_cpu(p, bf16, out);
@@ -202,6 +214,66 @@ std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor> velocity_loss(
 #endif
   }
   return {loss, distances, alignment, nonfinite, gradient};
+}
+
+// Returns the loss.
+float run_on_cpu(const direct::Targets& p, bool bf16, float* distances) {
+  const int64_t chunks = (p.elements + direct::CHUNK - 1) / direct::CHUNK;
+  std::vector<double> partial(size_t(p.batch * chunks * p.count));
+  const bool stream_gradient = past_caches(p.batch * p.elements, bf16);
+  const auto chunk_sums = bf16 ? cpu->targets->bf16 : cpu->targets->floats;
+  for_each_chunk(p.batch, p.elements, [&](int64_t b, int64_t chunk, int64_t task) {
+    chunk_sums(p, b, chunk, stream_gradient, &partial[size_t(task * p.count)]);
+  });
+  double total = 0;
+  for (int64_t b = 0; b < p.batch; ++b)
+    for (int k = 0; k < p.count; ++k) {
+      double sum = 0;
+      for (int64_t chunk = 0; chunk < chunks; ++chunk) sum += partial[size_t((b * chunks + chunk) * p.count + k)];
+      total += finish_target(p, b, k, sum, distances);
+    }
+  return float(total);
+}
+
+std::tuple<Tensor, Tensor, Tensor> target_loss(const Tensor& v, std::vector<Tensor> targets,
+                                               std::vector<double> coefficients, Optional weight, double threshold,
+                                               bool need_gradient) {
+  const bool bf16 = is_bf16(v);
+  direct::Targets p{};
+  p.count = int32_t(targets.size());
+  STD_TORCH_CHECK(p.count >= 1 && p.count <= direct::MAX_TARGETS && coefficients.size() == targets.size(),
+                  "direct: give 1 to 64 targets with a coefficient each");
+  targets.insert(targets.begin(), v);
+  std::vector<direct::Stream> streams;
+  for (Tensor& tensor : targets) {
+    STD_TORCH_CHECK(tensor.dim() == v.dim() && tensor.numel() == v.numel() && tensor.scalar_type() == v.scalar_type(),
+                    "direct: target ", streams.size(), " differs from v in shape or type");
+    streams.push_back(walkable(tensor));
+  }
+  p.in = streams.data();
+  if (weight) weight = torch::stable::contiguous(*weight);
+  if (weight) p.weight = static_cast<const float*>(weight->const_data_ptr());
+  p.weight_terms = !weight ? 0 : weight->dim() == 2 ? p.count : 1;
+  p.threshold = float(threshold);
+  p.batch = v.size(0);
+  p.elements = p.batch ? v.numel() / p.batch : 0;
+  for (int k = 0; k < p.count; ++k) {
+    p.coefficient[k] = float(coefficients[k]);
+    p.per_element[k] = v.numel() ? float(2 / double(v.numel()) * coefficients[k]) : 0.0f;
+  }
+  Tensor loss = floats(v, {}), distances = floats(v, {p.batch, p.count}), gradient = gradient_of(v, need_gradient);
+  if (need_gradient) p.gradient = gradient.mutable_data_ptr();
+  if (v.is_cpu()) {
+    *data(loss) = run_on_cpu(p, bf16, data(distances));
+  } else {
+#ifdef DIRECT_WITH_CUDA
+    Tensor workspace = floats(v, {direct::workspace_floats(p)});
+    const Queue queue(v);
+    check_launch(direct::launch_targets(p, bf16, data(loss), data(distances), data(workspace), queue.device,
+                                        queue.stream));
+#endif
+  }
+  return {loss, distances, gradient};
 }
 
 Key row(const int64_t* keys, int64_t b) { return Key{uint64_t(keys[2 * b]), uint64_t(keys[2 * b + 1])}; }
@@ -266,6 +338,9 @@ STABLE_TORCH_LIBRARY(direct, m) {
       "Tensor? eps_hard, Tensor? v_ref, Tensor? key, Tensor? weight, float lambda_rand, float lambda_hard, "
       "float lambda_anc, float threshold, float alpha_dot, float sigma_dot, bool marginal, "
       "bool need_gradient) -> (Tensor loss, Tensor distances, Tensor alignment, Tensor nonfinite, Tensor gradient)");
+  m.def(
+      "target_loss(Tensor v, Tensor[] targets, float[] coefficients, Tensor? weight, float threshold, "
+      "bool need_gradient) -> (Tensor loss, Tensor distances, Tensor gradient)");
   m.def("normal(Tensor key, int elements, int term) -> Tensor");
   m.def("interpolate(Tensor latents, Tensor key, Tensor t) -> Tensor");
   m.def("instruction_set(str name) -> str");
@@ -276,6 +351,7 @@ STABLE_TORCH_LIBRARY(direct, m) {
 
 STABLE_TORCH_LIBRARY_IMPL(direct, CPU, m) {
   m.impl("velocity_loss", TORCH_BOX(&velocity_loss));
+  m.impl("target_loss", TORCH_BOX(&target_loss));
   m.impl("normal", TORCH_BOX(&normal));
   m.impl("interpolate", TORCH_BOX(&interpolate));
 }
@@ -296,6 +372,7 @@ void scale(Tensor gradient, const Tensor& factor) {
 
 STABLE_TORCH_LIBRARY_IMPL(direct, CUDA, m) {
   m.impl("velocity_loss", TORCH_BOX(&velocity_loss));
+  m.impl("target_loss", TORCH_BOX(&target_loss));
   m.impl("normal", TORCH_BOX(&normal));
   m.impl("interpolate", TORCH_BOX(&interpolate));
   m.impl("scale_", TORCH_BOX(&scale));

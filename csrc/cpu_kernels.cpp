@@ -26,11 +26,9 @@
 #include "cpu_kernels.h"
 
 #include <algorithm>
-#include <cfloat>
-#include <cmath>
 #include <cstring>
 
-#include "lines.h"
+#include "blocks.h"
 
 namespace {
 
@@ -40,9 +38,8 @@ using direct::Stream;
 using direct::SUMS;
 using direct::TERMS;
 
-constexpr int BLOCK = 128;
-constexpr int DRAW = 256;   // normals are drawn so many at a time: 64 take a fifth longer each
 constexpr int AHEAD = 128;  // elements between what is asked for and what is worked on
+constexpr int DRAW = 256;   // normals are drawn so many at a time: 64 take a fifth longer each
 
 // 64 counter blocks, 256 normals: word by word, so that every loop fills whole vectors.
 void draw_block(Key key, uint32_t term, uint64_t block, float* out) {
@@ -85,29 +82,6 @@ void draw_terms(const Problem& p, Key key, int64_t first, int64_t end, float (*d
   }
 }
 
-// `count` elements of a tensor, wherever they lie, copied; zeros up to a whole block.
-template <class T>
-void gather(const Stream& stream, int64_t b, int64_t first, int count, T* out) {
-  int64_t index[direct::MAX_DIMS], rest = first;
-  const T* at = static_cast<const T*>(stream.data) + b * stream.batch_stride;
-  for (int d = stream.dims - 1; d >= 0; --d) {
-    index[d] = rest % stream.size[d];
-    rest /= stream.size[d];
-    at += index[d] * stream.stride[d];
-  }
-  if (stream.dims == 0) std::memcpy(out, at + first, size_t(count) * sizeof(T));
-  for (int i = 0; stream.dims && i < count; ++i) {
-    out[i] = *at;
-    for (int d = stream.dims - 1; d >= 0; --d) {
-      at += stream.stride[d];
-      if (++index[d] < stream.size[d]) break;
-      at -= stream.stride[d] * stream.size[d];
-      index[d] = 0;
-    }
-  }
-  std::fill(out + count, out + BLOCK, T(0));
-}
-
 // The block that starts at `first` in every tensor that is there: in place where it lies whole and side
 // by side, else gathered into `scratch`.
 template <class T>
@@ -122,23 +96,10 @@ void blocks_of(const Problem& p, int64_t b, int64_t first, int count, T (*scratc
   }
 }
 
-// Loads, and asks for the line that lies AHEAD; past the end that asks for nothing that hurts.
-template <class T>
-HD Pair fetch(const T* line, int lane) {
-  for (size_t i = 0; i < LINE && lane == 0; i += 64 / sizeof(T)) __builtin_prefetch(line + AHEAD + i);
-  return load(line, lane);
-}
-
 // alpha_dot x + sigma_dot eps; PLAIN, where they are -1 and 1, has the same bits.
 template <bool PLAIN>
 HD Floats target(const Problem& p, Floats x, Floats eps) {
   return PLAIN ? eps - x : p.alpha_dot * x + p.sigma_dot * eps;
-}
-
-template <bool MASKED>
-HD Floats kept(Floats e, float threshold) {
-  const Floats magnitude = Floats(Words(e) & 0x7fffffffu);
-  return !MASKED ? e : magnitude <= threshold ? e : Floats{};
 }
 
 // m (v - u) of term K, for the lanes from `lane` on of the line at element i; zero for an absent term.
@@ -148,10 +109,10 @@ HD Pair residual(const Problem& p, const T* const* at, const float* drawn, int i
   Pair u = {}, eps = {};
   if (source == Source::ABSENT) return u;
   if (K == ANC) {
-    u = fetch(at[direct::V_REF] + i, lane);
+    u = fetch<AHEAD>(at[direct::V_REF] + i, lane);
   } else {
-    const Pair x = fetch(at[direct::X + 2 * K] + i, lane);
-    if (source == Source::GIVEN) eps = fetch(at[direct::EPS + 2 * K] + i, lane);
+    const Pair x = fetch<AHEAD>(at[direct::X + 2 * K] + i, lane);
+    if (source == Source::GIVEN) eps = fetch<AHEAD>(at[direct::EPS + 2 * K] + i, lane);
     if (source == Source::DRAWN) eps = load(drawn + K * DRAW + i, lane);
     u = {target<PLAIN>(p, x.even, eps.even), target<PLAIN>(p, x.odd, eps.odd)};
   }
@@ -177,7 +138,7 @@ template <bool PLAIN, bool MASKED, class T>
 HD void block(const Problem& p, const T* const* at, const float* drawn, const Floats* scale, bool past_caches, int lane,
               T* gradient, Floats* sums) {
   for (int i = 0; i < BLOCK; i += LINE) {
-    const Pair v = fetch(at[direct::V] + i, lane);
+    const Pair v = fetch<AHEAD>(at[direct::V] + i, lane);
     const Pair fm = residual<FM, PLAIN, MASKED>(p, at, drawn, i, lane, v);
     const Pair rand = residual<RAND, PLAIN, MASKED>(p, at, drawn, i, lane, v);
     const Pair hard = residual<HARD, PLAIN, MASKED>(p, at, drawn, i, lane, v);
@@ -190,14 +151,6 @@ HD void block(const Problem& p, const T* const* at, const float* drawn, const Fl
     const Floats odd = combined(scale, fm.odd, rand.odd, hard.odd, anc.odd);
     store({even, odd}, past_caches, gradient + i, lane);
   }
-}
-
-// What the sum of a lane's squares stays below where no |e| is above the threshold and all are finite; it is
-// rounded. A threshold whose square is no ordinary float has none: nothing is at most -1.
-float bound(float threshold) {
-  if (std::isinf(threshold)) return FLT_MAX;
-  const double square = double(threshold) * double(threshold) * (1 - 1e-5);
-  return square > 1e-30 && square < 1e38 ? float(square) : -1.0f;
 }
 
 // A chunk's sums, and its part of the gradient; whether no |e| in it can be above the threshold, so that
@@ -275,10 +228,11 @@ void interpolate(Key key, float t, int64_t first, int64_t count, const T* x, T* 
 #define STRING(isa) NAME_OF(isa)
 #define JOIN(a, b) a##b
 #define KERNELS(isa) JOIN(kernels_, isa)
+#define TARGETS(isa) JOIN(targets_, isa)
 
 namespace direct {
 const CpuKernels KERNELS(DIRECT_ISA) = {
     STRING(DIRECT_ISA), loss<uint16_t>,        loss<float>,
-    draw,               interpolate<uint16_t>, interpolate<float>,
+    draw,               interpolate<uint16_t>, interpolate<float>, &TARGETS(DIRECT_ISA),
 };
 }

@@ -1,6 +1,7 @@
-// The CPU kernels' interface. One source file is compiled once per instruction set; the binding picks.
+// The CPU kernels' interface. Their source files are compiled once per instruction set; the binding picks.
 #pragma once
 
+#include "targets.h"
 #include "velocity_loss.h"
 
 namespace direct {
@@ -19,6 +20,7 @@ struct CpuKernels {
   // x_t = (1 - t) x + t eps for such a range.
   void (*interpolate_bf16)(Key, float t, int64_t first, int64_t count, const uint16_t* x, uint16_t* out);
   void (*interpolate_float)(Key, float t, int64_t first, int64_t count, const float* x, float* out);
+  const TargetKernels* targets;
 };
 
 extern const CpuKernels kernels_portable, kernels_avx2, kernels_avx512;

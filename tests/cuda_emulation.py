@@ -1,4 +1,4 @@
-"""The CUDA kernels on the CPU: csrc/cuda_kernels.cu as C++, against tests/csrc/emulation/.
+"""The CUDA kernels on the CPU: csrc/*.cu as C++, against tests/csrc/emulation/.
 
 What C++ cannot read (launches, shared variables, inline PTX) is rewritten by `REWRITES`; all else
 is compiled as it stands. A failed check of the emulation raises `Fault`.
@@ -19,11 +19,12 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from direct.loss.reference import Inputs, Result
+from direct.loss.reference import Inputs, Result, TargetInputs
 
 ROOT = Path(__file__).parent.parent
 EMULATION = ROOT / "tests/csrc/emulation"
-SOURCES = ("cuda_kernels.cu", "cuda_kernels.h", "velocity_loss.h", "noise.h")
+HEADERS = ("cuda_kernels.h", "targets.h", "vectors.h", "velocity_loss.h", "noise.h")
+ENTRIES = {"cuda_kernels.cu": "entry.cpp", "targets_cuda.cu": "targets_entry.cpp"}
 FLAGS = (
     "-std=c++17",
     "-shared",
@@ -64,24 +65,23 @@ def compiler() -> str | None:
 
 
 def build(
-    folder: Path, change: Callable[[str], str] = lambda text: text, flags: Sequence[str] = ("-O1",)
+    folder: Path,
+    change: Callable[[str], str] = lambda text: text,
+    flags: Sequence[str] = ("-O1",),
+    kernels: str = "cuda_kernels.cu",
 ) -> Emulation:
-    """Compiles into `folder`; `change` edits the text of cuda_kernels.cu first."""
+    """Compiles these kernels into `folder`; `change` edits their file's text first."""
     folder.mkdir(parents=True, exist_ok=True)
-    for name in SOURCES:
+    for name in (kernels, *HEADERS):
         text = (ROOT / "csrc" / name).read_text()
-        text = change(text) if name == "cuda_kernels.cu" else text
+        text = change(text) if name == kernels else text
         for pattern, replacement in REWRITES:
             text = re.sub(pattern, replacement, text, flags=re.S)
         (folder / name).write_text(text)
     library = folder / "emulated.so"
     command = [*(compiler() or "c++").split(), *FLAGS, *flags, f"-I{EMULATION}", f"-I{folder}"]
-    subprocess.run([*command, EMULATION / "entry.cpp", "-o", library], check=True)
-    loaded = ctypes.CDLL(str(library))
-    loaded.emulated_workspace.restype = ctypes.c_int64
-    for name in ("loss", "normal", "interpolate", "scale"):
-        getattr(loaded, f"emulated_{name}").restype = ctypes.c_char_p
-    return Emulation(loaded)
+    subprocess.run([*command, EMULATION / ENTRIES[kernels], "-o", library], check=True)
+    return Emulation(ctypes.CDLL(str(library)))
 
 
 Place = Callable[[Tensor], Tensor]
@@ -98,10 +98,7 @@ class Emulation:
         v, batch = p.v, p.v.shape[0]
         elements = v[:1].numel()
         inputs = [None if tensor is None else _rows(tensor) for tensor in p[:8]]
-        size = self.library.emulated_workspace(_int(batch), _int(elements))
-        workspace = place(
-            torch.full((size + -size % 4,), torch.nan)
-        )  # an allocator's is on 16 bytes
+        workspace = place(self._scratch("workspace", _int(batch), _int(elements)))
         tickets = place(torch.zeros(batch + 1, dtype=torch.int32))
         results = [place(torch.full(shape, torch.nan)) for shape in ((1,), (batch, 4), (batch, 2))]
         nonfinite = place(torch.full((batch,), -1, dtype=torch.int64))
@@ -128,6 +125,36 @@ class Emulation:
         )
         return results[0].reshape(()), results[1], results[2], nonfinite, gradient
 
+    def targets(
+        self, p: TargetInputs, seed: int = 0, place: Place = lambda tensor: tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """As direct/loss/reference.py's `evaluate_targets`, of a library of targets_cuda.cu."""
+        v, batch, count, elements = p.v, p.v.shape[0], len(p.targets), p.v[:1].numel()
+        rows = [_rows(tensor) for tensor in (v, *p.targets)]
+        scale = 2 / (batch * elements) if batch * elements else 0.0
+        loss, distances = (place(torch.full(shape, torch.nan)) for shape in ((1,), (batch, count)))
+        gradient = place(torch.full(v.shape if p.need_gradient else (0,), torch.nan, dtype=v.dtype))
+        weight = None if p.weight is None else place(p.weight.contiguous())
+        self._call(
+            "targets",
+            seed,
+            (ctypes.c_void_p * len(rows))(*[tensor.data_ptr() for tensor in rows]),
+            (ctypes.c_int64 * len(rows))(*[tensor.stride(0) for tensor in rows]),
+            count,
+            weight,
+            0 if weight is None else count if weight.dim() == 2 else 1,
+            (ctypes.c_float * (2 * count))(*p.coefficients, *[scale * c for c in p.coefficients]),
+            ctypes.c_float(p.threshold),
+            _int(batch),
+            _int(elements),
+            v.dtype == torch.bfloat16,
+            gradient if p.need_gradient else None,
+            loss,
+            distances,
+            place(self._scratch("targets_workspace", _int(batch), _int(elements), count)),
+        )
+        return loss.reshape(()), distances, gradient
+
     def normal(self, key: Tensor, out: Tensor, term: int, seed: int = 0) -> Tensor:
         batch, elements = _int(len(out)), _int(out[:1].numel())
         self._call("normal", seed, key, batch, elements, term, out)
@@ -143,10 +170,18 @@ class Emulation:
         self._call("scale", seed, gradient, factor, _int(gradient.numel()), bf16)
         return gradient
 
+    def _scratch(self, name: str, *sizes) -> Tensor:
+        """What a launch asks for beside its results; an allocator's begins on 16 bytes."""
+        function = getattr(self.library, f"emulated_{name}")
+        function.restype = ctypes.c_int64
+        floats = function(*sizes)
+        return torch.full((floats + -floats % 4,), torch.nan)
+
     def _call(self, name: str, seed: int, *arguments) -> None:
         plain = [_pointer(a) if a is None or isinstance(a, Tensor) else a for a in arguments]
-        said = getattr(self.library, f"emulated_{name}")(ctypes.c_uint64(seed), *plain)
-        if said:
+        function = getattr(self.library, f"emulated_{name}")
+        function.restype = ctypes.c_char_p
+        if said := function(ctypes.c_uint64(seed), *plain):
             raise Fault(said.decode())
 
 

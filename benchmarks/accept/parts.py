@@ -7,7 +7,7 @@ from functools import partial
 from itertools import chain
 from typing import NamedTuple
 
-from . import correct, models, speed, together
+from . import correct, models, several, speed, together
 from .place import Place, Record
 
 
@@ -22,16 +22,23 @@ def _both(*generators: Callable[[Place], Iterator[Record]]) -> Callable[[Place],
 
 
 def _right(name: str) -> tuple[Callable[[Place], Iterator[Record]], ...]:
-    return partial(correct.agreement, name), partial(correct.drawn_inside, name)
+    return tuple(
+        partial(check, name)
+        for check in (correct.agreement, correct.drawn_inside, several.agreement)
+    )
 
 
 PARTS = {
     "correct, cuda": Part(60, _both(correct.bits, *_right("cuda"))),
-    "correct, triton": Part(90, _both(*_right("triton"))),
+    "correct, triton": Part(110, _both(*_right("triton"))),
     "graphs and streams": Part(45, _both(together.graphs, together.streams), cheap=True),
     "kernels, B of 8": Part(60, partial(speed.table, batch=8), cheap=True),
     "kernels, B of 1": Part(50, partial(speed.table, batch=1)),
-    "others": Part(40, _both(speed.others, speed.small_kernels, speed.one_more_target), cheap=True),
+    "others": Part(
+        45,
+        _both(speed.others, speed.small_kernels, speed.one_more_target, several.speed),
+        cheap=True,
+    ),
     "predicted": Part(25, speed.predicted),
     "cost": Part(120, models.cost),
     "negative": Part(45, models.negative),

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from direct.loss import backends, native
-from direct.loss.reference import Inputs, Result
+from direct.loss.reference import Inputs, Result, TargetInputs
 
 Record = dict[str, Any]
 
@@ -41,6 +41,7 @@ class Kernels:
     scale: Callable[[Tensor, Tensor], object]  # gradient *= factor
     normal: Callable[[Tensor, int, int], Tensor] | None = None  # (key, elements, term)
     interpolate: Callable[[Tensor, Tensor, Tensor], Tensor] | None = None  # (x [B, n], key, t)
+    targets: Callable[[TargetInputs], tuple[Tensor, ...]] | None = None
 
 
 @lru_cache
@@ -49,15 +50,15 @@ def kernels(name: str, place: Place) -> Kernels:
     if (lacking := backends.missing(name)) is not None:
         raise NotHere(lacking)
     if name == "triton":
-        from direct.loss import triton
+        from direct.loss import triton, triton_targets
 
-        return Kernels(triton.evaluate, triton.scale_)
+        return Kernels(triton.evaluate, triton.scale_, targets=triton_targets.evaluate)
     if place.rehearse:
         return _emulated(place.folder / "emulation")
     if (refused := backends.refusal(torch.device("cuda", 0))) is not None:
         raise NotHere(refused)
     own = torch.ops.direct
-    return Kernels(native.operator, own.scale_, own.normal, own.interpolate)
+    return Kernels(native.operator, own.scale_, own.normal, own.interpolate, native.target_operator)
 
 
 def _emulated(folder: Path) -> Kernels:
@@ -66,9 +67,11 @@ def _emulated(folder: Path) -> Kernels:
     if cuda_emulation.compiler() is None:
         raise NotHere("no C++ compiler, which the emulation of CUDA needs")
     emulation = cuda_emulation.build(folder)
+    targets = cuda_emulation.build(folder / "targets", kernels="targets_cuda.cu").targets
     return Kernels(
         emulation.loss,
         emulation.scale,
         lambda key, elements, term: emulation.normal(key, torch.zeros(len(key), elements), term),
         lambda x, key, t: emulation.interpolate(x, key, t, torch.empty_like(x)),
+        targets,
     )

@@ -90,7 +90,7 @@ def others(place: Place) -> Iterator[Record]:
 
 
 def one_more_target(place: Place) -> Iterator[Record]:
-    """A plug-in's target, a second call of the operator: its time in the loss's."""
+    """A plug-in's target, beside the loss: its time in the loss's."""
     if place.device == "cuda" and (lacking := backends.missing("cuda")):
         raise NotHere(lacking)
     shape = (2, 4, 3, 5) if place.rehearse else (8, *cases.PAPER)

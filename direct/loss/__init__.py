@@ -15,6 +15,7 @@ from . import backends, native
 from . import reference as _reference
 from .checks import check
 from .gradient import WithGradient
+from .reference import Inputs
 
 __all__ = ["VelocityLoss", "velocity_loss"]
 
@@ -109,5 +110,5 @@ def velocity_loss(
     if chosen == "triton":
         from . import triton  # decorated on import, so only where it is used
 
-        return VelocityLoss(*WithGradient.apply(triton.evaluate, *inputs))
-    return VelocityLoss(*WithGradient.apply(_reference.evaluate, *inputs))
+        return VelocityLoss(*WithGradient.apply(triton.evaluate, Inputs, *inputs))
+    return VelocityLoss(*WithGradient.apply(_reference.evaluate, Inputs, *inputs))

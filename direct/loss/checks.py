@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
 from ..common.errors import UserError
+
+MAX_TARGETS = 64  # csrc/targets.h's
 
 
 def check(
@@ -20,10 +23,41 @@ def check(
 ) -> None:
     """Raises `UserError` unless the arguments of `velocity_loss` make one convex loss."""
     _check_tensors(tensors)
+    if tensors["latents"] is None:
+        raise UserError("latents is None; give the clean latents x, shaped like v")
     _check_numbers(lambdas, scalars)
     _check_terms(tensors, lambdas)
     _check_noise(tensors, key, negative_noise)
-    _check_weight(tensors["v"], weight)
+    _check_weight(tensors["v"], weight, 4)
+
+
+def check_targets(
+    v: Tensor,
+    targets: Sequence[Tensor],
+    coefficients: Sequence[float],
+    weight: Tensor | None,
+    threshold: float,
+) -> None:
+    """Raises `UserError` unless the arguments of `target_loss` make a loss."""
+    for name, values in (("targets", targets), ("coefficients", coefficients)):
+        if not isinstance(values, list | tuple):
+            raise UserError(f"{name} is {type(values).__name__}; give a list, one for each target")
+    if not 1 <= len(targets) <= MAX_TARGETS:
+        raise UserError(f"targets holds {len(targets)} tensors; give 1 to {MAX_TARGETS}")
+    if len(coefficients) != len(targets):
+        raise UserError(
+            f"coefficients holds {len(coefficients)} numbers for {len(targets)} targets; "
+            "give one for each"
+        )
+    names = [f"targets[{k}]" for k in range(len(targets))]
+    for name, target in zip(names, targets, strict=True):
+        if target is None:
+            raise UserError(f"{name} is None; give a tensor shaped like v")
+    _check_tensors({"v": v, **dict(zip(names, targets, strict=True))})
+    for k, coefficient in enumerate(coefficients):
+        _check_number(f"coefficients[{k}]", coefficient)
+    _check_threshold(threshold)
+    _check_weight(v, weight, len(targets))
 
 
 def check_backend(name: str) -> None:
@@ -43,8 +77,6 @@ def _check_tensors(tensors: dict[str, Tensor | None]) -> None:
         raise UserError(
             f"v has shape {list(v.shape)}; it needs a batch and at least one more dimension"
         )
-    if tensors["latents"] is None:
-        raise UserError("latents is None; give the clean latents x, shaped like v")
     shape, dtype, device = v.shape, v.dtype, v.device  # asked once: microseconds count here
     for name, tensor in tensors.items():
         if tensor is None:
@@ -62,21 +94,29 @@ def _check_tensors(tensors: dict[str, Tensor | None]) -> None:
 
 def _check_numbers(lambdas: dict[str, float], scalars: dict[str, float]) -> None:
     for name, value in (lambdas | scalars).items():
-        if not isinstance(value, int | float):
-            raise UserError(f"{name} is {type(value).__name__}; give a number")
-        finite = -math.inf < value < math.inf  # false for nan; torch.compile can trace it
-        if not (finite or (name == "threshold" and value == math.inf)):
-            raise UserError(f"{name} is {value}; give a finite number")
-    if not scalars["threshold"] > 0:
-        raise UserError(
-            f"threshold is {scalars['threshold']}; use a positive number, inf for no mask"
-        )
+        if name != "threshold":
+            _check_number(name, value)
+    _check_threshold(scalars["threshold"])
     curvature = 1 - lambdas["lambda_rand"] - lambdas["lambda_hard"] + lambdas["lambda_anc"]
     if not curvature > 0:
         raise UserError(
             f"1 - lambda_rand - lambda_hard + lambda_anc is {curvature:g} and the loss not convex; "
             f"lower lambda_rand={lambdas['lambda_rand']} or lambda_hard={lambdas['lambda_hard']}"
         )
+
+
+def _check_number(name: str, value: float) -> None:
+    if not isinstance(value, int | float):
+        raise UserError(f"{name} is {type(value).__name__}; give a number")
+    if not -math.inf < value < math.inf:  # true for nan; torch.compile can trace it
+        raise UserError(f"{name} is {value}; give a finite number")
+
+
+def _check_threshold(value: float) -> None:
+    if not (isinstance(value, int | float) and value == math.inf):
+        _check_number("threshold", value)
+    if not value > 0:
+        raise UserError(f"threshold is {value}; use a positive number, inf for no mask")
 
 
 def _check_terms(tensors: dict[str, Tensor | None], lambdas: dict[str, float]) -> None:
@@ -126,16 +166,16 @@ def _check_noise(
             )
 
 
-def _check_weight(v: Tensor | None, weight: Tensor | None) -> None:
+def _check_weight(v: Tensor | None, weight: Tensor | None, terms: int) -> None:
     assert v is not None
     if weight is None:
         return
     batch = v.shape[0]
-    want = f"a float32 tensor [{batch}] or [{batch}, 4] on {v.device}"
+    want = f"a float32 tensor [{batch}] or [{batch}, {terms}] on {v.device}"
     if not isinstance(weight, Tensor):
         raise UserError(f"weight is {type(weight).__name__}; give {want}")
     wanted_dtypes = (torch.float32, torch.float64) if v.dtype == torch.float64 else (torch.float32,)
-    shapes = ((batch,), (batch, 4))
+    shapes = ((batch,), (batch, terms))
     if (
         weight.dtype not in wanted_dtypes
         or tuple(weight.shape) not in shapes

@@ -4,23 +4,23 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from .. import extension
-from .reference import Inputs, Result
 
-Backend = Callable[[Inputs], Result]
+Backend = Callable[[Any], tuple[Tensor, ...]]  # its arguments as one value; the gradient is last
 
 
 class WithGradient(torch.autograd.Function):
-    """Shows a backend to autograd: all of `Inputs` but `need_gradient`, which is found out here."""
+    """Shows a backend to autograd: all of its inputs but `need_gradient`, found out here."""
 
     @staticmethod
-    def forward(ctx, backend: Backend, v: Tensor, *arguments):
-        need_gradient = ctx.needs_input_grad[1]
-        *results, gradient = backend(Inputs._make((v, *arguments, need_gradient)))
+    def forward(ctx, backend: Backend, inputs: Any, v: Tensor, *arguments):
+        need_gradient = ctx.needs_input_grad[2]
+        *results, gradient = backend(inputs._make((v, *arguments, need_gradient)))
         if need_gradient:
             ctx.save_for_backward(gradient)
         ctx.mark_non_differentiable(*results[1:])
@@ -31,7 +31,7 @@ class WithGradient(torch.autograd.Function):
     @torch.autograd.function.once_differentiable
     def backward(ctx, loss_gradient, *_):
         (gradient,) = ctx.saved_tensors
-        return (None, scaled(gradient, loss_gradient), *[None] * ctx.arguments)
+        return (None, None, scaled(gradient, loss_gradient), *[None] * ctx.arguments)
 
 
 def scaled(gradient: Tensor, factor: Tensor) -> Tensor:

@@ -15,7 +15,8 @@ from ..common.errors import UserError
 
 # Of the mangled name: input type, what is drawn, with a gradient or not, with aligned rows or not.
 _LOSS = re.compile(r"loss_kernelI([tf])Li(\d)ELb(\d)ELb(\d)E")
-_OTHER = re.compile(r"(normal|scale|empty)_kernel(?:I([tf])(?:Lb(\d))?)?")
+_TARGETS = re.compile(r"target_kernelI([tf])Lb(\d)ELb(\d)E")
+_OTHER = re.compile(r"(normal|scale|empty|finish)_kernel(?:I([tf])(?:Lb(\d))?)?")
 _DRAWN = ("nothing", "negatives", "everything")
 _INSTRUCTION = re.compile(
     r"^\s+/\*([0-9a-f]{4,})\*/\s+(?:@!?U?P\d\s+)?([A-Z0-9_.]+)([^;]*)", re.MULTILINE
@@ -93,14 +94,18 @@ def kernels(binary: Path, arch: str = "sm_90") -> list[Kernel]:
 
 
 def _readable(name: str) -> str:
-    match = _LOSS.search(name)
-    if not match:
+    if match := _LOSS.search(name):
+        kind, drawn, gradient, aligned = match.groups()
+        what, draws = "loss", [f"draws {_DRAWN[int(drawn)]}"]
+    elif match := _TARGETS.search(name):
+        kind, gradient, aligned = match.groups()
+        what, draws = "targets", []
+    else:
         return _other(name)
-    kind, drawn, gradient, aligned = match.groups()
-    words = ["bf16" if kind == "t" else "fp32", f"draws {_DRAWN[int(drawn)]}"]
+    words = ["bf16" if kind == "t" else "fp32", *draws]
     words += ["gradient" if gradient == "1" else "no gradient"]
     words += ["aligned" if aligned == "1" else "any size"]
-    return "loss: " + ", ".join(words)
+    return f"{what}: {', '.join(words)}"
 
 
 def _other(name: str) -> str:

@@ -7,12 +7,14 @@ With e_k = v - u_k and m_k = [|e_k| <= threshold], per sample of n elements:
     loss   = (1/B) sum_b sum_k w_bk c_k d_bk       c = 1, -lambda_rand, -lambda_hard, lambda_anc
     dloss/dv = (2 / (B n)) sum_k w_bk c_k m_k e_k
 
+K target velocities u_k, given and with coefficients c_k of their own, are the last two lines alone.
 The mask selects, it does not multiply: what is masked cannot leak, not even as nan. So what is not
 finite in v is counted, for those who must know.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -51,6 +53,17 @@ class Inputs(NamedTuple):
     need_gradient: bool
 
 
+class TargetInputs(NamedTuple):
+    """The same of K given targets."""
+
+    v: Tensor  # [B, ...]
+    targets: Sequence[Tensor]  # K like v
+    coefficients: Sequence[float]  # K
+    weight: Tensor | None  # [B] or [B, K]
+    threshold: float
+    need_gradient: bool
+
+
 def evaluate(p: Inputs) -> Result:
     """(loss [], distances [B, 4], alignment [B, 2], nonfinite [B], gradient [B, ...] or [0]).
 
@@ -78,7 +91,7 @@ def evaluate(p: Inputs) -> Result:
     )
     unsampled = (False, p.marginal and p.eps_rand is None, p.marginal and p.eps_hard is None, False)
     coefficients = (1.0, -p.lambda_rand, -p.lambda_hard, p.lambda_anc)
-    scale = _per_term(p.weight, batch, precision, v.device)  # w [B, 4]
+    scale = per_term(p.weight, batch, 4, precision, v.device)  # w [B, 4]
 
     distances = torch.full((batch, 4), torch.nan, dtype=precision, device=v.device)
     alignment = torch.full((batch, 2), torch.nan, dtype=precision, device=v.device)
@@ -106,12 +119,32 @@ def evaluate(p: Inputs) -> Result:
     return loss, distances, alignment, nonfinite, gradient
 
 
-def _per_term(
-    weight: Tensor | None, batch: int, dtype: torch.dtype, device: torch.device
+def evaluate_targets(p: TargetInputs) -> tuple[Tensor, Tensor, Tensor]:
+    """(loss [], distances [B, K], gradient [B, ...] or [0]); sums are fp32, or fp64 for fp64."""
+    precision = torch.float64 if p.v.dtype == torch.float64 else torch.float32
+    v = p.v.to(precision)
+    batch, elements = max(v.shape[0], 1), max(v[:1].numel(), 1)
+    weight = per_term(p.weight, v.shape[0], len(p.targets), precision, v.device)
+    distances, loss = torch.empty_like(weight), v.new_zeros(())
+    gradient = torch.zeros_like(v) if p.need_gradient else None
+    for k, (u, coefficient) in enumerate(zip(p.targets, p.coefficients, strict=True)):
+        e = v - u.to(precision)
+        e = torch.where(e.abs() <= p.threshold, e, 0)  # m e
+        distances[:, k] = _sum(e * e) / elements
+        w = weight[:, k] * coefficient
+        loss = loss + (w * distances[:, k]).sum() / batch
+        if gradient is not None:
+            gradient += (w * (2 / (batch * elements))).reshape(-1, *[1] * (v.dim() - 1)) * e
+    return loss, distances, p.v.new_empty(0) if gradient is None else gradient.to(p.v.dtype)
+
+
+def per_term(
+    weight: Tensor | None, batch: int, terms: int, dtype: torch.dtype, device: torch.device
 ) -> Tensor:
+    """The weights of samples and terms [B, terms], of those that a caller may give."""
     if weight is None:
-        return torch.ones(batch, 4, dtype=dtype, device=device)
-    return (weight if weight.dim() == 2 else weight[:, None].expand(-1, 4)).to(dtype)
+        return torch.ones(batch, terms, dtype=dtype, device=device)
+    return (weight if weight.dim() == 2 else weight[:, None].expand(-1, terms)).to(dtype)
 
 
 def _count(values: Tensor) -> Tensor:

@@ -1,22 +1,24 @@
 """Terms of the loss that plug-ins add to Eq. 6 (`direct.plugins`); without any, nothing is done.
 
-A target velocity u adds weight * d(v, u), by the loss's own kernel. Another term adds weight times
-the mean over the samples of what its function returns.
+A target velocity u adds weight * d(v, u), all targets by one call of `loss.targets`. Another term
+adds weight times the mean over the samples of what its function returns.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from .. import noise, velocity_loss
+from .. import noise
 from ..common.errors import UserError
 from ..config import Config
+from ..loss.targets import target_loss
 from ..plugins import carried
+from ..plugins.registry import Entry
 from .batch import Batch
 
 
@@ -63,47 +65,59 @@ def evaluate(
     eps = noise.normal(batch.key, batch.x.shape, device=batch.x.device) if eps is None else eps
     prompted = batch.weight[:, 1]
     seen = Seen(batch.x, eps, batch.t, x_t, batch.text, prompted, v_ref, frozen, config)
-    added, columns = [], []
+    targets: dict[str, Target] = {}
+    added: list[Tensor] = []
+    values: dict[str, tuple[Tensor, Tensor]] = {}  # of each term, and for whom they count
     for entry, settings in terms:
         weight = float(settings.pop("weight"))
         of = prompted if entry.options["prompted"] else torch.ones_like(prompted)
         if entry.kind == "target":
-            loss, values = _target(entry.name, entry.function, settings, weight, v, seen, of)
+            targets[entry.name] = Target(_velocity(entry, settings, seen, v), weight, of)
         else:
-            values = _values(entry.name, entry.function(v, seen, **settings), len(prompted))
-            loss = weight * (of * values).mean()
+            d = _values(entry.name, entry.function(v, seen, **settings), len(prompted))
+            added.append(weight * (of * d).mean())
+            values[entry.name] = (d, of)
+    if targets:
+        loss, distances = _evaluate_targets(v, targets, config)
         added.append(loss)
-        columns.append(torch.where(of > 0, values.detach(), torch.nan)[:, None])
-    return added, columns
+        values |= {name: (d, targets[name].of) for name, d in distances.items()}
+    shown = (values[entry.name] for entry, _ in terms)
+    return added, [torch.where(of > 0, d.detach(), torch.nan)[:, None] for d, of in shown]
 
 
-def _target(
-    name: str,
-    function: Callable[..., Any],
-    settings: dict[str, Any],
-    weight: float,
-    v: Tensor,
-    seen: Seen,
-    of: Tensor,
-) -> tuple[Tensor, Tensor]:
-    """weight d(v, u) over the batch, and d [B]: the kernel's anchor, with u in its place."""
+class Target(NamedTuple):
+    """What a term's velocity adds to the loss: the mean of `of` weight d(v, u)."""
+
+    u: Tensor  # like v
+    weight: float
+    of: Tensor  # [B] 1, or 0 for a sample that the term leaves out
+
+
+def _velocity(entry: Entry, settings: dict[str, Any], seen: Seen, v: Tensor) -> Tensor:
     with torch.no_grad():
-        u = function(seen, **settings)
+        u = entry.function(seen, **settings)
     if not isinstance(u, Tensor) or u.shape != v.shape:
         found = list(u.shape) if isinstance(u, Tensor) else type(u).__name__
-        raise UserError(f"the target {name} returned {found}; return a tensor {list(v.shape)}")
-    off = torch.zeros_like(of)
-    out = velocity_loss(
+        raise UserError(
+            f"the target {entry.name} returned {found}; return a tensor {list(v.shape)}"
+        )
+    return u.detach().to(v.dtype)
+
+
+def _evaluate_targets(
+    v: Tensor, targets: dict[str, Target], config: Config
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """What the targets add to the loss, and each one's d(v, u) [B]."""
+    us, weights, of = zip(*targets.values(), strict=True)
+    out = target_loss(
         v,
-        seen.x.to(v.dtype),
-        seen.eps.to(v.dtype),
-        reference=u.detach().to(v.dtype),
-        lambda_anc=weight,
-        weight=torch.stack([off, off, off, of], 1).float(),
-        threshold=seen.config.loss.threshold,
-        backend=seen.config.loss.backend,
+        us,
+        weights,
+        weight=torch.stack(of, 1).float(),
+        threshold=config.loss.threshold,
+        backend=config.loss.backend,
     )
-    return out.loss, out.distances[:, 3]
+    return out.loss, dict(zip(targets, out.distances.unbind(1), strict=True))
 
 
 def _values(name: str, values: Any, batch: int) -> Tensor:

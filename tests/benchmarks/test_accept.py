@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks.accept import correct, journal, run, summary, targets
+from benchmarks.accept import correct, journal, run, several, summary, targets
 from benchmarks.accept.__main__ import main
 from benchmarks.accept.parts import PARTS, Part
 from benchmarks.accept.place import Kernels, NotHere, Place
@@ -235,3 +235,20 @@ def test_every_variant_agrees_with_itself_and_a_wrong_kernel_is_noticed():
         wrong = Kernels(lambda p, change=change: change(reference.evaluate(p)), None)
         said = correct.disagreements(wrong, p, "cpu")
         assert said == [f"{name}: not float64's", f"{name}: not the CPU's"]
+
+
+def test_targets_agree_and_a_wrong_kernel_of_them_is_noticed():
+    p = several.inputs((2, 77), 4, torch.float32)
+    assert not several.disagreements(Kernels(None, None, targets=native.target_operator), p, "cpu")
+    off = {"loss": (1.001, 1, 1), "distances": (1, 1.001, 1), "gradient": (1, 1, 1.01)}
+    for name, factors in off.items():
+
+        def wrong(p, factors=factors):
+            return tuple(a * b for a, b in zip(native.target_operator(p), factors, strict=True))
+
+        said = several.disagreements(Kernels(None, None, targets=wrong), p, "cpu")
+        assert said == [f"{name}: not float64's"]
+    noisy = Kernels(
+        None, None, targets=lambda p: (*native.target_operator(p)[:2], torch.rand(2, 77))
+    )
+    assert "other bits the second time" in several.disagreements(noisy, p, "cpu")

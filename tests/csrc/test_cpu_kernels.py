@@ -142,6 +142,21 @@ def test_thresholds_whose_squares_are_no_floats(restore, dtype, threshold):
             torch.testing.assert_close(ours, eager, equal_nan=True, rtol=1e-6, atol=0)
 
 
+@pytest.mark.parametrize("threshold", [50.0, 0.5])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_targets_have_the_same_bits_on_every_instruction_set(restore, dtype, threshold):
+    generator = torch.Generator().manual_seed(0)
+    v, *given = (torch.randn(2, 16_500, generator=generator).to(dtype) for _ in range(6))
+    found = []
+    for name in ("portable", "avx2", "avx512"):
+        if torch.ops.direct.instruction_set(name) == name:
+            found.append(
+                torch.ops.direct.target_loss(v, given, [0.3, -0.2, 1, 0, 2], None, threshold, True)
+            )
+    for other in found[1:]:
+        assert all(torch.equal(a, b) for a, b in zip(found[0], other, strict=True))
+
+
 def test_large_gradients_written_past_the_caches_are_whole():
     """Above 8 MB the gradient takes another way to memory; sample 2 begins off a cache line."""
     v, x, eps = (torch.randn(2, 1_050_001) for _ in range(3))

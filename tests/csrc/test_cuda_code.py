@@ -44,6 +44,17 @@ def test_each_input_is_read_once_with_128_bits(kernels, kind, draws):
 
 
 @pytest.mark.parametrize("kind", ["bf16", "fp32"])
+@pytest.mark.parametrize("gradient", ["gradient", "no gradient"])
+def test_targets_are_read_once_with_128_bits_by_four_blocks_an_sm(kernels, kind, gradient):
+    kernel = kernels[f"targets: {kind}, {gradient}, aligned"]
+    accesses, vectors = kernel.accesses(), {"bf16": 2, "fp32": 4}[kind]  # 16 elements a thread
+    assert accesses["LDG.E.EF.128"] == 2 * vectors  # v once, and a target in the loop
+    assert accesses.get("STG.E.128", 0) == vectors * (gradient == "gradient")
+    assert not any("U16" in name or "U8" in name for name in accesses)
+    assert kernel.registers <= 64
+
+
+@pytest.mark.parametrize("kind", ["bf16", "fp32"])
 def test_noise_and_path_are_written_with_128_bits(kernels, kind):
     accesses = kernels[f"normal: {kind}, aligned"].accesses()
     assert accesses["LDG.E.EF.128"] == accesses["STG.E.128"] == 1  # x, and x_t or the noise

@@ -76,6 +76,33 @@ void evaluate(const char* type, Loss loss, int64_t elements, Source noise, float
   print("gradient", type, elements, digest(gradient.data(), gradient.size() * sizeof(T)));
 }
 
+// Three targets, of weights for each sample and target.
+template <class T, class Targets>
+void targets(const char* type, Targets chunk_sums, int64_t elements, float threshold) {
+  const int64_t batch = 2;
+  std::vector<std::vector<T>> tensors(4, std::vector<T>(batch * elements));
+  direct::Stream in[4];
+  for (int i = 0; i < 4; ++i) {
+    fill(tensors[i]);
+    in[i].data = tensors[i].data(), in[i].batch_stride = elements;
+  }
+  const float weight[] = {1, 0.5f, 0, 2, 1, 0.25f};
+  std::vector<T> gradient(batch * elements);
+  direct::Targets p{};
+  p.in = in, p.count = 3, p.weight = weight, p.weight_terms = 3, p.threshold = threshold;
+  p.batch = batch, p.elements = elements, p.gradient = gradient.data();
+  for (int k = 0; k < p.count; ++k) p.per_element[k] = (0.5f - 0.3f * float(k)) / float(batch * elements);
+  std::vector<double> sums;
+  for (int64_t b = 0; b < batch; ++b)
+    for (int64_t chunk = 0; chunk * direct::CHUNK < elements; ++chunk) {
+      double of_chunk[3];
+      chunk_sums(p, b, chunk, false, of_chunk);
+      sums.insert(sums.end(), of_chunk, of_chunk + 3);
+    }
+  print("targets", type, elements, digest(sums.data(), sums.size() * sizeof(double)));
+  print("targets' gradient", type, elements, digest(gradient.data(), gradient.size() * sizeof(T)));
+}
+
 template <class T, class Interpolate>
 void path(const char* type, Interpolate interpolate, int64_t elements) {
   std::vector<T> x(elements), out(elements);
@@ -89,11 +116,14 @@ void path(const char* type, Interpolate interpolate, int64_t elements) {
 int main() {
   const CpuKernels& kernels = direct::kernels_portable;
   for (int64_t elements : {1, 127, 128, 4099, 20003}) {
-    for (float threshold : {50.0f, 3.0f})
+    for (float threshold : {50.0f, 3.0f}) {
+      targets<uint16_t>("bf16", kernels.targets->bf16, elements, threshold);
+      targets<float>("float", kernels.targets->floats, elements, threshold);
       for (Source noise : {Source::GIVEN, Source::DRAWN, Source::MEAN}) {
         evaluate<uint16_t>("bf16", kernels.loss_bf16, elements, noise, threshold);
         evaluate<float>("float", kernels.loss_float, elements, noise, threshold);
       }
+    }
     std::vector<float> normals(elements);
     kernels.normal({7, 8}, HARD, 0, elements, normals.data());
     print("normal", "float", elements, digest(normals.data(), normals.size() * sizeof(float)));

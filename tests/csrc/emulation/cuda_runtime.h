@@ -1,4 +1,4 @@
-// What csrc/cuda_kernels.cu needs of CUDA, on the CPU: every CUDA thread is a fiber.
+// What csrc/*.cu need of CUDA, on the CPU: every CUDA thread is a fiber.
 //
 // One OS thread runs one fiber at a time. Which one is drawn at random whenever a fiber waits (barrier,
 // shuffle) or touches what other blocks see (atomics, fences, L2 loads and stores). One to four blocks are
@@ -48,6 +48,10 @@ struct alignas(16) float4 {
   float x, y, z, w;
 };
 inline float4 make_float4(float x, float y, float z, float w) { return {x, y, z, w}; }
+
+extern "C" {
+inline int emulated_mutant = 0;  // which of the faults that a test wrote into the source is active
+}
 
 namespace emulated {
 
@@ -100,6 +104,12 @@ inline std::function<void()> body;
 inline std::mt19937_64 chance;
 inline jmp_buf scheduler;
 inline std::string fault;
+
+// What every launcher of a test calls first: the seed of the schedule.
+inline void begin(uint64_t seed) {
+  chance.seed(seed);
+  fault.clear();
+}
 
 [[noreturn]] inline void fail(const std::string& what) {
   const dim3 thread = current->index, block = current->block->index;

@@ -1,19 +1,9 @@
 // The launchers of csrc/cuda_kernels.cu for Python's ctypes: plain arrays, and the seed of the schedule.
 #include <cstdint>
 
-extern "C" int emulated_mutant;  // which of the faults that a test wrote into the source is active
-int emulated_mutant = 0;
-
 #include "cuda_kernels.cu"
 
-namespace {
-
-void begin(uint64_t seed) {
-  emulated::chance.seed(seed);
-  emulated::fault.clear();
-}
-
-}  // namespace
+using emulated::begin;
 
 extern "C" {
 

@@ -16,11 +16,16 @@ from direct.loss import native
 if os.environ.get("DIRECT_EMULATE_CUDA") == "1":
 
     @pytest.fixture(scope="session")
-    def emulated_cuda(tmp_path_factory: pytest.TempPathFactory) -> cuda_emulation.Emulation:
-        return cuda_emulation.build(tmp_path_factory.mktemp("cuda"))
+    def emulated_cuda(tmp_path_factory: pytest.TempPathFactory) -> list[cuda_emulation.Emulation]:
+        return [
+            cuda_emulation.build(tmp_path_factory.mktemp("cuda"), kernels=kernels)
+            for kernels in cuda_emulation.ENTRIES
+        ]
 
     @pytest.fixture(autouse=True)
     def instead_of_the_cpu(
-        emulated_cuda: cuda_emulation.Emulation, monkeypatch: pytest.MonkeyPatch
+        emulated_cuda: list[cuda_emulation.Emulation], monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(native, "operator", emulated_cuda.loss)
+        loss, targets = emulated_cuda
+        monkeypatch.setattr(native, "operator", loss.loss)
+        monkeypatch.setattr(native, "target_operator", targets.targets)

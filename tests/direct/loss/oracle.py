@@ -62,3 +62,27 @@ def oracle(
                 both = m[0] & m[k]
                 alignment[b, k - 1] = -(e[0][both] * e[k][both]).sum() / n
     return loss, distances, alignment, gradient
+
+
+def target_case(shape, count, dtype=torch.float32, seed=0):
+    """v, K targets, and coefficients of both signs."""
+    generator = torch.Generator().manual_seed(seed)
+    v, *targets = (torch.randn(shape, generator=generator).to(dtype) for _ in range(count + 1))
+    return v, targets, [0.4 - 0.15 * k for k in range(count)]
+
+
+def target_oracle(v, targets, coefficients, weight=None, threshold=50.0):
+    """(loss, distances [B, K], gradient), by loops and in float64."""
+    v, *u = (tensor.detach().double().numpy().reshape(len(tensor), -1) for tensor in (v, *targets))
+    batch, n = v.shape
+    w = np.ones((batch, len(u))) if weight is None else weight.double().numpy()
+    w = np.repeat(w[:, None], len(u), 1) if w.ndim == 1 else w
+    loss, distances, gradient = 0.0, np.zeros((batch, len(u))), np.zeros_like(v)
+    for b in range(batch):
+        for k, c in enumerate(coefficients):
+            e = v[b] - u[k][b]
+            e = np.where(np.abs(e) <= threshold, e, 0)
+            distances[b, k] = (e * e).sum() / n
+            loss += c * w[b, k] * distances[b, k] / batch
+            gradient[b] += 2 / (batch * n) * c * w[b, k] * e
+    return loss, distances, gradient

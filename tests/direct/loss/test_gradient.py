@@ -11,7 +11,7 @@ import direct
 from direct import velocity_loss
 from direct.loss import backends
 from direct.loss.gradient import WithGradient, scaled
-from direct.loss.reference import evaluate
+from direct.loss.reference import Inputs, evaluate
 
 from .oracle import case, oracle
 
@@ -142,6 +142,6 @@ def test_a_gradient_nobody_wants_is_not_asked_of_the_backend():
 
     (v, x, eps), _ = case((2, 5), terms=())
     rest = (x, eps, *[None] * 7, 0.0, 0.0, 0.0, 50.0, -1.0, 1.0, False)
-    WithGradient.apply(backend, v, *rest)
-    WithGradient.apply(backend, v.clone().requires_grad_(), *rest)
+    WithGradient.apply(backend, Inputs, v, *rest)
+    WithGradient.apply(backend, Inputs, v.clone().requires_grad_(), *rest)
     assert asked == [False, True]

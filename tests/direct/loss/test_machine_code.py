@@ -60,6 +60,8 @@ def test_registers_stack_and_memory_instructions_are_read(tool, tmp_path):
     [
         ("_Z11loss_kernelIfLi0ELb0ELb1EEvv", "loss: fp32, draws nothing, no gradient, aligned"),
         ("_Z11loss_kernelItLi2ELb1ELb1EEvv", "loss: bf16, draws everything, gradient, aligned"),
+        ("_Z13target_kernelItLb1ELb0EEvv", "targets: bf16, gradient, any size"),
+        ("_Z13finish_kernelv", "finish_kernel"),
         ("_Z12empty_kernelv", "empty_kernel"),
         ("_Z12scale_kernelIfEvPT_", "scale: fp32"),
         ("_Z13normal_kernelItLb1EEvPKl", "normal: bf16, aligned"),

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
 
+from direct import velocity_loss
 from direct.common.errors import UserError
 from direct.config import Run
 from direct.models import pipeline
@@ -101,6 +103,68 @@ def test_a_training_with_a_term_logs_it_and_one_that_drew_its_noise_again_agrees
         with open(tmp_path / str(again) / "metrics.jsonl") as lines:
             found += [[json.loads(line)["term_rolled"] for line in lines]]
     assert len(found[0]) == 2 and found[0] == pytest.approx(found[1], rel=1e-4)
+
+
+SEVERAL = """
+@plugins.target(weight=0.0)
+def ahead(seen):
+    return seen.eps - seen.x.roll(1, 2)
+
+
+@plugins.term(weight=0.0)
+def middle(v, seen):
+    return v.float().abs().flatten(1).mean(1)
+
+
+@plugins.target(weight=0.0, prompted=True)
+def still(seen):
+    return seen.eps - seen.x[:, :, :1].expand_as(seen.x)
+"""
+
+
+def seen_batch():
+    """v and a batch of three clips, the second without its prompt."""
+    x, v, eps = (torch.randn(3, 4, 2, 5, 5, generator=torch.manual_seed(i)) for i in range(3))
+    weight = torch.tensor([1.0, 0, 1])[:, None].expand(3, 4)
+    batch = SimpleNamespace(x=x, t=None, text=None, weight=weight)
+    return v.requires_grad_(), batch, eps
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_each_target_has_the_value_and_gradient_that_it_has_alone_as_the_anchor(
+    small, plugged, dtype
+):
+    """As terms were evaluated before: velocity_loss with the target in the reference's place."""
+    plugged(SEVERAL)
+    settings = {"ahead.weight": 0.3, "middle.weight": 0.5, "still.weight": -0.25}
+    config = with_values(replace(small(), plugins=carried.at_hand()), settings)
+    assert terms.names(config) == ["ahead", "middle", "still"]
+    v, batch, eps = seen_batch()
+    v = v.detach().to(dtype).requires_grad_()
+    added, columns = terms.evaluate(v, batch, config, eps, None, None, None)
+    (gradient,) = torch.autograd.grad(sum(added), v)
+
+    us = {"ahead": eps - batch.x.roll(1, 2), "still": eps - batch.x[:, :, :1].expand_as(eps)}
+    expected = torch.zeros_like(v)
+    for column, name in ((0, "ahead"), (2, "still")):
+        of = torch.ones(3) if name == "ahead" else batch.weight[:, 1]
+        out = velocity_loss(
+            v,
+            batch.x.to(dtype),
+            eps.to(dtype),
+            reference=us[name].to(dtype),
+            lambda_anc=settings[f"{name}.weight"],
+            weight=of[:, None] * torch.tensor([0.0, 0, 0, 1]),
+        )
+        expected += torch.autograd.grad(out.loss, v)[0]
+        torch.testing.assert_close(
+            columns[column][of > 0, 0], out.distances[of > 0, 3], rtol=1e-6, atol=0
+        )
+        assert columns[column][of == 0].isnan().all()
+    torch.testing.assert_close(columns[1][:, 0], v.detach().float().abs().flatten(1).mean(1))
+    expected += torch.autograd.grad(0.5 * v.float().abs().flatten(1).mean(1).mean(), v)[0]
+    rounding = {} if dtype == torch.float32 else {"rtol": 2**-7, "atol": 5e-5}  # three are added
+    torch.testing.assert_close(gradient, expected, **rounding)
 
 
 def test_an_sft_run_has_no_terms(small, plugged):

@@ -1,0 +1,23 @@
+"""The two ways to evaluate targets that are compared make the same loss and gradient."""
+
+import pytest
+import torch
+
+from benchmarks import cases, target
+
+
+@pytest.mark.parametrize("count", [1, 2, 4])
+def test_together_is_one_by_one(count):
+    s = cases.inputs((2, 4, 3, 5), "cpu")
+    v = s["v"].float().requires_grad_()
+    s = {
+        name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in s.items()
+    }
+    found = [form(v, s, count, "eager") for form in (target.together, target.one_by_one)]
+    torch.testing.assert_close(*found)
+    torch.testing.assert_close(*(torch.autograd.grad(loss, v)[0] for loss in found))
+
+
+def test_each_form_is_timed_on_its_own():
+    taken = target.several("cpu", (2, 4, 3, 5), 2, 0.0)
+    assert all(0 <= seconds < 1 for seconds in taken)
