@@ -27,22 +27,24 @@ from .plugins import carried
 from .profiles import known
 
 Scope = Literal["result", "training", "data"]
+CELLS = 2**16  # of a large study: what one is called is asked for again and again
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=CELLS)
 def identity(config: Config) -> str:
     """12 hex digits that name what `config` gives, its seed included."""
-    return digest(named(config))
+    config = canonical(config)
+    return digest(_named(config, _default(config)))
 
 
 def named(config: Config) -> dict[str, Any]:
     """The settings that a name is the hash of, as JSON gives them back: lists for tuples."""
     config = canonical(config)
-    found = _named(config, _default(config))
-    value: dict[str, Any] = json.loads(canonical_json(found))
+    value: dict[str, Any] = json.loads(canonical_json(_named(config, _default(config))))
     return value
 
 
+@lru_cache(maxsize=CELLS)  # most sections are those of many cells; nobody changes what is found
 def _named(node: Any, default: Any) -> dict[str, Any]:
     found = {}
     for field in dataclasses.fields(node):
@@ -56,7 +58,7 @@ def _named(node: Any, default: Any) -> dict[str, Any]:
 
 def stored(settings: Any) -> dict[str, Any]:
     """One section of settings, as the names of what is cached by them hold it."""
-    return _named(settings, settings)
+    return dict(_named(settings, settings))
 
 
 def restored(value: Any, kind: type[Any] = Config) -> Any:
@@ -93,6 +95,7 @@ def _typed(item: Any, hint: Any, name: str) -> Any:
     return item
 
 
+@lru_cache(maxsize=CELLS)
 def canonical(config: Config, of: Scope = "result") -> Config:
     """`config` with every setting that cannot change the result at its profile's default.
 

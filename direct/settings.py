@@ -201,9 +201,27 @@ def _plugged(path: str) -> list[str]:
     return [entry.name for entry in entries(CHOICES[path])] if path in CHOICES else []
 
 
+@cache
+def _real(kind: type[Any] = Config, prefix: str = "") -> tuple[str, ...]:
+    """The settings that are real numbers."""
+    found: list[str] = []
+    for name, hint in typing.get_type_hints(kind).items():
+        if dataclasses.is_dataclass(hint) and isinstance(hint, type):
+            found += _real(hint, f"{prefix}{name}.")
+        elif hint is float:
+            found.append(prefix + name)
+    return tuple(found)
+
+
 def validate(config: Config) -> Config:
-    """`config`, if it can be run; else a `UserError` that names the setting and the fix."""
+    """`config`, if it can be run; else a `UserError` that names the setting and the fix.
+
+    A whole number that stands for a real one becomes one: a cell's name is the hash of how its
+    numbers are written, and 2 is not written as 2.0 is.
+    """
     loss, train, flat = config.loss, config.train, settings(config)
+    if whole := {name: float(flat[name]) for name in _real() if type(flat[name]) is int}:
+        return with_values(config, whole)
     for name, value in flat.items():
         if isinstance(value, float) and not math.isfinite(value):
             raise UserError(f"{name}={value} is not a finite number; give one")

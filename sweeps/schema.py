@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
+from functools import cached_property
 from operator import itemgetter
 from typing import Any
 
@@ -186,7 +187,7 @@ class Cell:
     config: Config
     candidate: str = ""  # the row that it judges on validation prompts, for a row of the best
 
-    @property
+    @cached_property
     def id(self) -> str:
         return identity(self.config)
 
@@ -210,22 +211,29 @@ def cells(table: Ablation, base: Config, seeds: Sequence[int]) -> list[Cell]:
 
     Rows of one configuration share one cell.
     """
-    rows = {row.label: row for row in table.rows}
+    of_one_seed = _of_one_seed(table, base)
     found: dict[tuple[str, str], Cell] = {}
     for seed in seeds:
-        for row in table.rows:
-            if row.profile not in ("", base.profile):
-                continue
-            made = [Cell(row.owner, _config(table, row, base, seed))]
-            if row.best_of:
-                trial = _on_validation(base)
-                made = [
-                    Cell(row.label, _config(table, rows[label], trial, seed), label)
-                    for label in row.best_of
-                ]
-            for cell in made:
-                found.setdefault((cell.row, cell.id), cell)
+        for cell in of_one_seed:
+            own = replace(cell, config=replace(cell.config, seed=seed))
+            found.setdefault((own.row, own.id), own)
     return list(found.values())
+
+
+def _of_one_seed(table: Ablation, base: Config) -> list[Cell]:
+    """The cells of the base's own seed."""
+    rows = {row.label: row for row in table.rows}
+    found = []
+    for row in table.rows:
+        if row.profile not in ("", base.profile):
+            continue
+        if row.best_of:
+            trial = _on_validation(base)
+            of = {label: _config(table, rows[label], trial) for label in row.best_of}
+            found += [Cell(row.label, config, label) for label, config in of.items()]
+        else:
+            found.append(Cell(row.owner, _config(table, row, base)))
+    return found
 
 
 def side_by_side(cells: Sequence[Cell], workers: int) -> list[Cell]:
@@ -245,9 +253,9 @@ def side_by_side(cells: Sequence[Cell], workers: int) -> list[Cell]:
     return [cell for _, cell in sorted(zip(order, cells, strict=True), key=itemgetter(0))]
 
 
-def _config(table: Ablation, row: Row, base: Config, seed: int) -> Config:
+def _config(table: Ablation, row: Row, base: Config) -> Config:
     steps = base.train.steps and max(1, round(row.part * base.train.steps))
-    values = {"train.steps": steps, "seed": seed, **table.common, **row.values}
+    values = {"train.steps": steps, **table.common, **row.values}
     fixed = {name: value for name, value in values.items() if not callable(value)}
     derived = {name: value(base) for name, value in values.items() if callable(value)}
     return canonical(with_values(base, {**fixed, **derived}))

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -133,9 +133,10 @@ def build(
     trials = {cell.id for cell in cells if cell.candidate}
     scored = frame({name: result for name, result in own.items() if name not in trials})
     wide = _wide(scored)
+    judged = {name for name, _ in wide}
     lines = [_line(row, [c for c in cells if c.row == row.owner], own) for row in ablation.rows]
     lines = [replace(line, gain=_gain(line, results)) for line in lines]
-    scores = {line.row.label: _scores(line, ablation, wide) for line in lines}
+    scores = {line.row.label: _scores(line, ablation, wide, judged) for line in lines}
     scores |= {line.row.label: scores[line.chosen] for line in lines if line.chosen}
     baseline = scores.get(ablation.baseline, {})
     pools = {
@@ -270,9 +271,9 @@ def _gain(line: Line, results: dict[str, dict[str, Any]]) -> Gain | None:
 
 
 def _scores(
-    line: Line, ablation: Ablation, wide: dict[tuple[str, str], Array]
+    line: Line, ablation: Ablation, wide: dict[tuple[str, str], Array], judged: Collection[str]
 ) -> dict[str, Scores]:
-    done = [cell for cell in line.cells if any(key[0] == cell.id for key in wide)]
+    done = [cell for cell in line.cells if cell.id in judged]
     if not done:
         return {}
     seeds = tuple(cell.config.seed for cell in done)

@@ -14,7 +14,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from ..common.errors import UserError
-from ..common.files import digest, file_digest, read_json
+from ..common.files import canonical_json, digest, file_digest, read_json
 from ..common.manifest import MANIFEST, entries
 
 INDEX = "model_index.json"
@@ -28,15 +28,23 @@ def of_folder(folder: Path) -> str:
 
     They are checked whenever the folder is loaded. Without one, each file is hashed once a process.
     """
+    index = _index(folder)
     if (folder / MANIFEST).exists():
-        known = dict(entries(folder))
+        sums = _noted(canonical_json(index), tuple(entries(folder)))
     else:
         paths = (path for path in folder.rglob("*") if path.is_file())
-        known = {path.relative_to(folder).as_posix(): "" for path in paths}
-    names = loaded(_index(folder), known)
-    if not names:
+        names = loaded(index, (path.relative_to(folder).as_posix() for path in paths))
+        sums = {name: _hash(folder / name) for name in names}
+    if not sums:
         raise UserError(f"model.pipeline={folder} holds no pipeline; give a whole one's folder")
-    return _digest({name: known[name] or _hash(folder / name) for name in names})
+    return _digest(sums)
+
+
+@lru_cache(maxsize=16)  # a sweep asks once for every cell
+def _noted(index: str, manifest: tuple[tuple[str, str], ...]) -> dict[str, str]:
+    """The checksums of what is loaded, as a manifest has them."""
+    known = dict(manifest)
+    return {name: known[name] for name in loaded(json.loads(index), known)}
 
 
 def of_hub(hub_id: str, commit: str) -> str:
@@ -79,7 +87,8 @@ def _is_loaded(index: dict[str, Any], name: str) -> bool:
 
 
 def _digest(sums: dict[str, str]) -> str:
-    return digest([f"{sums[name]}  {name}" for name in sorted(sums, key=_order)])
+    """Of what `loaded` has found, in its order."""
+    return digest([f"{checksum}  {name}" for name, checksum in sums.items()])
 
 
 def _index(folder: Path) -> dict[str, Any]:

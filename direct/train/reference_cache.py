@@ -6,13 +6,14 @@ else a cell changes, at which step it resumes, or how many ranks share a batch: 
 differ in one bit finds nothing and is computed. What decides about the base's own arithmetic is in
 the folders' names.
 
-    cache/reference/<name>/wanted-<cell>             a cell that is still to be trained
+    cache/reference/<name>/wanted.json               the cells that a sweep will train
+    cache/reference/<name>/trained-<cell>            one of them that is trained, or never will be
+    cache/reference/<name>/kept                      no sweep asks for it, and none deletes it
     cache/reference/<name>/<device>/*.safetensors    a `prepare.store.Store`
 
-A sweep says which cells it will train (`want`). Each takes its mark away when it is trained
-(`release`); the last one deletes the folder. `train.reference_cache=on` leaves a mark that nobody
-takes away. Nothing here can end a run: what cannot be read is computed, and once something cannot
-be written, nothing more is.
+A sweep says which cells it will train (`want`); the last one that is trained (`release`) deletes
+the folder, unless one of `train.reference_cache=on` has asked for it to be kept. Nothing here can
+end a run: what cannot be read is computed, and once something cannot be written, nothing more is.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ from torch import Tensor
 
 from ..common import device, fingerprint, ranks
 from ..common.errors import UserError
-from ..common.files import digest
+from ..common.files import digest, parse_json, read_bounded, write_json
 from ..config import Config, Run
 from ..identity import identity
 from ..models import pipeline
@@ -40,6 +41,7 @@ from ..prepare import shared
 from ..prepare.store import Store
 from . import terms, trajectory
 
+LIST = "wanted.json"
 SHARD = 16  # passes: a kill loses so many, which are 67 MB at the paper's scale
 CODE = "direct.train.engine", "direct.models.lora"  # what they import decides about the velocities
 
@@ -52,19 +54,29 @@ def want(configs: Iterable[Config], cache: Path) -> None:
             cells = sharing.setdefault(_folder(config, cache), {})
             cells[identity(config)] = trajectory.name(config)
     for folder, cells in sharing.items():
-        if len(set(cells.values())) > 1:
-            folder.mkdir(parents=True, exist_ok=True)
-            for cell in cells:
-                (folder / f"wanted-{cell}").touch()
+        if len(set(cells.values())) > 1:  # one list: ten thousand cells would be as many files
+            for mark in folder.glob("trained-*"):
+                if mark.name.removeprefix("trained-") in cells:
+                    mark.unlink()
+            write_json(folder / LIST, {"cells": sorted({*cells, *wanted(folder)})})
 
 
 def release(config: Config, cache: Path) -> None:
     """A cell is trained, or never will be: the last of a folder's cells deletes it."""
     if _may_share(config):
         folder = _folder(config, cache)
-        (folder / f"wanted-{identity(config)}").unlink(missing_ok=True)
-        if not _wanted(folder):
+        with suppress(FileNotFoundError):  # another cell was the last one
+            (folder / f"trained-{identity(config)}").touch()
+        if not _is_kept(folder):
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def wanted(folder: Path) -> set[str]:
+    """The cells that are listed and not trained; none where the list is damaged."""
+    with suppress(OSError, ValueError, KeyError, TypeError):
+        listed = set(parse_json(read_bounded(folder / LIST))["cells"])
+        return listed - {mark.name.removeprefix("trained-") for mark in folder.glob("trained-*")}
+    return set()
 
 
 @contextmanager
@@ -78,8 +90,8 @@ def opened(run: Run, data: shared.Shared, load: Callable[[], Any]) -> Iterator[A
     if use == "on" and needed:
         with suppress(OSError):
             folder.mkdir(parents=True, exist_ok=True)
-            (folder / "wanted-always").touch()
-    if use == "off" or not needed or not ranks.on_first(lambda: _wanted(folder)):
+            (folder / "kept").touch()
+    if use == "off" or not needed or not ranks.on_first(lambda: _is_kept(folder)):
         yield load()
         return
     samples = len(shared.steps(config)) * config.train.batch
@@ -177,8 +189,8 @@ def _device() -> str:
     return digest([device.name(), torch.__version__, version("diffusers")])
 
 
-def _wanted(folder: Path) -> bool:
-    return any(folder.glob("wanted-*"))
+def _is_kept(folder: Path) -> bool:
+    return (folder / "kept").exists() or bool(wanted(folder))
 
 
 def _key(inputs: tuple[Any, ...], options: dict[str, Any]) -> str:

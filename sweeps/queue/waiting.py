@@ -2,8 +2,9 @@
 
 The run folders are the only authority. A cell waits while its folder has no result, no failure and
 no lease. Who takes its lease works on it: the file system gives the lease to one process
-(`leases`). Beside the folders there is one file a sweep, the cells in their order, for workers that
-other processes start. A planner, one at a time, writes it and frees cells whose worker died.
+(`leases`). Beside the folders there is one file a sweep, for workers that other processes start:
+the cells in their order, with their settings. A planner, one at a time, writes it and frees cells
+whose worker died.
 """
 
 from __future__ import annotations
@@ -11,19 +12,23 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, fields, is_dataclass
+from functools import lru_cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from filelock import Timeout
 
 from direct.common.errors import UserError
-from direct.common.files import lock, write_json
+from direct.common.files import lock, note_json, write_json
+from direct.config import Config
 
-from ..cell import read_json, read_result, write_config
+from ..cell import read_json, read_result
 from ..schema import Cell
 from . import leases
 
 CELL = re.compile("[0-9a-f]{12}")  # a cell's id; nothing else may name a folder
+Planned = dict[str, dict[str, Any]]  # cells' ids, in their order, and their `config.json`
 
 
 class Busy(UserError):
@@ -55,24 +60,44 @@ def plan(root: Path, sweep: str, cells: list[Cell]) -> None:
     """Makes every cell without a result wait, in this order. Call it under `planner`."""
     free(root, cells)
     left = [cell for cell in cells if not read_result(root / cell.id)]  # sets damaged ones aside
-    for cell in left:
-        if not (root / cell.id / leases.NAME).exists():
-            write_config(root / cell.id, cell.config)
-    write_json(_file(root, sweep), {"cells": [cell.id for cell in left]})
+    own = [(cell.id, _settings(cell.config)) for cell in left]
+    shared = own[0][1] if own else {}  # most sections of the settings are those of every cell
+    differing = [
+        [name, {key: value for key, value in settings.items() if value != shared[key]}]
+        for name, settings in own
+    ]
+    write_json(_file(root, sweep), {"shared": shared, "cells": differing})
 
 
-def planned(root: Path, sweep: str) -> list[str]:
-    """The ids of the sweep's cells that were left when it was planned.
+def _settings(config: Config) -> dict[str, Any]:
+    """As `asdict`; a section that many cells have is looked at once."""
+    return {x.name: _section(getattr(config, x.name)) for x in fields(config)}
+
+
+@lru_cache(maxsize=256)
+def _section(value: Any) -> Any:
+    return asdict(value) if is_dataclass(value) and not isinstance(value, type) else value
+
+
+def planned(root: Path, sweep: str) -> Planned:
+    """The sweep's cells that were left when it was planned.
 
     Raises UserError where nobody planned it below `root`.
     """
-    listed = (read_json(_file(root, sweep)) or {}).get("cells")
-    if not isinstance(listed, list):
+    found = read_json(_file(root, sweep)) or {}
+    shared, cells = found.get("shared"), found.get("cells")
+    if not isinstance(shared, dict) or not isinstance(cells, list):
         raise UserError(
             f"sweep {sweep} is not planned in {root} (`all` is a queue of its own); run it once "
             "without --join, or give the name of the sweep that is running"
         )
-    return [name for name in listed if isinstance(name, str) and CELL.fullmatch(name)]
+    return {name: shared | own for name, own in filter(_named, cells)}
+
+
+def _named(cell: Any) -> bool:
+    """Whether an entry of the file is a cell's id, and its own settings."""
+    pair = isinstance(cell, list) and list(map(type, cell)) == [str, dict]
+    return pair and bool(CELL.fullmatch(cell[0]))
 
 
 def _file(root: Path, sweep: str) -> Path:
@@ -98,15 +123,16 @@ def ended(run: Path) -> bool:
     return (run / "result.json").exists() or (run / "failure.json").exists()
 
 
-def claim(root: Path, left: dict[str, None]) -> Claim | None:
+def claim(root: Path, left: Planned) -> Claim | None:
     """The first cell of `left` that waits, which no other worker gets; `None` where none does.
 
-    Cells that have ended are removed from `left`.
+    Its folder holds its configuration then. Cells that have ended are removed from `left`.
     """
-    for name in list(left):
+    for name, settings in list(left.items()):
         run = root / name
         if not ended(run) and (token := leases.take(run)):
             if not ended(run):  # its last worker did not end it in between
+                note_json(run / "config.json", settings)
                 return Claim(run, token)
             leases.drop(run, token)
         if ended(run):

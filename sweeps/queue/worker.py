@@ -43,7 +43,7 @@ def main(root: Path, cache: Path, sweep: str, stages: Stages = REAL) -> None:
     """Works on what waits of this sweep over the run folders below `root`."""
     preempt.listen(signal.SIGTERM, signal.SIGUSR1)
     follow(os.getppid())
-    left = dict.fromkeys(waiting.planned(root, sweep))
+    left = waiting.planned(root, sweep)
     while not preempt.requested() and (claimed := waiting.claim(root, left)):
         run, token = claimed
         send(event="start", cell=run.name)

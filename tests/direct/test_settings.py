@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from dataclasses import replace
+
 import pytest
 
 from direct.common.errors import UserError
 from direct.profiles import profile
-from direct.settings import RANGES, override, seed_list, settings, with_values
+from direct.settings import RANGES, override, seed_list, settings, validate, with_values
 
 TINY = profile("tiny")
 
@@ -139,3 +143,20 @@ def test_adapter_that_would_start_from_sft_is_refused():
 def test_renderings_that_cannot_be_are_refused(assignments, said):
     with pytest.raises(UserError, match=said):
         override(profile("tiny"), *assignments)
+
+
+def test_a_whole_number_is_the_real_one_that_it_stands_for():
+    """In a process of its own: within one, equal configurations share what is known of them."""
+    names = set()
+    for value in ("3", "3.0"):
+        code = (
+            "from direct.identity import identity; from direct.profiles import profile\n"
+            "from direct.settings import with_values\n"
+            f"print(identity(with_values(profile('tiny'), {{'sample.guidance': {value}}})))"
+        )
+        found = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
+        names.add(found.stdout)
+    assert len(names) == 1
+    config = replace(TINY, sample=replace(TINY.sample, guidance=3))
+    checked = settings(validate(config))
+    assert type(checked["sample.guidance"]) is float and type(checked["sample.steps"]) is int

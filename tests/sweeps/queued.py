@@ -25,7 +25,7 @@ STAGES = replace(
 
 def drain(root, sweep="s", **stages):
     """Works on all that waits of a planned sweep, as a worker does; the cells, in order."""
-    left, done = dict.fromkeys(waiting.planned(root, sweep)), []
+    left, done = waiting.planned(root, sweep), []
     while claim := waiting.claim(root, left):
         run = Run(cell_module.read_config(claim.run), root, claim.run)
         cell_module.run_cell(run, replace(STAGES, **stages))

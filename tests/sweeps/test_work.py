@@ -176,12 +176,14 @@ def test_other_weights_or_clips_are_refused_and_the_worlds_clips_are_code(tmp_pa
 
 def test_what_the_reference_says_is_shared_by_the_cells_that_are_left(tmp_path, monkeypatch):
     """Until each of them has ended: one with a result, the other one failed."""
+    from direct.train import reference_cache
     from sweeps.queue import pool
 
-    sweep, marks = sweep_of(tmp_path), []
+    sweep, listed = sweep_of(tmp_path), []
 
     def drain(sweep, display, estimator):
-        marks.extend(path.name for path in tmp_path.glob("reference/*/wanted-*"))
+        for folder in tmp_path.glob("reference/*"):
+            listed.extend(reference_cache.wanted(folder))
         write_config(tmp_path / CELLS[2].id, CELLS[2].config)
         run_cell(Run(CELLS[2].config, tmp_path, tmp_path / CELLS[2].id), STAGES)
         return {CELLS[3].id: "fault"}
@@ -190,7 +192,7 @@ def test_what_the_reference_says_is_shared_by_the_cells_that_are_left(tmp_path, 
     monkeypatch.setattr(work_module.signal, "signal", lambda *_: None)
     monkeypatch.setattr(work_module.preempt, "listen", lambda *_: None)
     assert work_module.work(sweep) == {CELLS[3].id: "fault"}
-    assert sorted(marks) == sorted(f"wanted-{cell.id}" for cell in CELLS[2:4])
+    assert sorted(listed) == sorted(cell.id for cell in CELLS[2:4])
     assert not any((tmp_path / "reference").iterdir())
 
 

@@ -206,8 +206,8 @@ def test_as_much_stays_free_as_a_seed_takes(ask, tmp_path, monkeypatch, capsys):
 # Which cells share -------------------------------------------------------------------------------
 
 
-def marks(cache: Path) -> list[str]:
-    return sorted(path.name for path in cache.glob("reference/*/wanted-*"))
+def listed(cache: Path) -> set[str]:
+    return {x for folder in cache.glob("reference/*") for x in reference_cache.wanted(folder)}
 
 
 def test_cells_of_one_seed_want_it_and_the_last_one_drops_it(small, tmp_path):
@@ -221,20 +221,37 @@ def test_cells_of_one_seed_want_it_and_the_last_one_drops_it(small, tmp_path):
         small(measure__kind="alignment"),
     ]
     reference_cache.want([*cells, *others], tmp_path)
-    assert marks(tmp_path) == sorted(f"wanted-{identity(cell)}" for cell in cells)
+    assert listed(tmp_path) == set(map(identity, cells))
     (folder,) = (tmp_path / "reference").iterdir()
     for cell in others:
         reference_cache.release(cell, tmp_path)
-    for cell in cells:
-        assert folder.is_dir()
+    for number, cell in enumerate(cells):
+        assert listed(tmp_path) == set(map(identity, cells[number:]))
         reference_cache.release(cell, tmp_path)
     assert not folder.exists()
+
+
+def test_a_cell_that_is_planned_again_wants_it_again(small, tmp_path):
+    """Beside those that an earlier sweep has listed and nobody has trained."""
+    cells = [small(loss__lambda_hard=weight) for weight in (0.01, 0.02, 0.1, 0.2)]
+    reference_cache.want(cells[:3], tmp_path)
+    reference_cache.release(cells[0], tmp_path)
+    reference_cache.release(cells[1], tmp_path)
+    assert listed(tmp_path) == {identity(cells[2])}
+    reference_cache.want([cells[0], cells[3]], tmp_path)
+    assert listed(tmp_path) == {identity(cells[n]) for n in (0, 2, 3)}
+
+
+@pytest.mark.parametrize("text", ["", "[]", "5", '{"cells": 5}', '{"cells": [[]]}', "[" * 99_999])
+def test_a_damaged_list_wants_nothing(tmp_path, text):
+    (tmp_path / reference_cache.LIST).write_text(text)
+    assert reference_cache.wanted(tmp_path) == set()
 
 
 def test_points_of_one_training_share_its_steps_and_need_no_more(small, tmp_path):
     points = [small(train__steps=steps, sample__guidance=g) for steps in (3, 6) for g in (2.0, 3.0)]
     reference_cache.want(points, tmp_path)
-    assert not marks(tmp_path)
+    assert not listed(tmp_path)
 
 
 def test_a_folder_is_of_one_base_and_one_way_of_computing(small, tmp_path, monkeypatch):

@@ -183,7 +183,7 @@ def test_planning_leaves_failed_cells_out_unless_they_are_to_be_tried_again(tmp_
     for retry, expected in ((False, CELLS[1:3]), (True, CELLS[:3])):
         workers = Workers(1, retry_failed=retry)
         pool.plan(Sweep(TABLE, CELLS[:3], tmp_path, tmp_path, workers, STAGES))
-        assert waiting.planned(tmp_path, TABLE.name) == [cell.id for cell in expected]
+        assert list(waiting.planned(tmp_path, TABLE.name)) == [cell.id for cell in expected]
         assert waiting.waits(tmp_path / CELLS[0].id) == retry
     assert not (tmp_path / CELLS[0].id / "failure.json").exists()
 

@@ -153,7 +153,7 @@ def test_each_cell_is_claimed_once(mounts):
     waiting.plan(mounts[0], "s", CELLS)
 
     def act(folder, number):
-        left, done = dict.fromkeys(waiting.planned(folder, "s")), []
+        left, done = waiting.planned(folder, "s"), []
         while claimed := waiting.claim(folder, left):
             run = Run(cell_module.read_config(claimed.run), folder, claimed.run)
             assert cell_module.run_cell(run, STAGES, lambda: leases.holds(*claimed))
@@ -178,7 +178,7 @@ def test_killed_workers_of_two_hosts_lose_and_double_nothing(mounts, monkeypatch
 
     def work(number):
         socket.gethostname = lambda: hosts[number]
-        left = dict.fromkeys(waiting.planned(mounts[number], "s"))
+        left = waiting.planned(mounts[number], "s")
         while claimed := waiting.claim(mounts[number], left):
             run, token = claimed
             with leases.touched(run, token):

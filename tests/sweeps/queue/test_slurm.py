@@ -72,7 +72,7 @@ def test_an_array_survives_its_time_limit(tmp_path, surroundings, capsys):
     assert (root / "scontrol.log").read_text() == "requeue 4711_3\n", "this task alone"
     begun = executed.read_text().split()
     assert len(begun) == 1 and not (root / begun[0] / "lease.json").exists()
-    assert waiting.planned(root, "lambda_hard") == [cell.id for cell in PLANNED]
+    assert list(waiting.planned(root, "lambda_hard")) == [cell.id for cell in PLANNED]
     assert all(waiting.waits(root / cell.id) for cell in PLANNED), "the stopped one among them"
     tasks = [
         subprocess.Popen(["bash", str(path)], env=extra, text=True, stdout=subprocess.PIPE)

@@ -1,6 +1,5 @@
 """The queue: nothing twice, nothing lost, whatever was killed."""
 
-import json
 import multiprocessing
 import subprocess
 import sys
@@ -14,7 +13,7 @@ from direct.common.errors import UserError
 from direct.common.files import write_json
 from direct.profiles import profile
 from direct.settings import override
-from sweeps.cell import read_config, read_result
+from sweeps.cell import read_config, read_result, write_config
 from sweeps.queue import leases, waiting
 from sweeps.schema import Row, cells
 
@@ -22,25 +21,34 @@ IDS = [cell.id for cell in CELLS]
 
 
 def left(root, sweep="s"):
-    return dict.fromkeys(waiting.planned(root, sweep))
+    return waiting.planned(root, sweep)
 
 
 def test_a_planned_cell_waits_once_in_its_order_with_its_configuration(tmp_path):
     for _ in range(2):
         waiting.plan(tmp_path, "s", CELLS)
-    assert waiting.planned(tmp_path, "s") == IDS
+    assert list(waiting.planned(tmp_path, "s")) == IDS
     assert all(waiting.waits(tmp_path / name) for name in IDS)
-    assert [read_config(tmp_path / name) for name in IDS] == [cell.config for cell in CELLS]
     assert drain(tmp_path) == IDS and drain(tmp_path) == []
+    assert [read_config(tmp_path / name) for name in IDS] == [cell.config for cell in CELLS]
+
+
+def test_a_planned_cell_takes_neither_a_folder_nor_a_file_of_its_own(tmp_path):
+    """There may be ten thousand of them, on a file server."""
+    waiting.plan(tmp_path, "s", CELLS)
+    assert [path.name for path in tmp_path.rglob("*")] == ["queue", "s.json"]
 
 
 def test_a_configuration_that_is_there_is_left_and_a_damaged_or_another_one_written(tmp_path):
-    waiting.plan(tmp_path, "s", CELLS[:3])
+    watched = override(CELLS[2].config, "train.checkpoint_every=7")  # which names nothing
+    waiting.plan(tmp_path, "s", [*CELLS[:2], replace(CELLS[2], config=watched)])
+    for cell in CELLS[:3]:
+        write_config(tmp_path / cell.id, cell.config)
     files = [tmp_path / name / "config.json" for name in IDS[:3]]
     files[1].write_text("{")
-    watched = override(CELLS[2].config, "train.checkpoint_every=7")  # which names nothing
     before = files[0].stat().st_mtime_ns
-    waiting.plan(tmp_path, "s", [*CELLS[:2], replace(CELLS[2], config=watched)])
+    for _ in files:
+        waiting.claim(tmp_path, left(tmp_path))
     assert files[0].stat().st_mtime_ns == before
     assert read_config(files[1].parent) == CELLS[1].config
     assert read_config(files[2].parent) == watched
@@ -84,7 +92,7 @@ def test_a_cell_of_a_dead_worker_waits_again(tmp_path):
     waiting.plan(tmp_path, "s", CELLS[:1])
     code = (
         "import sys, time; from pathlib import Path; from sweeps.queue import waiting; "
-        "root = Path(sys.argv[1]); left = dict.fromkeys(waiting.planned(root, 's')); "
+        "root = Path(sys.argv[1]); left = waiting.planned(root, 's'); "
         "assert waiting.claim(root, left); print('held', flush=True); time.sleep(60)"
     )
     worker = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE)
@@ -131,17 +139,28 @@ def test_a_sweep_that_nobody_planned_is_refused(tmp_path):
         waiting.planned(tmp_path, "s")
 
 
-@pytest.mark.parametrize("listed", [None, 5, "0" * 12, {"0" * 12: 1}])
-def test_a_damaged_list_is_no_plan(tmp_path, listed):
-    write_json(tmp_path / "queue/s.json", {"cells": listed})
+@pytest.mark.parametrize(
+    "found",
+    [
+        {"shared": {}},
+        {"shared": {}, "cells": 5},
+        {"shared": {}, "cells": {"0" * 12: {}}},
+        {"cells": [["0" * 12, {}]]},
+        {"shared": [], "cells": [["0" * 12, {}]]},
+        {"cells": ["0" * 12]},  # of an older version
+    ],
+)
+def test_a_damaged_list_is_no_plan(tmp_path, found):
+    write_json(tmp_path / "queue/s.json", found)
     with pytest.raises(UserError, match="not planned"):
         waiting.planned(tmp_path, "s")
 
 
 def test_a_damaged_list_names_no_folder_elsewhere(tmp_path):
     names = ["../../x", "0" * 12, 5, None, "0" * 13, f"{IDS[0]}/.."]
-    write_json(tmp_path / "queue/s.json", {"cells": names})
-    assert waiting.planned(tmp_path, "s") == ["0" * 12]
+    cells = [*([name, {}] for name in names), "1" * 12, ["2" * 12], ["3" * 12, 5], {}]
+    write_json(tmp_path / "queue/s.json", {"shared": {"seed": 1}, "cells": cells})
+    assert waiting.planned(tmp_path, "s") == {"0" * 12: {"seed": 1}}
 
 
 def test_a_value_added_to_a_grid_is_all_that_is_new(tmp_path):
@@ -151,7 +170,7 @@ def test_a_value_added_to_a_grid_is_all_that_is_new(tmp_path):
     more = replace(TABLE, rows=(Row("0.01", {"loss.lambda_hard": 0.01}), *TABLE.rows))
     planned = cells(more, base, (0,))
     waiting.plan(tmp_path, "s", planned)
-    assert waiting.planned(tmp_path, "s") == [c.id for c in planned if c.row == "0.01"]
+    assert list(waiting.planned(tmp_path, "s")) == [c.id for c in planned if c.row == "0.01"]
 
 
 def test_two_planners_at_once_are_refused(tmp_path):
@@ -188,8 +207,3 @@ def test_every_cell_goes_to_one_of_eight_workers_at_once(tmp_path):
         assert worker.exitcode == 0
     assert claimed == Counter(cell.id for cell in many) and answers.empty()
     assert not list(tmp_path.glob(f"*/{leases.NAME}"))
-
-
-def test_the_list_is_whole_or_absent(tmp_path):
-    waiting.plan(tmp_path, "s", CELLS)
-    assert json.loads((tmp_path / "queue/s.json").read_text()) == {"cells": IDS}
