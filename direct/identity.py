@@ -145,7 +145,12 @@ def _sampled(settings: Sampling, default: Sampling) -> Sampling:
 def _default(config: Config) -> Config:
     """The profile's own configuration; the classes' defaults for a profile that is unknown here."""
     make = known().get(config.profile)
-    return make() if make else Config(profile=config.profile)
+    return _made(make) if make else Config(profile=config.profile)
+
+
+@lru_cache(maxsize=64)
+def _made(make: Callable[[], Config]) -> Config:
+    return make()
 
 
 def _contrasted(config: Config, default: Config) -> Config:

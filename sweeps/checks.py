@@ -100,7 +100,10 @@ def _check_prompts(cells: list[Cell]) -> None:
         return
     first, own = cells[0], settings(cells[0].config)
     for cell in cells:
-        other = settings(cell.config)
+        config = cell.config
+        if (config.evaluate, config.data) == (first.config.evaluate, first.config.data):
+            continue
+        other = settings(config)
         if name := next((name for name in PROMPTS if own[name] != other[name]), ""):
             raise UserError(
                 f"row {cell.row!r} has {name}={other[name]} and row {first.row!r} has {own[name]}: "
