@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import time
 from collections import Counter
+from collections.abc import Collection
 from contextlib import nullcontext, suppress
 from typing import Any
 
@@ -51,19 +52,27 @@ def drain(sweep: Sweep, display: Display, estimator: Estimator) -> dict[str, str
     mirror = Mirror(sweep, display.say)
     pool = _Pool(sweep, display, estimator, launcher)
     left = [cell for cell in sweep.cells if not read_result(sweep.root / cell.id)]
-    settled, ended = time.monotonic(), False
+    settle, look, show = Seldom(SETTLE_SECONDS), Seldom(POLL_SECONDS), Seldom(0.0)
+    ended = False
     try:
         pool.start(left)
-        while left := [cell for cell in left if not pool.ended(cell.id)]:
+        with look:
+            left = pool.open(left)
+        while left:
             preempt.check()
-            if ended or time.monotonic() - settled > SETTLE_SECONDS:
-                _settle(sweep, left, mirror)
-                settled = time.monotonic()
+            if ended or settle.due:
+                with settle:
+                    _settle(sweep, left, mirror)
                 pool.start(left)
             if workers.join and not pool.alive:
                 break
             ended = pool.listen()
-            display.show(pool.board(left))
+            if show.due:
+                with show:
+                    display.show(pool.board(left))
+            told = None if look.due else pool.told  # cells of other planners end unheard
+            with look if told is None else nullcontext():
+                left = pool.open(left, told)
         pool.join()
     except KeyboardInterrupt:
         display.say("stopping after this step; press again to stop now")
@@ -99,6 +108,27 @@ def _settle(sweep: Sweep, left: list[Cell], mirror: Mirror, last: bool = False) 
         mirror.update(left, last)
 
 
+class Seldom:
+    """When to do again what takes long with thousands of cells: it has a twentieth of the time.
+
+    What takes no time is due `seconds` after the last time. `with` this it is done, and timed.
+    """
+
+    def __init__(self, seconds: float):
+        self.seconds, self.next, self.began = seconds, time.monotonic() + seconds, 0.0
+
+    @property
+    def due(self) -> bool:
+        return time.monotonic() >= self.next
+
+    def __enter__(self) -> None:
+        self.began = time.monotonic()
+
+    def __exit__(self, *error: object) -> None:
+        now = time.monotonic()
+        self.next = now + max(self.seconds, 19 * (now - self.began))
+
+
 class _Pool:
     """The workers of one `drain`."""
 
@@ -110,6 +140,7 @@ class _Pool:
         self.alive: set[int] = set()  # workers
         self.working: dict[int, str] = {}  # worker -> cell
         self.failed: dict[str, str] = {}
+        self.told: set[str] = set()  # cells whose end was told, and which may have been looked at
         self.begun: set[int] = set()  # workers that have had a cell
         self.deaths: Counter[tuple[str, bool]] = Counter()  # by cell; apart: with their machine
         self.held: list[waiting.Claim] = []  # cells that nobody gets any more in this run
@@ -153,6 +184,7 @@ class _Pool:
             self.display.say(event["text"])
         else:
             self.working.pop(worker, None)
+            self.told.add(event["cell"])
             self.estimator.finished(event["cell"])
             self._tell(event["cell"], event["event"])
             return True
@@ -184,6 +216,12 @@ class _Pool:
         done, total = len(self.cells) - len(left), len(self.cells)
         return Board(done, total, words(remaining), jobs, self.scores.lines())
 
+    def open(self, cells: list[Cell], told: Collection[str] | None = None) -> list[Cell]:
+        """Those that have not ended; `told`: all others are known to be open, and not looked at."""
+        if told is None:
+            return [cell for cell in cells if not self.ended(cell.id)]
+        return [cell for cell in cells if cell.id not in told or not self.ended(cell.id)]
+
     def ended(self, cell: str) -> bool:
         """Whether the cell has a result or has failed for good."""
         if read_result(self.root / cell):
@@ -208,6 +246,7 @@ class _Pool:
         reason = f"its worker ended {times} times, last {ended.how}{self._last_words()}"
         if cell:
             self.failed[cell] = reason  # in this run: the next may have no such killer
+            self.told.add(cell)
             self._hold(cell)
         elif not ended.lost:
             raise UserError(f"workers end before they take a cell: {reason}")

@@ -90,6 +90,30 @@ def pool_of(tmp_path, cells=CELLS[:2], count=2):
     return pool._Pool(sweep, Display(), estimator, Silent())
 
 
+def test_what_takes_long_is_done_seldom(monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr(pool.time, "monotonic", lambda: now[0])
+    look = pool.Seldom(0.5)
+    for spent, pause in ((0.0, 0.5), (0.01, 0.5), (1.0, 19.0)):
+        now[0] = look.next
+        assert look.due
+        with look:
+            now[0] += spent
+        now[0] += pause - 0.001
+        assert not look.due
+
+
+def test_only_cells_whose_end_was_told_are_looked_at_in_between(tmp_path, monkeypatch):
+    own, looked = pool_of(tmp_path, CELLS[:3]), []
+    for cell in CELLS[:2]:
+        write_json(tmp_path / cell.id / "failure.json", {"reason": "no clip"})
+    real = own.ended
+    monkeypatch.setattr(own, "ended", lambda name: looked.append(name) or real(name))
+    assert own.open(CELLS[:3], {CELLS[1].id}) == [CELLS[0], CELLS[2]]
+    assert looked == [CELLS[1].id]
+    assert own.open(CELLS[:3]) == [CELLS[2]]
+
+
 def message(**values):
     return pool.MARK + json.dumps(values)
 
