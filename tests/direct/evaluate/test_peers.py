@@ -80,7 +80,7 @@ def test_a_row_of_table_2_from_its_own_pipeline_to_scores(tmp_path, monkeypatch)
     base = profile("wan2.1-t2v-1.3b")
     config = with_values(base, {"model.pipeline": "peer:cogvideox-2b", "train.steps": 0})
     config = with_values(config, {"threads": 1, "evaluate.judge": "videophy"})
-    build(Run(config, tmp_path / "cache"))
+    build([Run(config, tmp_path / "cache")])
     records = cell.execute(Run(config, tmp_path / "cache", tmp_path / "run"))
     assert [record["prompt"] for record in records] == ["a-0", "a-1"]
     assert all(0 <= record["scores"]["PC"] <= 1 for record in records)
