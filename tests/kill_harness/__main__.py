@@ -53,6 +53,8 @@ def main() -> int:
         if "clock" in kinds:
             sweep.clock.preload()
         done, starts = _attack(sweep, seen, kinds)
+        if sweep.running():  # which the last fault did not end; a second planner would be refused
+            sweep.finish()
         urls = {"journal": [None], "postgresql": [server and server.url]}
         places = urls.get(options.storage) or [None, *([server.url] if server else [])]
         for url in places:  # each study is brought up to date
