@@ -12,7 +12,6 @@ runs/<profile>/<cell id>/
 
 from __future__ import annotations
 
-import dataclasses
 import math
 import os
 import platform
@@ -194,8 +193,9 @@ def failure_of(run: Path) -> str | None:
     return "its failure.json is damaged" if path.exists() else None
 
 
-def write_config(run: Path, config: Config) -> None:
-    note_json(run / "config.json", dataclasses.asdict(config))
+def write_config(run: Path, settings: dict[str, Any]) -> None:
+    """`settings`: a configuration's, as `asdict` gives them."""
+    note_json(run / "config.json", settings)
 
 
 def read_config(run: Path, load: bool = True) -> Config:

@@ -43,11 +43,8 @@ class Stages:
 
 
 def _prepare(runs: Sequence[Run]) -> None:
-    import torch
-
     from direct.prepare.shared import build
 
-    torch.set_num_threads(max(run.config.threads for run in runs))
     build(runs)
 
 

@@ -30,14 +30,14 @@ def of_folder(folder: Path) -> str:
     """
     index = _index(folder)
     if (folder / MANIFEST).exists():
-        sums = _noted(canonical_json(index), tuple(entries(folder)))
+        known = _noted(canonical_json(index), tuple(entries(folder)))
     else:
         paths = (path for path in folder.rglob("*") if path.is_file())
         names = loaded(index, (path.relative_to(folder).as_posix() for path in paths))
-        sums = {name: _hash(folder / name) for name in names}
-    if not sums:
+        known = dict.fromkeys(names, "")
+    if not known:
         raise UserError(f"model.pipeline={folder} holds no pipeline; give a whole one's folder")
-    return _digest(sums)
+    return _digest({name: noted or _hash(folder / name) for name, noted in known.items()})
 
 
 @lru_cache(maxsize=16)  # a sweep asks once for every cell

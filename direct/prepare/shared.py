@@ -63,6 +63,7 @@ def build(runs: Sequence[Run]) -> None:
             trained.append(run)
     drawn: dict[Path, tuple[Run, set[str]]] = {}
     for run in trained:
+        torch.set_num_threads(run.config.threads)  # sums depend on it
         samples = source.training(run)
         clip_latents(run, samples)  # a clip that cannot be read ends it before hours of rendering
         prompts = drawn_prompts(run.config, _kept(run, samples))

@@ -57,7 +57,7 @@ def want(configs: Iterable[Config], cache: Path) -> None:
         if len(set(cells.values())) > 1:  # one list: ten thousand cells would be as many files
             for mark in folder.glob("trained-*"):
                 if mark.name.removeprefix("trained-") in cells:
-                    mark.unlink()
+                    mark.unlink(missing_ok=True)
             write_json(folder / LIST, {"cells": sorted({*cells, *wanted(folder)})})
 
 

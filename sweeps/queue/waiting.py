@@ -20,10 +20,10 @@ from typing import Any, NamedTuple
 from filelock import Timeout
 
 from direct.common.errors import UserError
-from direct.common.files import lock, note_json, write_json
+from direct.common.files import lock, write_json
 from direct.config import Config
 
-from ..cell import read_json, read_result
+from ..cell import read_json, read_result, write_config
 from ..schema import Cell
 from . import leases
 
@@ -132,7 +132,7 @@ def claim(root: Path, left: Planned) -> Claim | None:
         run = root / name
         if not ended(run) and (token := leases.take(run)):
             if not ended(run):  # its last worker did not end it in between
-                note_json(run / "config.json", settings)
+                write_config(run, settings)
                 return Claim(run, token)
             leases.drop(run, token)
         if ended(run):

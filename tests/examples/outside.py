@@ -11,6 +11,7 @@ ROOT = Path(__file__).resolve().parents[2]
 EXAMPLES = ROOT / "examples"
 LAST_CELL = """
 import json, sys
+from dataclasses import asdict
 from pathlib import Path
 from direct import plugins
 from direct.config import Run
@@ -24,7 +25,7 @@ small = {"train.steps": 2, "train.batch": 4, "data.clips": 16, "macro.clusters":
          "macro.restarts": 2, "macro.exclude_same_law": False, "loss.lambda_hard": 0.0,
          "sample.steps": 1, "evaluate.prompts": 2}
 last = schema.cells(table, with_values(profile("tiny"), small), [0])[-1]
-cell.write_config(Path(last.id), last.config)
+cell.write_config(Path(last.id), asdict(last.config))
 result = cell.run_cell(Run(cell.read_config(Path(last.id)), Path("cache"), Path(last.id)))
 shown = [schema.METRICS[name].head for name in result["scores"]]
 print(json.dumps({"result": result, "folder": last.id, "shown": shown}))

@@ -2,7 +2,7 @@
 
 import json
 import time
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import fake
 import pytest
@@ -150,7 +150,7 @@ def test_a_full_disk_leaves_nothing_half_written(run, monkeypatch):
     ],
 )
 def test_what_another_base_model_or_other_code_left_is_removed(run, changed, capsys):
-    cell.write_config(run, CONFIG)
+    cell.write_config(run, asdict(CONFIG))
     lease = run / "lease.json"
     lease.write_text("{}")
     cell.begin(run, STAGES)
@@ -180,7 +180,7 @@ def test_config_round_trip_and_a_foreign_one(tmp_path):
         profile("wan2.1-t2v-1.3b"),
     ):
         run = tmp_path / identity(config)
-        cell.write_config(run, config)
+        cell.write_config(run, asdict(config))
         assert cell.read_config(run) == config
     edited = json.loads((run / "config.json").read_text()) | {"seed": 5}
     (run / "config.json").write_text(json.dumps(edited))

@@ -1,6 +1,6 @@
 """From a command to its folders, on stand-in stages in this process: runs, status, list, report."""
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import fake
@@ -22,7 +22,7 @@ def at_once(sweep):
     for cell in sweep.cells:
         place = sweep.root / cell.id
         if not read_result(place):
-            write_config(place, cell.config)
+            write_config(place, asdict(cell.config))
             run_cell(Run(cell.config, sweep.cache, place), sweep.stages)
     return {}
 

@@ -3,7 +3,7 @@
 import json
 import shutil
 import signal
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import programs
 import pytest
@@ -118,7 +118,7 @@ def test_shares_of_a_run_add_up():
 def sweep_of(root, **more):
     """The small queue's cells, the first two of them finished by code `fake.STAGES`."""
     for cell in CELLS[:2]:
-        write_config(root / cell.id, cell.config)
+        write_config(root / cell.id, asdict(cell.config))
         run_cell(Run(cell.config, root, root / cell.id), STAGES)
     stages = replace(STAGES, **more.pop("stages", {}))
     return Sweep(TABLE, CELLS[:4], root, root, Workers(1, **more), stages)
@@ -184,7 +184,7 @@ def test_what_the_reference_says_is_shared_by_the_cells_that_are_left(tmp_path, 
     def drain(sweep, display, estimator):
         for folder in tmp_path.glob("reference/*"):
             listed.extend(reference_cache.wanted(folder))
-        write_config(tmp_path / CELLS[2].id, CELLS[2].config)
+        write_config(tmp_path / CELLS[2].id, asdict(CELLS[2].config))
         run_cell(Run(CELLS[2].config, tmp_path, tmp_path / CELLS[2].id), STAGES)
         return {CELLS[3].id: "fault"}
 

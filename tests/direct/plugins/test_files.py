@@ -58,7 +58,7 @@ def folder(tmp_path, plugged):
     plugged(TEXT)
     config = canonical(profile("tiny"))
     run = tmp_path / identity(config)
-    write_config(run, config)
+    write_config(run, asdict(config))
     registry._entries.clear()
     files._modules.clear()
     return run

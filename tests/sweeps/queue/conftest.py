@@ -1,5 +1,7 @@
 """A cell that is leased, and the surroundings of programs that run it."""
 
+from dataclasses import asdict
+
 import pytest
 from programs import ROOT
 
@@ -23,5 +25,5 @@ def surroundings(monkeypatch):
 def cell(tmp_path, monkeypatch, surroundings):
     config = cells(ABLATIONS["lambda_hard"], BASE, (0,))[0]
     folder = tmp_path / config.id
-    write_config(folder, config.config)
+    write_config(folder, asdict(config.config))
     return folder, leases.take(folder)

@@ -3,7 +3,7 @@
 import heapq
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 
 import pytest
 from made_up_readings import BASE
@@ -215,7 +215,7 @@ def test_what_finished_cells_have_left_is_not_trained_again(tmp_path):
     by_steps = {n: override(base, f"train.steps={n}") for n in (50, 100, 150)}
     ids = {n: identity(config) for n, config in by_steps.items()}
     for n in (50, 150):
-        write_config(tmp_path / ids[n], by_steps[n])
+        write_config(tmp_path / ids[n], asdict(by_steps[n]))
         write_json(tmp_path / ids[n] / "result.json", {})
     own = override(by_steps[100], "sample.guidance=1")
     estimator = Estimator(tmp_path, {identity(own): own})

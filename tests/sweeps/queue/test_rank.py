@@ -3,7 +3,7 @@
 import json
 import os
 import time
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import fake
 import pytest
@@ -59,7 +59,7 @@ def test_two_ranks_share_a_cells_clips_and_its_result_is_that_of_one(tmp_path, s
     config = override(profile("tiny"), "train.steps=0", "evaluate.prompts=24", "sample.steps=2")
     folders = [tmp_path / runs / identity(config) for runs in ("one", "two")]
     for folder in folders:
-        write_config(folder, config)
+        write_config(folder, asdict(config))
         begin(folder)
     one, two = folders
     attempt(tmp_path / "cache", one, leases.take(one))
@@ -93,7 +93,7 @@ def test_every_rank_does_each_stage_and_the_first_publishes(tmp_path, monkeypatc
         judge=lambda run: done.append("judge") or STAGES.judge(run),
     )
     folder = tmp_path / CELLS[0].id
-    write_config(folder, CELLS[0].config)
+    write_config(folder, asdict(CELLS[0].config))
     token = leases.take(folder)
     rank_of(1, monkeypatch)
     rank.main(tmp_path, folder, token, os.getpid(), stages)
@@ -106,7 +106,7 @@ def test_every_rank_does_each_stage_and_the_first_publishes(tmp_path, monkeypatc
 
 def test_another_ranks_error_ends_it_and_a_stop_does_not(tmp_path, monkeypatch):
     folder = tmp_path / CELLS[0].id
-    write_config(folder, CELLS[0].config)
+    write_config(folder, asdict(CELLS[0].config))
     rank_of(1, monkeypatch)
 
     def fails(error):

@@ -4,7 +4,7 @@ import multiprocessing
 import subprocess
 import sys
 from collections import Counter
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import pytest
 from queued import CELLS, TABLE, drain
@@ -43,7 +43,7 @@ def test_a_configuration_that_is_there_is_left_and_a_damaged_or_another_one_writ
     watched = override(CELLS[2].config, "train.checkpoint_every=7")  # which names nothing
     waiting.plan(tmp_path, "s", [*CELLS[:2], replace(CELLS[2], config=watched)])
     for cell in CELLS[:3]:
-        write_config(tmp_path / cell.id, cell.config)
+        write_config(tmp_path / cell.id, asdict(cell.config))
     files = [tmp_path / name / "config.json" for name in IDS[:3]]
     files[1].write_text("{")
     before = files[0].stat().st_mtime_ns

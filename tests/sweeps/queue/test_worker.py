@@ -5,7 +5,7 @@ import json
 import os
 import subprocess
 import sys
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import pytest
 from queued import CELLS, STAGES
@@ -43,7 +43,7 @@ def test_a_message_is_one_marked_line_whatever_is_in_it(capsys):
 
 def folder_of(root, cell=CELLS[0]):
     folder = root / cell.id
-    write_config(folder, cell.config)
+    write_config(folder, asdict(cell.config))
     return folder, leases.take(folder)
 
 
