@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import re
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,6 +18,9 @@ import numpy as np
 from ..common.errors import UserError
 
 HDR = {16: "PQ", 18: "HLG"}  # transfer functions, by their number in ITU-T H.273
+DOLBY = {"DOVI_METADATA", "DOVI_RPU_BUFFER"}  # without them the colours of some kinds are wrong
+PACKED = range(1, 8)  # of FFmpeg's AVStereo3DType: both eyes' views in one picture, or by turns
+RECTILINEAR = 5  # of FFmpeg's AVSphericalProjection: as any camera shows it
 HIDDEN = ("vp8", "mpeg4")  # codecs whose packets need not hold a picture that is shown
 MISSING = re.compile(r"reference picture missing|Missing reference picture|Could not find ref")
 SLACK = 0.5  # seconds by which a file may end before the length that its header gives
@@ -95,32 +99,53 @@ def video_stream(container: Any) -> Any:
 
 def look(picture: Any, aspect: float) -> Look:
     """How a picture whose pixels are `aspect` as wide as high is shown."""
-    height, width = picture.height, round(picture.width * aspect)
-    unfit = None
-    if picture.interlaced_frame:
-        unfit = "interlaced video", "deinterlace it, as with ffmpeg -vf bwdif, to use it"
-    if picture.color_trc in HDR:
-        unfit = f"HDR video ({HDR[picture.color_trc]})", "map it to BT.709 to use it"
-    turned = _turned(picture)
+    height, width, beside = picture.height, round(picture.width * aspect), _side_data(picture)
+    turned = _turned(picture, beside)
     if turned is None:
         return Look(height, width, "", ("turned by an odd angle", "turn its pixels to use it"))
     if "transpose" in turned:
         height, width = width, height
-    return Look(height, width, turned, unfit)
+    return Look(height, width, turned, _unfit(picture, beside or {}))
 
 
-def _turned(picture: Any) -> str | None:
+def _side_data(picture: Any) -> dict[str, bytes] | None:
+    """What stands beside the pixels, by kind; None where PyAV does not know one of the kinds."""
+    try:
+        return {data.type.name: bytes(data) for data in picture.side_data}
+    except ValueError:
+        return None
+
+
+def _unfit(picture: Any, beside: dict[str, bytes]) -> tuple[str, str] | None:
+    """Why a player does more than to show the pixels, and the remedy; None where it does not."""
+    if picture.interlaced_frame:
+        return "interlaced video", "deinterlace it, as with ffmpeg -vf bwdif, to use it"
+    if DOLBY & beside.keys():
+        return "HDR video (Dolby Vision)", "map it to BT.709 to use it"
+    if picture.color_trc in HDR:
+        return f"HDR video ({HDR[picture.color_trc]})", "map it to BT.709 to use it"
+    if _number(beside.get("STEREO3D")) in PACKED:
+        return "stereoscopic video", "keep one eye's view, as with ffmpeg -vf stereo3d, to use it"
+    if _number(beside.get("SPHERICAL")) not in (None, RECTILINEAR):
+        return "spherical video", "cut out a flat view, as with ffmpeg -vf v360, to use it"
+    return None
+
+
+def _number(data: bytes | None) -> int | None:
+    """The first field of FFmpeg's AVStereo3D or AVSphericalMapping, a C enumeration."""
+    return int.from_bytes(data[:4], sys.byteorder) if data else None
+
+
+def _turned(picture: Any, beside: dict[str, bytes] | None) -> str | None:
     """The steps of its display matrix; None where it is no multiple of 90 degrees.
 
     A coded point (x, y) is shown at (a x + c y, b x + d y), but for a shift (ISO/IEC 14496-12).
     """
-    try:
-        found = [data for data in picture.side_data if data.type.name == "DISPLAYMATRIX"]
-    except ValueError:  # side data of a kind that PyAV does not know yet hides the matrix
+    if beside is None:
         return QUARTERS.get(picture.rotation % 360)
-    if not found:
+    if "DISPLAYMATRIX" not in beside:
         return ""
-    a, b, _, c, d = np.frombuffer(bytes(found[0]), np.int32)[:5].tolist()
+    a, b, _, c, d = np.frombuffer(beside["DISPLAYMATRIX"], np.int32)[:5].tolist()
     small = max(abs(a), abs(b), abs(c), abs(d)) / 1000
     if abs(b) <= small and abs(c) <= small and a and d:
         steps, across, down = [], a, d

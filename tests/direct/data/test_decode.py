@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import io
+import sys
 from types import SimpleNamespace
 
 import av
+import av.sidedata.sidedata
 import numpy as np
 import pytest
 import small_video
@@ -160,11 +162,37 @@ def test_pixels_that_are_no_squares_are_shown_wider():
         ("transfer=smpte2084:colorprim=bt2020:colormatrix=bt2020nc", "HDR video (PQ)"),
         ("transfer=arib-std-b67", "HDR video (HLG)"),
         ("transfer=bt709", None),
+        ("frame-packing=3", "stereoscopic video"),  # side by side
+        ("frame-packing=5", "stereoscopic video"),  # by turns
+        ("frame-packing=6", None),  # one view, and it says so
     ],
 )
 def test_what_a_player_does_more_for_is_set_aside(parameters, reason):
     found = looked(encoded(3, x264_params=parameters))
     assert (found.unfit and found.unfit[0]) == reason
+
+
+@pytest.mark.parametrize(
+    ("kind", "first", "reason"),
+    [
+        ("DOVI_METADATA", 0, "HDR video (Dolby Vision)"),
+        ("DOVI_RPU_BUFFER", 0, "HDR video (Dolby Vision)"),
+        ("SPHERICAL", 0, "spherical video"),  # equirectangular
+        ("SPHERICAL", 5, None),  # rectilinear, as any camera
+        ("STEREO3D", 8, None),  # unspecified: as phones' spatial videos, whose one view is decoded
+        ("MASTERING_DISPLAY_METADATA", 0, None),
+    ],
+)
+def test_side_data_that_no_encoder_here_writes(kind, first, reason):
+    class Data(bytes):
+        type = av.sidedata.sidedata.Type[kind]
+
+    beside = Data(first.to_bytes(4, sys.byteorder) + bytes(28))
+    picture = SimpleNamespace(
+        height=24, width=32, interlaced_frame=False, color_trc=1, side_data=[beside]
+    )
+    found = decode.look(picture, 1.0)
+    assert (found.unfit and found.unfit[0]) == reason and (found.height, found.width) == (24, 32)
 
 
 def test_a_cover_picture_is_not_the_video(shown):
