@@ -57,7 +57,7 @@ LAYERS = (  # a file imports its own layer and those above it in this list
     ("sweeps.control",),
     ("sweeps.queue",),
     ("sweeps.checks", "sweeps.options", "sweeps.work"),
-    ("sweeps.planning",),
+    ("sweeps.planning", "sweeps.folders"),
     ("sweeps.report",),
     ("sweeps.reports",),
     ("sweeps.run", "sweeps.power", "sweeps.__main__"),
