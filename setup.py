@@ -26,7 +26,9 @@ from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 
 CSRC = Path("csrc")
-CPU_SOURCES, CUDA_SOURCES = ("cpu_kernels", "targets_cpu"), ("cuda_kernels", "targets_cuda")
+BINDINGS = ("binding", "binding_loss", "binding_targets", "binding_noise")  # these include torch
+CPU_SOURCES = ("cpu_kernels", "targets_cpu")
+CUDA_SOURCES = ("cuda_kernels", "targets_cuda", "noise_cuda")
 TARGET = "-DTORCH_TARGET_VERSION=0x020b000000000000"  # 2.11, the oldest torch it loads in
 CXX_FLAGS = ["-O3", "-std=c++17", "-fPIC", "-fvisibility=hidden", "-Wall", "-Wextra"]
 # Contraction would make the bits depend on the instruction set; kernels say fma where they mean it.
@@ -154,19 +156,20 @@ def sources_digest():
 
 def cpu_jobs(compiler, work, torch_folder, with_cuda, cuda_note):
     """(command, object file) of each translation unit; the kernels once per instruction set."""
-    jobs = []
-    for source, (name, flags) in product(CPU_SOURCES, INSTRUCTION_SETS.items()):
-        result = work / f"{source}_{name}.o"
-        options = [*KERNEL_FLAGS, *flags, f"-DDIRECT_ISA={name}"]
-        jobs.append(([*compiler, *options, "-c", CSRC / f"{source}.cpp", "-o", result], result))
-    result = work / "binding.o"
     options = [*CXX_FLAGS, TARGET, "-isystem", torch_folder / "include"]
     options += [f"-DDIRECT_HAS_{name.upper()}" for name in INSTRUCTION_SETS]
     options += ["-DDIRECT_WITH_CUDA"] if with_cuda else []
     # What a C string can hold as it is: no quotes, no backslashes, one line.
     note = " ".join(re.sub(r"[^ -!#-\[\]-~]+", " ", cuda_note).split())
     options += [f'-DDIRECT_SOURCES="{sources_digest()}"', f'-DDIRECT_CUDA="{note}"']
-    return [([*compiler, *options, "-c", CSRC / "binding.cpp", "-o", result], result), *jobs]
+    units = [(source, source, options) for source in BINDINGS]
+    for source, (name, flags) in product(CPU_SOURCES, INSTRUCTION_SETS.items()):
+        units.append((source, f"{source}_{name}", [*KERNEL_FLAGS, *flags, f"-DDIRECT_ISA={name}"]))
+    jobs = []
+    for source, name, flags in units:
+        result = work / f"{name}.o"
+        jobs.append(([*compiler, *flags, "-c", CSRC / f"{source}.cpp", "-o", result], result))
+    return jobs
 
 
 def cuda_jobs(cuda, code, work):

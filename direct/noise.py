@@ -13,8 +13,8 @@ of one loss apart, so one key serves `eps` and both negatives' noises.
 Words become normals by Box-Muller, (R cos, R sin) of each pair. Logarithm, sine and cosine are
 short polynomials, written with integer operations, correctly rounded `+`, `*`, fused multiply-add
 and square root alone. IEEE 754 fixes the bits of those, so a CPU, a GPU and this file agree on
-every bit of every normal, whatever their libraries do. csrc/noise.h and loss/triton.py
-hold the same text.
+every bit of every normal, whatever their libraries do. csrc/noise.h and
+loss/triton_noise.py hold the same text.
 """
 
 from __future__ import annotations

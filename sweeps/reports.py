@@ -60,9 +60,11 @@ def _complete(experiment: Experiment, out: Path) -> bool:
     return all(x.id in failed or read_result(root / x.id) for x in experiment.cells)
 
 
-def write(experiment: Experiment, options: argparse.Namespace, stages: Stages) -> None:
-    """The files of one experiment's table."""
-    write_built(table_of(experiment, options, stages), experiment, options)
+def write(experiment: Experiment, options: argparse.Namespace, stages: Stages) -> Table:
+    """The files of one experiment's table, which is returned."""
+    table = table_of(experiment, options, stages)
+    write_built(table, experiment, options)
+    return table
 
 
 def write_built(table: Table, experiment: Experiment, options: argparse.Namespace) -> None:

@@ -27,6 +27,7 @@ import argparse
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from direct.common.errors import UserError, command
 from direct.config import Config
@@ -41,13 +42,13 @@ from .experiments import (
     check_looks,
     check_name_is_free,
     named,
-    recorded,
     remember,
 )
+from .folders import FILES, files, no_file, show_list, show_status
 from .options import base_of, columns_of, looks_of, options_of, planned_cells, rows_of, sweep_of
 from .planning import changes, every_of, experiments_of, known, shipped_of
 from .queue.estimate import Estimator
-from .queue.status import entry, listing, state_line, summary, told
+from .queue.status import listing, summary, told
 from .queue.sweep import Sweep
 from .report import arms, gallery
 from .reports import page, report, table_of, write, write_built
@@ -56,7 +57,8 @@ from .schema import union
 from .stages import REAL, Stages
 from .work import refuse, settle_old, work
 
-FILES = ("export", "import", "fsck")
+if TYPE_CHECKING:
+    from .tables import Table
 
 
 def main(arguments: Sequence[str] | None = None, stages: Stages = REAL) -> int:
@@ -65,7 +67,7 @@ def main(arguments: Sequence[str] | None = None, stages: Stages = REAL) -> int:
     own = own_tables.read(options.sweep) if own_tables.is_file(options.sweep) else None
     base = base_of(options)
     if options.sweep in FILES:
-        return _files(options, base)
+        return files(options, base)
     if options.sweep == "settings":
         print(explained(base, options.file))
         return 0
@@ -73,11 +75,11 @@ def main(arguments: Sequence[str] | None = None, stages: Stages = REAL) -> int:
         return report(base, options, stages)
     if options.sweep == "gallery" and options.file is not None:
         return _arms(options, base, stages)
-    _no_file(options)
+    no_file(options)
     if options.sweep == "status":
-        return _status(options, base)
+        return show_status(options, base)
     if options.sweep == "list":
-        return _list(options, base)
+        return show_list(options, base)
     if options.sweep == "search":
         return _search(options, base, stages)
     if options.sweep == "gallery":
@@ -86,78 +88,25 @@ def main(arguments: Sequence[str] | None = None, stages: Stages = REAL) -> int:
         return _all(options, base, stages)
     if options.until_decided:
         return _until_decided(options, base, own, stages)
-    return _run(experiments_of(options, base, own), options, stages)
+    return _run(experiments_of(options, base, own), options, stages)[0]
 
 
-# What is there ------------------------------------------------------------------------------------
+def _run(
+    asked: list[Experiment], options: argparse.Namespace, stages: Stages
+) -> tuple[int, list[Table]]:
+    """The experiments of one command, as one queue; then their tables.
 
-
-def _status(options: argparse.Namespace, base: Config) -> int:
-    root = folder(base.profile, Path(options.out))
-    found, faults = known(options, base, root)
-    width = max(len(experiment.name) for experiment in found)
-    lines = [state_line(experiment, root, width) for experiment in found]
-    print("\n".join([*lines, *faults]))
-    return 0
-
-
-def _list(options: argparse.Namespace, base: Config) -> int:
-    out = Path(options.out)
-    root = folder(base.profile, out)
-    found, faults = recorded(root)
-    print("\n\n".join([*(entry(experiment, root, out) for experiment in found), *faults]))
-    if not found and not faults:
-        print(f"no experiment has been run below {root}; run one, as: lambda_hard")
-    return 0
-
-
-def _files(options: argparse.Namespace, base: Config) -> int:
-    """export, import and fsck."""
-    from . import archive
-    from .queue import waiting
-
-    out = Path(options.out)
-    root = folder(base.profile, out)
-    if options.sweep == "fsck":
-        _no_file(options)
-        checked, wrong = archive.fsck(root, out / "cache" / base.profile)
-        print("\n".join([*wrong, f"{checked} files checked, {len(wrong)} wrong"]))
-        return 1 if wrong else 0
-    if options.file is None:
-        raise UserError(f"{options.sweep} needs a file; write: {options.sweep} results.tar.gz")
-    with waiting.planner(root):
-        if options.sweep == "export":
-            results, noted = archive.export(root, base.profile, Path(options.file))
-            print(f"{results} results and {noted} experiments exported")
-        else:
-            taken = archive.take(root, base.profile, Path(options.file))
-            print(f"{taken.new} results imported, {taken.known} were here already")
-            print(f"{taken.experiments} experiments noted; python -m sweeps.run list shows them")
-            for name in taken.kept:
-                print(f"{name} was asked for otherwise here, and stays as it is here")
-    return 0
-
-
-def _no_file(options: argparse.Namespace) -> None:
-    if options.file is not None:
-        raise UserError(f"{options.sweep} takes no file, and got {options.file}")
-
-
-# Running ------------------------------------------------------------------------------------------
-
-
-def _run(asked: list[Experiment], options: argparse.Namespace, stages: Stages) -> int:
-    """The experiments of one command, as one queue; then their tables."""
+    The command's status, and the tables: none while cells are left to others.
+    """
     sweep = _begun(asked, asked[0].name, options, stages)
     if sweep is None:
-        return 0
+        return 0, []
     if options.launcher == "slurm":
-        return _launch(sweep, asked[0].name, options)
+        return _launch(sweep, asked[0].name, options), []
     failed = _worked(sweep)
-    if not _elsewhere(sweep, failed):
-        for experiment in asked:
-            write(experiment, options, stages)
-    return told(failed)
+    left = _elsewhere(sweep, failed)
+    tables = [] if left else [write(experiment, options, stages) for experiment in asked]
+    return told(failed), tables
 
 
 def _until_decided(
@@ -181,24 +130,17 @@ def _until_decided(
     most = {cell.id for experiment in planned(looks[-1]) for cell in experiment.cells}
     for number, seeds in enumerate(looks, 1):
         asked = planned(seeds)
-        status = _run(asked, options, stages)
-        if status or options.dry_run:
+        status, tables = _run(asked, options, stages)
+        if status or not tables:  # of a dry run, or cells are still running elsewhere: run again
             return status
-        tables = [table_of(experiment, options, stages) for experiment in asked]
-        if any(table.looks < number for table in tables):
-            return 0  # cells are still running elsewhere; run again
-        left, total = (
-            sum(len(open_hypotheses(x)) for x in tables),
-            sum(len(x.family) for x in tables),
-        )
+        left = sum(len(open_hypotheses(table)) for table in tables)
+        total = sum(len(table.family) for table in tables)
         print(f"look {number} of {len(looks)}, {seeds} seeds: {total - left} of {total} decided")
         if not left:
             break
     run = {cell.id for experiment in asked for cell in experiment.cells}
-    saved = len(most) - len(run)
-    print(
-        f"{len(run)} cells of at most {len(most)} with {looks[-1]} seeds: {saved} were not needed"
-    )
+    bound = f"at most {len(most)} with {looks[-1]} seeds"
+    print(f"{len(run)} cells of {bound}: {len(most) - len(run)} were not needed")
     return 0
 
 

@@ -177,7 +177,8 @@ def _at_looks(
         own = [cell for cell in cells if cell.config.seed in seeds[:n]]
         if len(seeds) < n or any(cell.id not in results for cell in own):
             break
-        at = build(replace(ablation, rounds=()), own, results, stages)
+        whole = len(seeds) == n  # the table itself, which is built already
+        at = table if whole else build(replace(ablation, rounds=()), own, results, stages)
         found.append((level, at.family))
     joined = looked(table.family, found)
     lines = tuple(replace(x, values=_with_p(x, ablation, joined)) for x in table.lines)

@@ -24,7 +24,11 @@ from direct.loss.reference import Inputs, Result, TargetInputs
 ROOT = Path(__file__).parent.parent
 EMULATION = ROOT / "tests/csrc/emulation"
 HEADERS = ("cuda_kernels.h", "targets.h", "vectors.h", "velocity_loss.h", "noise.h")
-ENTRIES = {"cuda_kernels.cu": "entry.cpp", "targets_cuda.cu": "targets_entry.cpp"}
+ENTRIES = {
+    "cuda_kernels.cu": "entry.cpp",
+    "targets_cuda.cu": "targets_entry.cpp",
+    "noise_cuda.cu": "noise_entry.cpp",
+}
 FLAGS = (
     "-std=c++17",
     "-shared",
@@ -156,6 +160,7 @@ class Emulation:
         return loss.reshape(()), distances, gradient
 
     def normal(self, key: Tensor, out: Tensor, term: int, seed: int = 0) -> Tensor:
+        """As direct/noise.py's `draw`, of a library of noise_cuda.cu; so is `interpolate`."""
         batch, elements = _int(len(out)), _int(out[:1].numel())
         self._call("normal", seed, key, batch, elements, term, out)
         return out

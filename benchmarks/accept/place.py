@@ -67,11 +67,12 @@ def _emulated(folder: Path) -> Kernels:
     if cuda_emulation.compiler() is None:
         raise NotHere("no C++ compiler, which the emulation of CUDA needs")
     emulation = cuda_emulation.build(folder)
+    noise = cuda_emulation.build(folder / "noise", kernels="noise_cuda.cu")
     targets = cuda_emulation.build(folder / "targets", kernels="targets_cuda.cu").targets
     return Kernels(
         emulation.loss,
         emulation.scale,
-        lambda key, elements, term: emulation.normal(key, torch.zeros(len(key), elements), term),
-        lambda x, key, t: emulation.interpolate(x, key, t, torch.empty_like(x)),
+        lambda key, elements, term: noise.normal(key, torch.zeros(len(key), elements), term),
+        lambda x, key, t: noise.interpolate(x, key, t, torch.empty_like(x)),
         targets,
     )

@@ -27,7 +27,7 @@ CHUNK = 16384  # below the size from which torch splits one sum over threads
 
 
 class Inputs(NamedTuple):
-    """Validated arguments, in the order of every backend's (csrc/binding.cpp's schema too).
+    """Validated arguments, in the order of every backend's (csrc/binding_loss.cpp's schema too).
 
     Noise that is None is drawn from `key`, except a negative's where `marginal`: there its mean,
     zero, is used instead and the distance carries its variance.

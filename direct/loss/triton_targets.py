@@ -12,7 +12,8 @@ import triton.language as tl
 from torch import Tensor
 
 from .reference import TargetInputs, per_term
-from .triton import INTERPRETED, _current, _once
+from .triton import INTERPRETED, current
+from .triton_kernels import once
 
 BLOCK = 4096  # elements of a chunk, 16 a thread
 
@@ -40,10 +41,10 @@ def _target_kernel(
     at = chunk * BLOCK + tl.arange(0, BLOCK)
     inside = at < n
     at += b * n
-    v = _once(v_ptr, at, inside)
+    v = once(v_ptr, at, inside)
     g = tl.zeros((BLOCK,), tl.float32)
     for k in tl.static_range(COUNT):
-        e = v - _once(u_ptrs[k], at, inside)
+        e = v - once(u_ptrs[k], at, inside)
         e = tl.where(inside & (tl.abs(e) <= threshold), e, 0.0)
         tl.store(partials_ptr + (b * COUNT + k) * chunks + chunk, tl.sum(e * e))
         g += tl.load(scale_ptr + b * COUNT + k) * e
@@ -62,7 +63,7 @@ def evaluate(p: TargetInputs) -> tuple[Tensor, Tensor, Tensor]:
     wide = torch.float32 if INTERPRETED else v.dtype
     gradient = torch.empty(v.shape if p.need_gradient else (0,), dtype=wide, device=v.device)
     if batch * chunks:
-        with _current(v.device):
+        with current(v.device):
             _target_kernel[(batch * chunks,)](
                 v.contiguous(),
                 tuple(u.contiguous() for u in p.targets),

@@ -5,6 +5,9 @@ from the cache take turns, step by step, on one engine, so that whatever else th
 on all four. Cost depends neither on the weights nor on what the clips show: weights are random, and
 the trainer reads stand-ins of the real sizes through its real cache. So nothing has to be
 downloaded or prepared, at either scale.
+
+Any engine is measured, in one process. ZeRO-2 (`deepspeed`) and `fsdp` then hold the whole of what
+they cut over ranks, and their time has all their own work but what ranks send each other.
 """
 
 from __future__ import annotations
@@ -55,9 +58,14 @@ def measure(run: Run) -> list[dict[str, Any]]:
 
     Scores are named `<method>.<reading>`: seconds_per_iteration and each of PARTS in seconds, the
     median over the block; memory_gb, the same in every block. Writes nothing that stays. A device
-    that is too small is a `UserError`.
+    that is too small, and clips that are cut over ranks, are a `UserError`.
     """
     config = run.config
+    if (parts := config.train.context_parallel) > 1:
+        raise UserError(
+            f"train.context_parallel={parts} cuts clips over ranks, and the cost of a step is "
+            "measured in one process; set it to 1"
+        )
     torch.set_num_threads(config.threads)
     if config.train.engine != "torch":
         ranks.start()
@@ -123,8 +131,7 @@ def _write(config: Config, data: Shared, folder: Path) -> None:
                 x_t, text = running.inputs(noised(batch, config)[1], batch.text)
                 velocity(reference, x_t, batch.t, text)
     reference.flush()
-    if config.train.engine == "deepspeed":
-        running.release()
+    running.release()
 
 
 def _random(config: Config) -> Any:
@@ -145,8 +152,7 @@ def _two_steps(config: Config, data: Shared, written: Path | None = None) -> tup
     reference = Velocities(written, load) if written and config.loss.lambda_anc else load()
     for step in range(2):
         train_step(running, reference, load_passes(config, data, step), config)
-    if config.train.engine == "deepspeed":
-        running.release()
+    running.release()
     return running, reference
 
 

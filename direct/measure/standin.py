@@ -37,8 +37,8 @@ def check_room(config: Config) -> int:
     if needed > room and not config.train.lora_rank:
         raise UserError(
             f"training {count / 1e9:.2f} billion parameters needs {needed / 1e9:.0f} GB before "
-            f"any activation, and this device has {room / 1e9:.0f} GB; measure cost on a larger "
-            "one, or set model.pipeline to a smaller model"
+            f"any activation, and this device has {room / 1e9:.0f} GB; cost is measured in one "
+            "process, so on a larger device, or set model.pipeline to a smaller model"
         )
     return count
 

@@ -72,6 +72,9 @@ class Engine:
         """Of the last gradient, before clipping; not finite if that update was skipped."""
         return self._norm
 
+    def release(self) -> None:
+        """Nothing to free: what the engine holds goes with it."""
+
 
 class DeepSpeed:
     """The same calls on ZeRO-2, in a process group of any number of ranks."""

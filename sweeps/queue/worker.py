@@ -61,9 +61,8 @@ def _work(place: Place, stages: Stages) -> None:
     run = place.folder
     with suppress(UserError):  # a damaged folder: the attempt itself says so
         begin(run, stages)
-    gpus = int(os.environ.get(GPUS, "1"))
-    if gpus > 1:
-        stopped = on_several(gpus, stages.rank, *place)
+    if (ranks := ranks_of(run)) > 1:
+        stopped = on_several(ranks, stages.rank, *place)
     else:
         stopped = attempt(*place, stages)
     if result := read_result(run):
@@ -74,6 +73,14 @@ def _work(place: Place, stages: Stages) -> None:
         send(event="failed", cell=run.name)
     else:
         send(event="say", text=f"{run.name}: another worker has taken over; its result counts")
+
+
+def ranks_of(folder: Path) -> int:
+    """How many processes work on this cell: one on each GPU, or one where it measures."""
+    with suppress(UserError):  # a damaged folder: the attempt says so
+        if read_config(folder, load=False).measure.kind != "scores":
+            return 1
+    return int(os.environ.get(GPUS, "1"))
 
 
 def attempt(cache: Path, folder: Path, token: str, stages: Stages = REAL) -> bool:

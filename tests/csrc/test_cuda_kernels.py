@@ -1,4 +1,4 @@
-"""The CUDA kernels, run on the CPU by tests/csrc/emulation: no GPU is needed."""
+"""The CUDA kernels of the loss, run on the CPU by tests/csrc/emulation: no GPU is needed."""
 
 from __future__ import annotations
 
@@ -168,20 +168,6 @@ def test_noise_drawn_inside_is_the_noise_given(cuda, elements):
     drawn = [noise.draw(p.key, p.v.shape, term) for term in (noise.EPS, noise.RAND, noise.HARD)]
     given = p._replace(eps=drawn[0], eps_rand=drawn[1], eps_hard=drawn[2])
     assert same(run(cuda, p, 1), run(cuda, given, 2))
-
-
-@pytest.mark.parametrize("elements", [1, 1023, 1025, 4099])
-def test_noise_and_path_are_the_definitions_bit_for_bit(cuda, elements):
-    shape, t = (3, elements), torch.tensor([0.0, 0.37, 1.0])
-    key = noise.keys(5, elements, range(3))
-    for term in (noise.EPS, noise.HARD):
-        out = cuda.normal(key, guarded(torch.zeros(shape), elements % 4 == 3), term)
-        assert out.equal(noise.draw(key, shape, term))
-    eps = noise.draw(key, shape, noise.EPS)
-    for dtype in (torch.float32, torch.bfloat16):
-        x = guarded(torch.randn(shape).to(dtype), elements % 4 == 1)
-        out = cuda.interpolate(x, key, t, guarded(torch.zeros_like(x), elements % 4 == 1))
-        assert out.equal(((1 - t[:, None]) * x.float() + t[:, None] * eps).to(dtype))
 
 
 @each_type

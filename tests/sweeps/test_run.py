@@ -20,6 +20,7 @@ from direct.common.errors import UserError
 from direct.profiles import profile
 from direct.settings import override
 from sweeps import run
+from sweeps import tables as tables_of_sweeps
 from sweeps.ablations import ABLATIONS
 from sweeps.experiments import Experiment, remember
 from sweeps.queue import storage
@@ -275,8 +276,22 @@ def test_clips_of_an_experiment_lie_beside_its_table(tmp_path, monkeypatch, caps
         run.main(["gallery", "mne", "--out", str(tmp_path)])
 
 
+@pytest.fixture
+def built(monkeypatch):
+    """How often Table S3 was built, by its number of seeds."""
+    count, build = Counter(), tables_of_sweeps.build
+
+    def counted(ablation, planned, *more):
+        if ablation.name == "lambda_hard":
+            count[len({cell.config.seed for cell in planned})] += 1
+        return build(ablation, planned, *more)
+
+    monkeypatch.setattr(tables_of_sweeps, "build", counted)
+    return count
+
+
 @pytest.mark.slow
-def test_seeds_are_added_until_all_is_decided_and_a_rerun_spends_nothing(tmp_path, capsys):
+def test_seeds_are_added_until_all_is_decided_and_a_rerun_spends_nothing(tmp_path, capsys, built):
     asked = ["lambda_hard", "--until-decided", "--max-seeds", "4", "--prompts", "6"]
     asked += ["--out", str(tmp_path)]
     assert run.main(asked, fake.STAGES) == 0
@@ -286,6 +301,7 @@ def test_seeds_are_added_until_all_is_decided_and_a_rerun_spends_nothing(tmp_pat
     assert plan["table"]["rounds"] == [3, 4]
     before = tables(tmp_path)
     assert b"looks at 3, 4 seeds were planned before any result" in before["table_s3.md"]
+    assert built == {3: 2, 4: 1}, "the table of each look once, and its first look's again"
     assert run.main(asked, fake.STAGES) == 0
     assert tables(tmp_path) == before
     assert (tmp_path / "cache/tiny/executed.log").read_text() == log, "no cell ran again"

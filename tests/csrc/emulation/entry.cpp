@@ -35,18 +35,6 @@ const char* emulated_loss(uint64_t seed, const void* const* data, const int64_t*
   return direct::launch_loss(p, bf16, {results[0], results[1], results[2], nonfinite}, workspace, tickets, 0, nullptr);
 }
 
-const char* emulated_normal(uint64_t seed, const int64_t* keys, int64_t batch, int64_t elements, uint32_t term,
-                            float* out) {
-  begin(seed);
-  return direct::launch_normal(keys, batch, elements, term, out, 0, nullptr);
-}
-
-const char* emulated_interpolate(uint64_t seed, const int64_t* keys, const float* t, int bf16, int64_t batch,
-                                 int64_t elements, const void* x, void* out) {
-  begin(seed);
-  return direct::launch_interpolate(keys, t, bf16, batch, elements, x, out, 0, nullptr);
-}
-
 const char* emulated_scale(uint64_t seed, void* gradient, const float* factor, int64_t elements, int bf16) {
   begin(seed);
   return direct::launch_scale(gradient, factor, elements, bf16, 0, nullptr);

@@ -7,6 +7,8 @@ import json
 import pytest
 import torch
 
+from direct.common import ranks
+from direct.common.errors import UserError
 from direct.common.progress import silent
 from direct.config import Run
 from direct.measure import cost, standin
@@ -107,8 +109,17 @@ def test_methods_take_turns_and_blocks_are_medians(config, tmp_path, monkeypatch
     assert {s["direct.memory_gb"] for s in scores} == {1.5}
 
 
+@pytest.fixture
+def alone():
+    """No process group after the test: others are about processes without one."""
+    yield
+    ranks.stop()
+
+
 @pytest.mark.slow
-def test_end_to_end(config, tmp_path):
+@pytest.mark.parametrize("engine", ["torch", "fsdp"])
+def test_end_to_end(config, tmp_path, alone, engine):
+    config = with_values(config, {"train.engine": engine})
     records = cost.measure(Run(config, tmp_path / "cache", tmp_path / "run"))
     assert [record["prompt"] for record in records] == [f"block {i:02d}" for i in (1, 2, 3, 4)]
     names = {
@@ -123,3 +134,10 @@ def test_end_to_end(config, tmp_path):
     assert {path.name for path in (tmp_path / "run").iterdir()} == {"details.json"}
     details = json.loads((tmp_path / "run" / "details.json").read_text())
     assert details["provenance"]["parameters"] > 1000 and not (tmp_path / "cache").exists()
+
+
+def test_clips_that_are_cut_over_ranks_have_no_cost_in_one_process(config, tmp_path):
+    halves = with_values(config, {"train.engine": "fsdp", "train.context_parallel": 2})
+    with pytest.raises(UserError, match=r"context_parallel=2 cuts clips .* in one process"):
+        cost.measure(Run(halves, tmp_path / "cache", tmp_path / "run"))
+    assert not (tmp_path / "run").exists()

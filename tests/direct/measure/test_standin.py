@@ -54,6 +54,6 @@ def test_a_random_transformer_is_the_pipelines_architecture(small):
 
 def test_an_adapter_fits_where_all_weights_do_not(small, monkeypatch):
     monkeypatch.setattr(standin, "device_bytes", lambda: 1000)
-    with pytest.raises(UserError, match="measure cost on a larger one"):
+    with pytest.raises(UserError, match="in one process, so on a larger device"):
         standin.check_room(small())
     assert standin.check_room(small(train__lora_rank=2)) > 1000

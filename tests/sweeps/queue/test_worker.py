@@ -12,8 +12,10 @@ from queued import CELLS, STAGES
 
 from direct.common import preempt
 from direct.common.text import plain
+from direct.identity import identity
+from direct.settings import with_values
 from sweeps.cell import read_result, write_config
-from sweeps.queue import leases, pool, waiting, worker
+from sweeps.queue import leases, pool, waiting, worker, workers
 
 
 def test_a_worker_whose_planner_is_gone_ends_and_fails_no_cell(tmp_path):
@@ -57,6 +59,19 @@ def test_an_attempt_leaves_a_result(tmp_path):
     assert worker.attempt(tmp_path, folder, token, STAGES) is False
     assert read_result(folder)["scores"] == {"PC": [0.25], "SA": [0.5]}
     assert not (folder / "failure.json").exists()
+
+
+def test_a_measurement_is_one_process_on_any_number_of_gpus(tmp_path, monkeypatch):
+    monkeypatch.setenv(workers.GPUS, "8")
+    scores, _ = folder_of(tmp_path)
+    assert worker.ranks_of(scores) == 8
+    for kind in ("cost", "alignment", "gain"):
+        config = with_values(CELLS[0].config, {"measure.kind": kind})
+        folder = tmp_path / identity(config)
+        write_config(folder, asdict(config))
+        assert worker.ranks_of(folder) == 1
+    (scores / "config.json").write_text("{")
+    assert worker.ranks_of(scores) == 8, "the ranks say what is wrong with it"
 
 
 def test_an_error_is_written_down_and_a_lost_lease_leaves_nothing(tmp_path):
