@@ -26,7 +26,7 @@ def sweep(out, *arguments, **more):
         capture_output=True,
         text=True,
         env=environment(**more),
-        timeout=300,
+        timeout=600,
         check=False,
     )
 

@@ -1,9 +1,11 @@
 """A cluster of Ray: nodes and workers that are killed in the middle, and an interrupt."""
 
+import _thread
 import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 import uuid
 from importlib.machinery import ModuleSpec
@@ -229,13 +231,45 @@ def test_a_task_that_is_cancelled_waits_for_its_worker_to_save(tmp_path):
     code = (
         "import signal, time; from pathlib import Path\n"
         "def save(*_): time.sleep(0.3); Path('saved').touch(); raise SystemExit(0)\n"
-        "signal.signal(signal.SIGTERM, save); print('at work', flush=True); time.sleep(60)"
+        "signal.signal(signal.SIGTERM, save); print('at work', flush=True); time.sleep(600)"
     )
     lines = task(tmp_path, code)
     assert next(lines) == "at work"
     with pytest.raises(KeyboardInterrupt):
         lines.throw(KeyboardInterrupt)  # as Ray does
     assert (tmp_path / "saved").exists()
+
+
+def test_a_task_is_cancelled_while_its_worker_says_nothing(tmp_path):
+    """Ray sets a flag, which a read that waits would never see: a step may take minutes."""
+    code = (
+        "import signal, time; from pathlib import Path\n"
+        "def save(*_): Path('saved').touch(); raise SystemExit(0)\n"
+        "signal.signal(signal.SIGTERM, save); print('at work', flush=True); time.sleep(600)"
+    )
+    lines = task(tmp_path, code)
+    assert next(lines) == "at work"
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            threading.Timer(0.1, _thread.interrupt_main).start()  # as Ray does
+            next(lines)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    lines.close()  # where the interrupt came before `next`
+    assert (tmp_path / "saved").exists()
+
+
+def test_lines_are_whole_whatever_pieces_they_come_in():
+    reading, writing = os.pipe()
+    lines = on_ray._lines(reading)
+    os.write(writing, b"one\n\ntw")
+    assert [next(lines), next(lines)] == ["one", ""]
+    os.write(writing, "o λ".encode()[:-1])
+    os.write(writing, "λ".encode()[1:] + b"\nthr\xff")
+    os.close(writing)
+    assert list(lines) == ["two λ", "thr\ufffd"]
+    os.close(reading)
 
 
 def test_how_a_task_ended_is_told_and_a_lost_node_is_told_apart():
