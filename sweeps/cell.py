@@ -267,7 +267,7 @@ def commit() -> str:
         return subprocess.run(
             ["git", "-C", str(here), *arguments],
             check=True,
-            timeout=20,
+            timeout=120,  # a busy machine: "unknown" would be another result
             capture_output=True,
             text=True,
         ).stdout.strip()

@@ -53,6 +53,8 @@ class Display:
             from rich.live import Live
 
             self.console = Console(highlight=False)
+            if not self.console.is_terminal or self.console.is_dumb_terminal:
+                return self  # it can go back over no line, so rich would show nothing
             self.live = Live("", console=self.console, refresh_per_second=4, transient=True)
             self.live.start()
         return self

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import logging
 import os
+import select
 import signal
 import socket
 import subprocess
@@ -116,11 +117,15 @@ class Tasks:
 
     def stop(self, seconds: float) -> None:
         until, self.interrupted = time.monotonic() + seconds, False
+        # Not by `hear`: of a task that is cancelled, `next` waits until it has ended.
+        left = [task.completed() for task in self.tasks.values()]
         try:
             for task in self.tasks.values():
                 self.ray.cancel(task)  # KeyboardInterrupt in `work`
-            while self.tasks and (left := until - time.monotonic()) > 0:
-                self.hear(min(left, 0.5))
+            while left and not self.interrupted and (rest := until - time.monotonic()) > 0:
+                _, left = self.ray.wait(
+                    left, num_returns=len(left), timeout=min(rest, 0.5), fetch_local=False
+                )
         except KeyboardInterrupt:
             pass
         for task in self.tasks.values():
@@ -165,18 +170,36 @@ def work(
             command,
             stdout=subprocess.PIPE,
             stderr=errors,
-            text=True,
+            bufsize=0,
             env=os.environ | environment,
             cwd=folder if os.path.isdir(folder) else None,
         )
-    assert process.stdout
     try:
-        for line in process.stdout:
-            yield line.rstrip("\n")
+        assert process.stdout
+        yield from _lines(process.stdout.fileno())
         yield process.wait()
     finally:  # cancelled: it saves its cell first
         process.terminate()
         process.wait(SAVE_SECONDS)
+
+
+def _lines(pipe: int) -> Iterator[str]:
+    """The lines that come out of a pipe until its end.
+
+    It looks twice a second: Ray's interrupt is seen between two lines of Python, and ends no read.
+    """
+    poll, rest = select.poll(), b""
+    poll.register(pipe)
+    while True:
+        if not poll.poll(500):
+            continue
+        data = os.read(pipe, 1 << 16)
+        *whole, rest = (rest + data).split(b"\n")
+        yield from (line.decode(errors="replace") for line in whole)
+        if not data:
+            break
+    if rest:
+        yield rest.decode(errors="replace")
 
 
 def _told(kinds: Any, error: Exception) -> Ended:

@@ -109,8 +109,9 @@ worker=$!
 trap 'kill -USR1 "$worker"' USR1 TERM
 while kill -0 "$worker" 2>/dev/null; do
     wait "$worker"
-    status=$?
 done
+wait "$worker"  # again, since one that a signal ends gives the signal's status
+status=$?
 if [ "$status" -eq 75 ]; then
     scontrol requeue "${{SLURM_ARRAY_JOB_ID}}_$SLURM_ARRAY_TASK_ID"  # a job id may mean all tasks
 fi

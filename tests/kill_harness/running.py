@@ -20,7 +20,7 @@ from sweeps.queue import storage
 
 ROOT = Path(__file__).resolve().parents[2]
 PROGRAM = {False: [str(ROOT / "tests/sweeps/fake.py")], True: ["-m", "sweeps.run"]}
-LEASE = 3.0  # seconds without a touch, of stand-ins; a sweep's own is 150
+LEASE = 6.0  # seconds without a touch, of stand-ins; a sweep's own is 150
 DISK = "8m"
 OTHER = "other-host"
 
@@ -83,7 +83,7 @@ class Attacked:
         assert self.planner
         status = self.planner.wait(600)
         if self.helper and status == 0:
-            self.helper.wait(120)
+            self.helper.wait(600)
             self.helper = None
         return status
 

@@ -6,7 +6,6 @@ import os
 import pwd
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import time
@@ -16,6 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from programs import free_port
+
+from sweeps.queue import leases
 
 
 @dataclass
@@ -42,10 +44,10 @@ class Server:
             f"-p {self.port} -c listen_addresses={self.address} -c fsync=off "
             f"-c unix_socket_directories={self.data} -c shared_buffers=16MB"
         )
-        self._run("pg_ctl", "start", "-w", "-t", "120", "-l", str(self.data / "log"), "-o", options)
+        self._run("pg_ctl", "start", "-w", "-t", "300", "-l", str(self.data / "log"), "-o", options)
 
     def stop(self) -> None:
-        self._run("pg_ctl", "stop", "-w", "-m", "immediate")
+        self._run("pg_ctl", "stop", "-w", "-t", "300", "-m", "immediate")
 
     def kill(self) -> None:
         """As the kernel does where memory runs out: without a word to its clients."""
@@ -54,7 +56,7 @@ class Server:
         asked = ["pgrep", "-P", str(pid)]
         others = subprocess.run(asked, capture_output=True, text=True, check=True).stdout.split()
         os.kill(pid, signal.SIGKILL)
-        while any(Path("/proc", other).exists() for other in others):  # they end by themselves
+        while any(leases.started(int(other)) for other in others):  # they end by themselves
             time.sleep(0.05)
         lock.unlink()
 
@@ -82,7 +84,7 @@ class Server:
             command,
             check=True,
             cwd="/",
-            timeout=180,
+            timeout=400,
             env=os.environ | {"PGDATA": str(self.data)},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
@@ -113,10 +115,7 @@ def server(address: str = "127.0.0.1", space: str | None = None) -> Iterator[Ser
     user = _account() if os.getuid() == 0 else None
     if user:
         shutil.chown(folder, user, user)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    made = Server(binaries, folder / "data", port, user, address, space)
+    made = Server(binaries, folder / "data", free_port(), user, address, space)
     try:
         made.create()
         made.start()

@@ -1,8 +1,12 @@
 """The command line on stand-in stages (`fake.py`), as processes of their own."""
 
 import os
+import random
+import socket
 import subprocess
 import sys
+import time
+from contextlib import suppress
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -22,7 +26,7 @@ def sweep(out, *arguments, **more):
         capture_output=True,
         text=True,
         env=environment(**more),
-        timeout=300,
+        timeout=600,
         check=False,
     )
 
@@ -51,3 +55,34 @@ def command(out, *arguments, **more):
         timeout=600,
         check=False,
     )
+
+
+def until(holds, what, *running, seconds=300):
+    """Waits until `holds()`, while these processes run or have ended well."""
+    end = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < end, what
+        assert all(process.poll() in (None, 0) for process in running), what
+        time.sleep(0.05)
+
+
+def begun(out):
+    """How many cells have begun."""
+    log = out / "cache/tiny/executed.log"
+    return len(log.read_text().split()) if log.exists() else 0
+
+
+def children(process):
+    """The numbers of a process's own processes: of a planner, its workers."""
+    asked = ["pgrep", "-P", str(process.pid)]
+    found = subprocess.run(asked, capture_output=True, text=True, check=False).stdout
+    return {int(pid) for pid in found.split()}
+
+
+def free_port():
+    """A port that nobody has, and that the kernel gives to no connection (it begins at 32768)."""
+    while True:
+        port = random.SystemRandom().randrange(20_000, 32_000)  # no seed: others ask as well
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port

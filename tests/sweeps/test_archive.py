@@ -309,10 +309,12 @@ def test_an_extended_header_that_says_it_is_huge_is_not_read(packed, tmp_path, k
         for _ in range(200):
             out.write(bytes(1 << 20))
     tracemalloc.start()
-    with pytest.raises(UserError, match="is not a whole archive"):
-        archive.take(tmp_path / "there", "tiny", path)
-    assert tracemalloc.get_traced_memory()[1] < 100 << 20
-    tracemalloc.stop()
+    try:
+        with pytest.raises(UserError, match="is not a whole archive"):
+            archive.take(tmp_path / "there", "tiny", path)
+        assert tracemalloc.get_traced_memory()[1] < 100 << 20
+    finally:
+        tracemalloc.stop()
 
 
 def test_a_pipe_is_not_waited_for(tmp_path):

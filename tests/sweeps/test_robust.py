@@ -12,18 +12,21 @@ from direct.common.errors import UserError, command
 from sweeps.archive import fsck
 from sweeps.cell import parse_result
 
-# In a mount namespace of its own: fills the disk once a result is there, then frees it again.
+# In a mount namespace of its own: fills the disk when the first cell has a result and the
+# others still wait, then frees it again.
 FULL_DISK = """
 set -u
 mount -t tmpfs -o size=8m tmpfs "$DISK" || exit 77
 cd "$DISK"
+echo 1 > "$FAKE_GATE"
 ( until ls runs/tiny/*/result.json >/dev/null 2>&1; do sleep 0.05; done
-  head -c 9000000 /dev/zero >> ballast 2>/dev/null ) &
+  head -c 9000000 /dev/zero >> ballast 2>/dev/null
+  echo 1000 > "$FAKE_GATE" ) &
 "$@" > "$OUT/first.log" 2>&1
 echo $? > "$OUT/first.status"
 cp -r runs "$OUT/first"
 rm ballast
-FAKE_SECONDS=0 "$@" --retry-failed > "$OUT/second.log" 2>&1
+"$@" --retry-failed > "$OUT/second.log" 2>&1
 echo $? > "$OUT/second.status"
 cp -r runs reports "$OUT"
 """
@@ -49,7 +52,7 @@ def test_a_full_disk_is_said_and_nothing_half_written_is_believed(tmp_path):
     surroundings = os.environ | {
         "PYTHONPATH": str(ROOT),
         "OMP_NUM_THREADS": "1",
-        "FAKE_SECONDS": "2",
+        "FAKE_GATE": str(out / "gate"),
         "DISK": str(disk),
         "OUT": str(out),
     }

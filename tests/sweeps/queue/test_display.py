@@ -42,6 +42,8 @@ def test_on_a_terminal_every_worker_has_its_line_and_brackets_are_text(monkeypat
     terminal = Terminal()
     monkeypatch.setattr(sys, "stdout", terminal)
     monkeypatch.setenv("COLUMNS", "120")
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.delenv("TTY_COMPATIBLE", raising=False)
     with Display() as display:
         display.update("preparing: [red]latents[/red]")
         display.live.refresh()
@@ -53,6 +55,17 @@ def test_on_a_terminal_every_worker_has_its_line_and_brackets_are_text(monkeypat
     assert "3 of 8 cells, about 2 min 5 s left" in shown
     assert "[bold]0.1[/bold], seed 2" in shown and "train 10 of 40" in shown
     assert "0.1 minus 0.02, 1 seed" in shown
+
+
+def test_on_a_terminal_that_goes_back_over_no_line_lines_are_printed(monkeypatch):
+    """An editor's shell: in place, nothing would be seen."""
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stdout", terminal)
+    monkeypatch.setenv("TERM", "dumb")
+    with Display() as display:
+        display.show(BOARD)
+        display.say("cell failed")
+    assert terminal.getvalue().splitlines() == [BOARD.line, "cell failed"]
 
 
 def test_elsewhere_the_board_is_one_plain_line(capsys):

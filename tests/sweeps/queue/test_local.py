@@ -56,19 +56,19 @@ def test_a_worker_that_is_killed_has_its_signal_for_a_status(tmp_path):
 def test_nobody_is_heard_within_the_time_that_is_given(tmp_path):
     start = time.monotonic()
     assert processes(tmp_path, "").hear(0.05) == []
-    assert time.monotonic() - start < 5
+    assert 0.05 <= time.monotonic() - start < 60
 
 
 def test_who_is_stopped_saves_first(tmp_path):
     code = (
         "import signal, sys, time; from pathlib import Path\n"
         "def save(*_): Path(sys.argv[1], 'saved').touch(); raise SystemExit(0)\n"
-        "signal.signal(signal.SIGTERM, save); print('at work', flush=True); time.sleep(60)"
+        "signal.signal(signal.SIGTERM, save); print('at work', flush=True); time.sleep(600)"
     )
     own = processes(tmp_path, code)
     own.start()
     assert heard(own, 1) == [(0, "at work")]
-    own.stop(30)
+    own.stop(300)
     assert (tmp_path / "saved").exists() and heard(own, 1) == [(0, Ended(""))]
 
 

@@ -5,7 +5,7 @@ import subprocess
 import time
 
 import pytest
-from programs import FAKE, environment, sweep, tables
+from programs import FAKE, begun, children, environment, sweep, tables, until
 from queued import CELLS, STAGES, TABLE
 
 from direct.common.errors import UserError
@@ -36,22 +36,29 @@ def test_joining_what_nobody_planned_is_refused(tmp_path):
 @pytest.mark.slow
 def test_a_planner_that_waits_for_a_helper_starts_no_workers_for_nothing(tmp_path):
     """The last cell is a helper's: workers that find no cell end, and none takes their place."""
-    log = tmp_path / "workers"
-    arguments = ["--out", str(tmp_path), "--seeds", "0", "--prompts", "4"]
+    log, own, helpers = (tmp_path / name for name in ("workers", "own", "helpers"))
+    arguments = ["--out", str(tmp_path), "--seeds", "0", "--prompts", "4", "--workers", "1"]
     planner = subprocess.Popen(
-        [*FAKE, *arguments, "--workers", "1"],
+        [*FAKE, *arguments],
         stdout=subprocess.DEVNULL,
-        env=environment(FAKE_SECONDS="1.5", FAKE_WORKERS=str(log)),
+        env=environment(FAKE_GATE=str(own), FAKE_WORKERS=str(log)),
     )
-    while not (tmp_path / "cache/tiny/executed.log").exists():
-        assert planner.poll() is None
-        time.sleep(0.05)
+    until(lambda: begun(tmp_path) == 1, "the planner's worker has a cell", planner)
     helper = subprocess.Popen(
-        [*FAKE, *arguments, "--workers", "1", "--join"],
-        env=environment(FAKE_SECONDS="12"),
+        [*FAKE, *arguments, "--join"],
+        env=environment(FAKE_GATE=str(helpers)),
         stdout=subprocess.DEVNULL,
     )
-    assert planner.wait(120) == 0 and helper.wait(120) == 0
+    until(lambda: begun(tmp_path) == 2, "the helper's has one", planner, helper)
+    own.write_text("4")
+    until(lambda: not children(planner), "all others are done", planner, helper)
+    assert begun(tmp_path) == 4
+    end = time.monotonic() + 2
+    while time.monotonic() < end:
+        assert not children(planner)
+        time.sleep(0.1)
+    helpers.write_text("4")
+    assert planner.wait(300) == 0 and helper.wait(300) == 0
     assert len(log.read_text().split()) <= 2
 
 

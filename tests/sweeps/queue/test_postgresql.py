@@ -3,7 +3,6 @@
 import json
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -13,7 +12,7 @@ from pathlib import Path
 import fake
 import postgres
 import pytest
-from programs import stamps
+from programs import begun, children, free_port, stamps, until
 from queued import CELLS, TABLE, drain
 
 from direct.common.errors import UserError
@@ -76,25 +75,24 @@ def test_a_sweep_outlives_its_server_and_shows_everything_afterwards(server, tmp
         "PYTHONPATH": str(Path(fake.__file__).parents[2]),
         "OMP_NUM_THREADS": "1",
     }
-    executed = tmp_path / "cache/tiny/executed.log"
+    gate = tmp_path / "gate"
     running = subprocess.Popen(
         command,
-        env=surroundings | {"FAKE_SECONDS": "2"},
+        env=surroundings | {"FAKE_GATE": str(gate)},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
     )
-    while not (executed.exists() and executed.stat().st_size):
-        assert running.poll() is None, running.communicate()[0]
-        time.sleep(0.05)
+    until(lambda: begun(tmp_path) == 2, "both workers have a cell", running)
     server.stop()
     try:
-        asked = ["pgrep", "-P", str(running.pid)]
-        workers = subprocess.run(asked, capture_output=True, text=True, check=True).stdout.split()
+        workers = children(running)
+        assert len(workers) == 2
         for pid in workers:
             for place in ("cmdline", "environ"):
                 assert server.url.encode() not in Path(f"/proc/{pid}/{place}").read_bytes()
-        said = running.communicate(timeout=120)[0]
+        gate.write_text("4")
+        said = running.communicate(timeout=300)[0]
     finally:
         server.start()
     assert running.returncode == 0, said
@@ -102,7 +100,7 @@ def test_a_sweep_outlives_its_server_and_shows_everything_afterwards(server, tmp
     root = tmp_path / "runs/tiny"
     before = stamps(tmp_path)
     assert len(before) == 4 and not storage.journal(root).exists()
-    assert len(executed.read_text().split()) == 4, "every cell once"
+    assert begun(tmp_path) == 4, "every cell once"
     more = [part if part != "0" else "0,1" for part in command]  # the next run of this sweep
     again = subprocess.run(more, env=surroundings, capture_output=True, text=True, check=False)
     assert again.returncode == 0, again.stdout + again.stderr
@@ -119,9 +117,7 @@ def test_the_dashboard_shows_parameters_and_scores_per_cell(kind, ended, request
     url = None if kind == "journal" else request.getfixturevalue("server").url
     study = storage.open_study(ended, "s", url)
     dashboard.add(study, TABLE, CELLS, ended)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = str(probe.getsockname()[1])
+    port = str(free_port())
     place = str(storage.journal(ended)) if url is None else storage.checked_url(url)
     program = Path(sys.executable).with_name("optuna-dashboard")
     process = subprocess.Popen(
@@ -135,7 +131,7 @@ def test_the_dashboard_shows_parameters_and_scores_per_cell(kind, ended, request
         trials = ask(process, port, f"studies/{number}?after=0")["trials"]
     finally:
         process.terminate()
-        process.wait(30)
+        process.wait(120)
     assert len(trials) == len(CELLS)
     for cell, trial in zip(CELLS, trials, strict=True):
         shown = {x["key"]: x["value"].strip('"') for x in trial["user_attrs"]}
@@ -147,7 +143,8 @@ def test_the_dashboard_shows_parameters_and_scores_per_cell(kind, ended, request
 
 
 def ask(process, port, path):
-    for _ in range(600):
+    end = time.monotonic() + 300
+    while time.monotonic() < end:
         assert process.poll() is None
         try:
             with urllib.request.urlopen(f"http://127.0.0.1:{port}/api/{path}", timeout=60) as reply:

@@ -2,8 +2,8 @@
 
 import json
 import os
-import time
 from dataclasses import asdict, replace
+from types import SimpleNamespace
 
 import fake
 import pytest
@@ -124,18 +124,19 @@ def test_another_ranks_error_ends_it_and_a_stop_does_not(tmp_path, monkeypatch):
 @pytest.mark.parametrize("name", ["result.json", "failure.json"])
 def test_it_waits_for_the_first_ranks_word_and_no_longer(tmp_path, monkeypatch, name):
     clock = [0.0]
-    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
 
     def sleep(seconds):
         clock[0] += seconds
         if clock[0] > 3:
             (tmp_path / name).touch()
 
-    monkeypatch.setattr(time, "sleep", sleep)
+    # Of this module alone: threads that other tests have left may sleep as well.
+    own = SimpleNamespace(monotonic=lambda: clock[0], sleep=sleep)
+    monkeypatch.setattr(rank, "time", own)
     rank._wait_for_the_first(tmp_path)
     assert 3 < clock[0] < 4
     (tmp_path / name).unlink()
-    monkeypatch.setattr(time, "sleep", lambda seconds: clock.__setitem__(0, clock[0] + seconds))
+    own.sleep = lambda seconds: clock.__setitem__(0, clock[0] + seconds)
     before = clock[0]
     rank._wait_for_the_first(tmp_path)
     assert clock[0] - before >= rank.PATIENCE_SECONDS, "a first rank that is gone says nothing"

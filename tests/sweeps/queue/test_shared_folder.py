@@ -90,11 +90,11 @@ def test_one_plans_and_a_killed_planner_frees_the_right(mounts):
     def hold():
         with waiting.planner(mounts[0]):
             ready.set()
-            time.sleep(60)
+            time.sleep(600)
 
     holder = FORK.Process(target=hold)
     holder.start()
-    assert ready.wait(30)
+    assert ready.wait(120)
     with pytest.raises(waiting.Busy), waiting.planner(mounts[1]):
         pass
     holder.kill()
@@ -118,16 +118,15 @@ def test_a_lease_that_is_taken_away_on_one_host_is_gone_on_the_other(mounts):
         leases.drop(there, other)
 
 
-def test_a_lease_is_stamped_by_the_clock_that_judges_it(mounts, monkeypatch):
+def test_a_lease_is_stamped_by_the_clock_that_judges_it(mounts):
     here, there = (mount / "cell" for mount in mounts)
     leases.take(here)
     owner = json.loads((here / leases.NAME).read_text())
     write_json(here / leases.NAME, owner | {"host": "elsewhere"})
-    monkeypatch.setattr(leases, "LEASE_SECONDS", 5.0)
     assert leases.live(there)
-    old = time.time() - 60
+    old = time.time() - 2 * leases.LEASE_SECONDS
     os.utime(here / leases.NAME, (old, old))
-    until = time.monotonic() + 70  # NFS remembers a stamp for up to a minute
+    until = time.monotonic() + 120  # NFS remembers a stamp for up to a minute
     while leases.live(there):
         assert time.monotonic() < until
         time.sleep(0.2)
@@ -188,7 +187,7 @@ def test_killed_workers_of_two_hosts_lose_and_double_nothing(mounts, monkeypatch
 
     holds = leases.holds
     working, seen, killed = {}, {}, 0
-    until = time.monotonic() + 120
+    until = time.monotonic() + 300
     while len(seen) < len(CELLS):
         assert time.monotonic() < until
         for number in (0, 1):

@@ -1,9 +1,11 @@
 """Allocations: an sbatch array that survives its time limit, and its script."""
 
 import os
+import shlex
 import signal
 import subprocess
 import time
+from pathlib import Path
 
 import fake
 import pytest
@@ -49,6 +51,13 @@ def options(*more):
     return found, workers_of(found, BASE)
 
 
+def traps(process, number):
+    """Whether a process has a handler of its own for a signal, which would end it before."""
+    status = Path(f"/proc/{process.pid}/status").read_text()
+    caught = next(line for line in status.splitlines() if line.startswith("SigCgt"))
+    return bool(int(caught.split()[1], 16) >> (number - 1) & 1)
+
+
 @pytest.mark.slow
 def test_an_array_survives_its_time_limit(tmp_path, surroundings, capsys):
     """The signal before the limit: saved, given back, queued again; then two tasks share the rest.
@@ -63,12 +72,11 @@ def test_an_array_survives_its_time_limit(tmp_path, surroundings, capsys):
     (tmp_path / "cache/tiny").mkdir(parents=True)
     executed = tmp_path / "cache/tiny/executed.log"
     task = subprocess.Popen(["bash", str(path)], env=extra | {"FAKE_SECONDS": "3600"})
-    while not (executed.exists() and executed.stat().st_size):
+    while not (executed.exists() and executed.stat().st_size and traps(task, signal.SIGUSR1)):
         assert task.poll() is None
         time.sleep(0.05)
-    time.sleep(0.5)
     task.send_signal(signal.SIGUSR1)
-    assert task.wait(120) == 75
+    assert task.wait(300) == 75
     assert (root / "scontrol.log").read_text() == "requeue 4711_3\n", "this task alone"
     begun = executed.read_text().split()
     assert len(begun) == 1 and not (root / begun[0] / "lease.json").exists()
@@ -85,6 +93,30 @@ def test_an_array_survives_its_time_limit(tmp_path, surroundings, capsys):
         [*begun, *(cell.id for cell in PLANNED)]
     ), "every cell once, and the stopped one again"
     assert any("table_s3.md" in text for text in said)
+
+
+def test_a_worker_that_ends_while_its_signal_is_handled_keeps_its_status(tmp_path, monkeypatch):
+    """On a busy node: it has saved and ended before bash looks for it again."""
+    monkeypatch.chdir(tmp_path)  # where the script goes
+    path = tmp_path / "lambda_hard.sbatch"
+    path.write_text(slurm.script(*options("--out", str(tmp_path)), 1, tmp_path, "lambda_hard"))
+    extra = os.environ | as_submitted(path)
+    worker = "trap 'exit 75' USR1; touch begun; while :; do sleep 0.1; done"
+    looks = 'while kill -0 "$worker"; do sleep 0.1; done'
+    lines = path.read_text().splitlines()
+    for i, line in enumerate(lines):
+        if fake.__file__ in line:
+            lines[i] = f"bash -c {shlex.quote(worker)} &"
+        if line.startswith("trap "):
+            lines[i] = line.replace("' USR1 TERM", f"; {looks}' USR1 TERM")
+    path.write_text("\n".join(lines))
+    task = subprocess.Popen(["bash", str(path)], env=extra, stderr=subprocess.DEVNULL)
+    while not ((tmp_path / "begun").exists() and traps(task, signal.SIGUSR1)):
+        assert task.poll() is None
+        time.sleep(0.02)
+    task.send_signal(signal.SIGUSR1)
+    assert task.wait(300) == 75
+    assert (tmp_path / "scontrol.log").read_text() == "requeue 4711_3\n"
 
 
 def test_the_script_asks_for_what_a_worker_owns(tmp_path):

@@ -93,7 +93,7 @@ def test_a_cell_of_a_dead_worker_waits_again(tmp_path):
     code = (
         "import sys, time; from pathlib import Path; from sweeps.queue import waiting; "
         "root = Path(sys.argv[1]); left = waiting.planned(root, 's'); "
-        "assert waiting.claim(root, left); print('held', flush=True); time.sleep(60)"
+        "assert waiting.claim(root, left); print('held', flush=True); time.sleep(600)"
     )
     worker = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE)
     assert worker.stdout.readline() == b"held\n"
@@ -203,7 +203,7 @@ def test_every_cell_goes_to_one_of_eight_workers_at_once(tmp_path):
         worker.start()
     claimed = Counter(answers.get(timeout=120) for _ in many)
     for worker in workers:
-        worker.join(60)
+        worker.join(120)
         assert worker.exitcode == 0
     assert claimed == Counter(cell.id for cell in many) and answers.empty()
     assert not list(tmp_path.glob(f"*/{leases.NAME}"))
