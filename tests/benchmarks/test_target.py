@@ -23,12 +23,15 @@ def test_together_is_one_by_one(count):
 def test_each_form_is_timed_on_its_own(monkeypatch):
     """By a clock that only they move, each by as much as a call of it takes."""
     now = [0.0]
-    for name, seconds in (("together", 2.0), ("one_by_one", 5.0)):
 
-        def form(*given, real=getattr(target, name), seconds=seconds):
+    def takes(seconds, form):
+        def timed(*given):
             now[0] += seconds
-            return real(*given)
+            return form(*given)
 
-        monkeypatch.setattr(target, name, form)
+        return timed
+
+    monkeypatch.setattr(target, "together", takes(2.0, target.together))
+    monkeypatch.setattr(target, "one_by_one", takes(5.0, target.one_by_one))
     monkeypatch.setattr(target, "time", SimpleNamespace(process_time=lambda: now[0]))
     assert target.several("cpu", (2, 4, 3, 5), 2, 0.0) == (2.0, 5.0)
