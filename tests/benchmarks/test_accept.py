@@ -5,6 +5,7 @@ from __future__ import annotations
 import select
 import signal
 import subprocess
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -148,7 +149,7 @@ def test_parts_without_a_result_run_within_their_limit_and_the_rest_of_the_time(
         return limit + 1
 
     monkeypatch.setattr(run, "_in_process", in_process)
-    monkeypatch.setattr(run.time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(run, "time", SimpleNamespace(monotonic=lambda: clock[0]))
     run.run_part("done", parts["done"], path, "x", place)
     run.run_all(parts, path, "x", place, minutes=157 / 60)
     assert limits == {"late": 100, "dead": 56}
