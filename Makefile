@@ -5,6 +5,10 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --no-compile --constraint constraints.txt
 SOURCES := setup.py pyproject.toml constraints.txt $(wildcard csrc/*)
 
+# A network that is slow, or a machine that is busy: pip gives up after 15 s without a byte.
+PIP_DEFAULT_TIMEOUT ?= 120
+export PIP_DEFAULT_TIMEOUT
+
 # Bytecode is kept, also where the environment forbids it: without it each process takes 7 s to start.
 unexport PYTHONDONTWRITEBYTECODE
 
@@ -45,14 +49,18 @@ setup: .venv/.dev
 	    || { echo "Python 3.11 or newer is needed; name one: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 2; }
 	$(PYTHON) -m venv .venv
 
+# Pip comes last: without it the environment's making was cut off, or failed, and is taken up again.
+.venv/bin/pip: | .venv/bin/python
+	test -e $@ || $(PYTHON) -m venv .venv
+
 # The build sees the installed torch (no isolation), so nothing is downloaded twice. What `make test`
 # sets up includes what `make lambda_hard` needs; the extension is compiled once.
-.venv/.runtime: $(SOURCES) | .venv/bin/python
+.venv/.runtime: $(SOURCES) | .venv/bin/pip
 	$(PIP) setuptools torch
 	$(PIP) --no-build-isolation --editable .
 	touch $@
 
-.venv/.dev: $(SOURCES) | .venv/bin/python
+.venv/.dev: $(SOURCES) | .venv/bin/pip
 	$(PIP) setuptools torch
 	$(PIP) --no-build-isolation --editable '.[dev]'
 	touch .venv/.runtime $@

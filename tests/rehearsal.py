@@ -169,7 +169,8 @@ def main(folder: Path) -> None:
         run("perturb", [*prepare, "perturb", *servers, "--llm", "small", *same])
     run("render", [*prepare, "render", *same])
     run("verify", [*prepare, "verify", "--deep", *same])
-    trained = run("train", [*two_ranks, "-m", "direct.train", *same]).split()[-1]
+    said = run("train", [*two_ranks, "-m", "direct.train", *same]).splitlines()
+    (trained,) = (line for line in said if line.endswith("/transformer"))  # of one rank alone
     named = ["lambda_hard", "--name", "small"]  # settings of its own: a folder of its own
     run("sweep", ["-m", "sweeps.run", *named, "--seeds", "0", "--workers", "1", *same], rater)
     judged = next(iter((folder / "runs" / PROFILE).glob("*/videophy")))

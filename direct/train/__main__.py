@@ -69,8 +69,9 @@ def _train(run: Run) -> int:
     if "WORLD_SIZE" in os.environ:  # torchrun's
         ranks.start()
     try:
+        first = not ranks.rank()  # after `stop` every rank is its own first
         ranks.on_first(lambda: _claim(run))
-        final = loop.train(replace(run, progress=silent) if ranks.rank() else run)
+        final = loop.train(run if first else replace(run, progress=silent))
     except preempt.Preempted as stopped:
         print(stopped, file=sys.stderr)
         return STOPPED
@@ -79,7 +80,7 @@ def _train(run: Run) -> int:
         return 1
     finally:
         ranks.stop()
-    if not ranks.rank():
+    if first:
         print(final)
     return 0
 

@@ -1,7 +1,9 @@
 """Peak memory of a call, and the buffers of the limits."""
 
+import ctypes
 import itertools
 import multiprocessing
+import os
 import sys
 from concurrent.futures import ProcessPoolExecutor
 
@@ -11,13 +13,26 @@ import torch
 from benchmarks import cases, measure
 
 MB = 1 << 20
+PR_SET_THP_DISABLE = 41  # linux/prctl.h
 
 
 @pytest.fixture(scope="module")
 def process():
     """A process of its own, as a benchmark has: what other tests freed would be reused unseen."""
-    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+    spawned = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(1, mp_context=spawned, initializer=alone) as pool:
         yield pool
+
+
+def alone():
+    """One thread on one core, no huge pages: what a call takes beside its bytes is some KB then.
+
+    A huge page is 2 MB, and Linux adds up late what each core counts of resident pages: where cores
+    are many, megabytes of it.
+    """
+    torch.set_num_threads(1)
+    os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+    assert ctypes.CDLL(None).prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0) == 0
 
 
 def nothing(s):

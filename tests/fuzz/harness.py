@@ -7,12 +7,14 @@ what is wrong with how it ended.
 from __future__ import annotations
 
 import faulthandler
+import gc
 import io
 import os
 import resource
 import signal
 import sys
 import tempfile
+import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
@@ -238,28 +240,36 @@ def _hangs(*_: object) -> None:
     raise Hangs(f"no end within {HANGS:g} s of work or {WAITS:g} s of waiting")
 
 
-_watch: tuple[Path, list[str]] | None = None  # a hook cannot be taken off: it looks here
+_watch: tuple[Path, list[str], set[int]] | None = None  # a hook cannot be taken off: it looks here
 _hooked = False
 
 
 @contextmanager
 def _seen(out: Path, outside: list[str]) -> Iterator[None]:
-    """Notes in `outside` what the block changes that is not below `out`."""
+    """Notes in `outside` what the block changes that is not below `out`.
+
+    What tests before it left is not the block's: threads that still run, and garbage whose end
+    removes files, which stays until the block is over.
+    """
     global _watch, _hooked
     if not _hooked:
         sys.addaudithook(_hook)
         _hooked = True
-    _watch = (Path(os.path.realpath(out)), outside)
+    others = set(sys._current_frames()) - {threading.get_ident()}
+    gc.freeze()
+    _watch = (Path(os.path.realpath(out)), outside, others)
     try:
         yield
     finally:
         _watch = None
+        gc.unfreeze()
 
 
 def _hook(event: str, given: tuple[Any, ...]) -> None:
-    if _watch is None:
+    watch = _watch  # another thread may be here when it is taken away
+    if watch is None or threading.get_ident() in watch[2]:
         return
-    out, outside = _watch
+    out, outside, _ = watch
     if event in LEAVING:
         outside.append(f"{event} {given!r:.80}")
         return

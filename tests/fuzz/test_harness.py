@@ -1,8 +1,11 @@
 """A case that hangs is named with its input, wherever it hangs."""
 
+import gc
 import os
 import subprocess
 import sys
+import tempfile
+import threading
 from pathlib import Path
 from unittest import mock
 
@@ -11,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from . import harness
-from .harness import Hangs, attacked, cases
+from .harness import Hangs, attacked, cases, faults
 
 IN_C = """
 import itertools
@@ -52,3 +55,37 @@ def test_a_case_that_hangs_where_no_signal_is_heard_leaves_its_input(tmp_path):
     said = (tmp_path / "build/note.txt").read_text()
     assert ended.returncode == 1 and "hangs on" in said and "'an input'" in said
     assert "Timeout" in said and "in hangs" in said, "and where"
+
+
+def test_what_earlier_tests_left_is_no_fault_of_a_case(tmp_path):
+    """A thread that still runs, and garbage whose end removes a folder."""
+    begun, changed = threading.Event(), threading.Event()
+
+    def earlier():
+        begun.wait(120)
+        (tmp_path / "elsewhere").touch()
+        changed.set()
+
+    thread = threading.Thread(target=earlier)
+    thread.start()
+    left: list = [tempfile.TemporaryDirectory(dir=tmp_path)]
+    left.append(left)
+    del left
+
+    def case():
+        begun.set()
+        assert changed.wait(120)
+        gc.collect()
+
+    found = attacked(case, [], tmp_path / "out")
+    thread.join()
+    assert found.status == 0 and not faults(found)
+
+
+def test_what_a_case_starts_is_seen(tmp_path):
+    def case():
+        thread = threading.Thread(target=(tmp_path / "elsewhere").touch)
+        thread.start()
+        thread.join()
+
+    assert "elsewhere" in faults(attacked(case, [], tmp_path / "out"))[0]

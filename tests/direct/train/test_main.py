@@ -15,8 +15,10 @@ import pytest
 from direct_helpers import lines_of
 from torch.distributed import run as torchrun
 
-from direct.common import preempt
+from direct.common import preempt, ranks
 from direct.common.errors import UserError
+from direct.config import Run
+from direct.profiles import profile
 from direct.train import __main__, loop
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -56,6 +58,19 @@ def test_every_option_passes_through_torchrun(monkeypatch, capsys):
     for option in options:
         parsed = torchrun.parse_args(["-m", "direct.train", option, "value"])
         assert parsed.training_script_args == [option, "value"]
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_the_first_rank_alone_prints_the_result(rank, tmp_path, monkeypatch, capsys):
+    joined = []
+    monkeypatch.setattr(ranks, "rank", lambda: rank if joined else 0)
+    monkeypatch.setattr(ranks, "stop", joined.clear)
+    monkeypatch.setattr(ranks, "on_first", lambda claim: claim())
+    monkeypatch.setattr(preempt, "listen", lambda *signals: None)
+    monkeypatch.setattr(loop, "train", lambda run: run.folder / "transformer")
+    joined.append(True)
+    assert __main__._train(Run(profile("tiny"), tmp_path, tmp_path)) == 0
+    assert capsys.readouterr().out == (f"{tmp_path}/transformer\n" if rank == 0 else "")
 
 
 @pytest.mark.slow

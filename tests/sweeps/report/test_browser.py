@@ -120,7 +120,7 @@ def requests(browser):
     return [url for url in urls if not url.startswith("data:")]
 
 
-def wait(browser, script, seconds=10):
+def wait(browser, script, seconds=120):
     from selenium.webdriver.support.ui import WebDriverWait
 
     return WebDriverWait(browser, seconds, 0.05).until(lambda b: b.execute_script(script))
