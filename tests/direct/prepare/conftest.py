@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import io
 import json
 import threading
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import SimpleNamespace
 
 import pytest
 
 from direct import sampling
-from direct.prepare import server
+from direct.prepare import server, several
 
 
 @pytest.fixture
@@ -53,10 +55,11 @@ def started():
 
     def kill():
         state["dead"] = True
+        machine.shutdown()  # first: a loop that waits for a closed socket takes a whole core
         machine.socket.close()
 
     with Machine(("127.0.0.1", 0), Handler) as machine:
-        threading.Thread(target=machine.serve_forever, daemon=True).start()
+        threading.Thread(target=machine.serve_forever, args=(0.01,), daemon=True).start()
         state |= {"url": f"http://127.0.0.1:{machine.server_port}/v1", "kill": kill}
         yield state
         machine.shutdown()
@@ -74,3 +77,25 @@ def host(monkeypatch):
 def other_host():
     with started() as state:
         yield state
+
+
+class Said(io.StringIO):
+    """What goes to stderr, and whether a server's failure has been told of."""
+
+    def __init__(self):
+        super().__init__()
+        self.told = threading.Event()
+
+    def write(self, text):
+        count = super().write(text)
+        if "servers go on" in text:
+            self.told.set()
+        return count
+
+
+@pytest.fixture
+def stderr(monkeypatch):
+    """Of `several` alone: pytest puts back its own between a fixture and its test."""
+    said = Said()
+    monkeypatch.setattr(several, "sys", SimpleNamespace(stderr=said))
+    return said
