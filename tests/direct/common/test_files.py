@@ -37,15 +37,15 @@ def test_cached_json_is_made_once_and_again_when_damaged(tmp_path, capsys):
 def _hold(path, ready):
     with lock(path):
         ready.set()
-        time.sleep(60)
+        time.sleep(600)
 
 
 def test_lock_excludes_and_a_killed_holder_lets_go(tmp_path):
     context = multiprocessing.get_context("fork")
     ready = context.Event()
-    holder = context.Process(target=_hold, args=(tmp_path / "lock", ready))
+    holder = context.Process(target=_hold, args=(tmp_path / "lock", ready), daemon=True)
     holder.start()
-    assert ready.wait(10)
+    assert ready.wait(60)
     import fcntl
 
     with open(tmp_path / "lock") as handle, pytest.raises(BlockingIOError):
