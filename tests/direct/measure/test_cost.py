@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 
 import pytest
 import torch
@@ -108,7 +109,9 @@ def test_methods_take_turns_and_blocks_are_medians(config, tmp_path, monkeypatch
 
 
 @pytest.mark.slow
-def test_end_to_end(config, tmp_path):
+def test_end_to_end(config, tmp_path, monkeypatch):
+    """By the process's own time, and the least of it, since a busy machine stops it anywhere."""
+    monkeypatch.setattr(cost, "now", time.process_time)
     records = cost.measure(Run(config, tmp_path / "cache", tmp_path / "run"))
     assert [record["prompt"] for record in records] == [f"block {i:02d}" for i in (1, 2, 3, 4)]
     names = {
@@ -119,7 +122,12 @@ def test_end_to_end(config, tmp_path):
     for scores in (record["scores"] for record in records):
         assert set(scores) == names and min(scores.values()) >= 0
         assert scores["direct.seconds_per_iteration"] > 0 and scores["sft.reference"] > 0
-        assert scores["fm.reference"] == 0 < scores["cached.reference"] < scores["sft.reference"]
+        assert scores["fm.reference"] == 0 < scores["cached.reference"]
+    read, computed = (
+        min(record["scores"][f"{name}.reference"] for record in records)
+        for name in ("cached", "sft")
+    )
+    assert read < computed
     assert {path.name for path in (tmp_path / "run").iterdir()} == {"details.json"}
     details = json.loads((tmp_path / "run" / "details.json").read_text())
     assert details["provenance"]["parameters"] > 1000 and not (tmp_path / "cache").exists()
