@@ -144,6 +144,25 @@ def test_arrays_come_back_and_damaged_ones_are_set_aside(tmp_path, capsys):
     assert files.load_arrays(path) is None and path.exists()
 
 
+def test_a_damaged_file_that_another_process_sets_aside_meanwhile_is_absent(
+    tmp_path, monkeypatch, capsys
+):
+    path, real = tmp_path / "x.safetensors", files.read_checksum
+    files.save_arrays(path, {"a": torch.zeros(3)})
+    path.write_bytes(path.read_bytes()[:-1] + b"x")
+
+    def other_is_first(checksum):
+        told = real(checksum)
+        files.set_aside(path)
+        return told
+
+    monkeypatch.setattr(files, "read_checksum", other_is_first)
+    assert files.load_arrays(path) is None and (tmp_path / "x.safetensors.damaged").exists()
+    assert capsys.readouterr().out.count("damaged: ") == 1
+    files.checksum_path(path).touch()  # of the two it is taken away last
+    assert files.load_arrays(path) is None
+
+
 def test_a_lock_is_waited_for_no_longer_than_said(tmp_path):
     with files.lock(tmp_path / "lock"), pytest.raises(Timeout), files.lock(tmp_path / "lock", 0.05):
         pass

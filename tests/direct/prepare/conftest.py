@@ -22,6 +22,13 @@ def many_shards(monkeypatch):
     monkeypatch.setattr("direct.prepare.render.SHARD", 1)
 
 
+@pytest.fixture(autouse=True)
+def no_proxy(monkeypatch):
+    """Servers on this machine are asked directly, whatever the environment says of others."""
+    for name in ("NO_PROXY", "no_proxy"):
+        monkeypatch.setenv(name, "127.0.0.1")
+
+
 class Machine(ThreadingHTTPServer):
     request_queue_size = 64  # with Python's 5, the sixth of 16 connections is tried again after 1 s
 
