@@ -43,3 +43,27 @@ def test_a_crash_or_a_hang_leaves_the_parent_and_the_next_file_and_may_pass(tmp_
         with pytest.raises(Unreadable, match="no good") as error:
             child.call(fail, False, seconds=600)
         assert not error.value.passing, "the function itself found damage"
+
+
+THEIRS = """
+import multiprocessing, sys
+from pathlib import Path
+
+if multiprocessing.parent_process():
+    Path(__file__).with_suffix(".up").touch()
+
+def modules():
+    return set(sys.modules)
+"""
+
+
+def test_the_clock_starts_when_all_is_imported(tmp_path, monkeypatch):
+    """On a busy machine PyAV alone may take longer than a clip."""
+    (tmp_path / "their_module.py").write_text(THEIRS)
+    monkeypatch.syspath_prepend(tmp_path)
+    import their_module
+
+    with Child() as child:
+        child._start(their_module.modules)
+        assert (tmp_path / "their_module.up").exists()
+        assert "av" in child.call(their_module.modules, seconds=600)
