@@ -26,8 +26,10 @@ if not torch.cuda.is_available():
 
 
 @pytest.fixture
-def plugged(tmp_path: Path) -> Iterator[Callable[..., Path]]:
+def plugged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Path]]:
     """plugged(text) writes a user's file and loads it; what it registers is gone afterwards."""
+    # Python would take the bytecode of another text of the same size and second.
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
     before = dict(registry._entries), dict(files._modules), list(sys.path)
 
     def write(text: str, name: str = "mine.py") -> Path:

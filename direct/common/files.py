@@ -223,19 +223,26 @@ def read_checked(path: Path) -> bytes | None:
     from then on, so that it is computed again.
     """
     path = Path(path)
-    if not path.exists() or not checksum_path(path).exists():
+    if not checksum_path(path).exists():
         return None  # killed between the two writes
-    data = path.read_bytes()
-    if hashlib.sha256(data).hexdigest() != read_checksum(checksum_path(path)):
-        set_aside(path)
+    try:
+        data = path.read_bytes()
+        whole = hashlib.sha256(data).hexdigest() == read_checksum(checksum_path(path))
+    except FileNotFoundError:  # another process has just set it aside
         return None
-    return data
+    if whole:
+        return data
+    set_aside(path)
+    return None
 
 
 def set_aside(path: Path) -> None:
-    """Renames a damaged file to `*.damaged` and says so."""
+    """Renames a damaged file to `*.damaged` and says so, unless another process was first."""
     damaged = path.with_name(path.name + ".damaged")
-    os.replace(path, damaged)
+    try:
+        os.replace(path, damaged)
+    except FileNotFoundError:
+        return
     checksum_path(path).unlink(missing_ok=True)
     print(f"damaged: {path} does not match its checksum; set aside as {damaged.name}")
 
@@ -284,7 +291,7 @@ def cached_json(path: Path, make: Callable[[], Any]) -> Any:
 
 def _read_json(path: Path, make: Callable[[], Any]) -> Any:
     if path.exists():
-        with contextlib.suppress(ValueError, KeyError, TypeError):
+        with contextlib.suppress(FileNotFoundError, ValueError, KeyError, TypeError):
             entry = parse_json(read_bounded(path))
             if entry["sha256"] == digest(entry["value"], 64):
                 return entry["value"]

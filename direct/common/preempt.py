@@ -1,15 +1,14 @@
 """A request to stop soon, as before a job's time limit: what is done is saved for a later run.
 
-The signal's handler only sets a flag. Training looks at it between two steps, saves a checkpoint
+The signal's handler only notes it. Training looks at it between two steps, saves a checkpoint
 and raises `Preempted`; other stages keep what they finished anyway, and `check` between batches.
 """
 
 from __future__ import annotations
 
 import signal
-import threading
 
-_request = threading.Event()
+_request: list[int] = []  # no Event: its lock would be held where a second signal interrupts `set`
 
 
 class Preempted(Exception):
@@ -19,11 +18,11 @@ class Preempted(Exception):
 def listen(*signals: signal.Signals) -> None:
     """Takes these signals as the request. Call it in the main thread."""
     for number in signals:
-        signal.signal(number, lambda *_: _request.set())
+        signal.signal(number, lambda number, _: _request.append(number))
 
 
 def requested() -> bool:
-    return _request.is_set()
+    return bool(_request)
 
 
 def check(elsewhere: bool = False) -> None:

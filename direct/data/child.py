@@ -5,10 +5,12 @@ from __future__ import annotations
 import multiprocessing
 import resource
 from collections.abc import Callable
+from contextlib import suppress
 from multiprocessing.connection import Connection
 from typing import Any
 
-from .decode import Unreadable
+from ..common.errors import UserError
+from .decode import Unreadable, av
 
 CHILD_MEMORY = 16 << 30  # bytes of address space: an endless allocation ends the child, not us
 
@@ -33,7 +35,7 @@ class Child:
         """
         try:
             if self._process is None:
-                self._start()
+                self._start(function)
             self._pipe.send((function, arguments))
             if not self._pipe.poll(seconds):
                 self._end()
@@ -48,13 +50,14 @@ class Child:
             raise Unreadable(*fault)
         return value
 
-    def _start(self) -> None:
+    def _start(self, function: Callable[..., Any]) -> None:
         context = multiprocessing.get_context("spawn")  # a fork may inherit another thread's lock
         self._pipe, other = context.Pipe()
         self._process = context.Process(target=_serve, args=(other,), daemon=True)
         self._process.start()
         other.close()
-        self._pipe.recv()  # it is up: from here on the clock measures decoding alone
+        self._pipe.send(function)
+        self._pipe.recv()  # all is imported: from here on the clock measures decoding alone
 
     def _end(self) -> None:
         if self._process is not None:
@@ -68,6 +71,9 @@ def _serve(pipe: Connection) -> None:
     _, hard = resource.getrlimit(resource.RLIMIT_AS)
     limit = CHILD_MEMORY if hard == resource.RLIM_INFINITY else min(CHILD_MEMORY, hard)
     resource.setrlimit(resource.RLIMIT_AS, (limit, hard))
+    pipe.recv()  # imports the module of what will be called
+    with suppress(UserError):  # as it is said where it is needed
+        av()
     pipe.send("up")
     while True:
         try:

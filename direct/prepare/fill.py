@@ -36,6 +36,7 @@ Shard = tuple[int, list[str]]  # its place in the plan, its keys
 
 SHARDS_PER_WORKER = 4  # fewer are done sooner than processes are started
 TODO, DONE = b".", b"#"  # a shard's byte in the plan
+LOCK = ".lock"  # of the folder, for whoever makes, reads or deletes a plan
 POLL_SECONDS = 5.0  # before asking again for shards that another machine is making
 
 
@@ -72,7 +73,7 @@ def fill(
             progress(stage, done, total)
         if left := elsewhere:
             time.sleep(POLL_SECONDS)
-    plan.unlink(missing_ok=True)
+    _drop(plan)
     store.refresh()
     if absent := store.missing(wanted):
         reason = faults.get(absent[0], "another machine could not make it; run again to see why")
@@ -83,15 +84,33 @@ def fill(
 
 
 def _plan(store: Store, wanted: dict[str, Any], size: int) -> tuple[Path, list[list[str]]]:
-    """The plan's file and its shards; made from what is missing unless one is being worked on."""
-    path = store.folder / f".{digest(sorted(wanted))}.plan"
-    with lock(store.folder / ".lock"):
-        if not path.exists() or TODO.decode() not in path.read_text().partition("\n")[0]:
-            store.refresh()  # another process may just have made them
-            missing = store.missing(wanted)
-            shards = [missing[start : start + size] for start in range(0, len(missing), size)]
-            write_text(path, TODO.decode() * len(shards) + "\n" + canonical_json(shards))
-        return path, json.loads(path.read_text().partition("\n")[2])
+    """The plan's file and its shards; made from what is missing unless one is being worked on.
+
+    The file's name has the shards' digest: a number is of the same shard to all who know the file.
+    """
+    name = f".{digest(sorted(wanted))}"
+    with lock(store.folder / LOCK):
+        for path in sorted(store.folder.glob(f"{name}*.plan")):
+            if _is_open(path):
+                return path, json.loads(path.read_text().partition("\n")[2])
+            path.unlink()
+        store.refresh()  # another process may just have made them
+        missing = store.missing(wanted)
+        shards = [missing[start : start + size] for start in range(0, len(missing), size)]
+        path = store.folder / f"{name}-{digest(shards)}.plan"
+        write_text(path, TODO.decode() * len(shards) + "\n" + canonical_json(shards))
+        return path, shards
+
+
+def _drop(plan: Path) -> None:
+    """Deletes a plan that is done, and no new one of the same shards."""
+    with lock(plan.parent / LOCK):  # nobody is reading it
+        if plan.exists() and not _is_open(plan):
+            plan.unlink()
+
+
+def _is_open(plan: Path) -> bool:
+    return TODO.decode() in plan.read_text().partition("\n")[0]
 
 
 def _work(

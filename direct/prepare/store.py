@@ -77,10 +77,11 @@ class Store:
         """Reads the folder again."""
         known = {place.shard for place in self._places.values()}
         for path in sorted(self.folder.glob("*.safetensors")):
-            if path not in known and _is_sound(path):
-                places, checksums = _header(path)
-                self._places.update(places)
-                self._checksums.update(checksums)
+            with contextlib.suppress(FileNotFoundError):  # another process has just set it aside
+                if path not in known and _is_sound(path):
+                    places, checksums = _header(path)
+                    self._places.update(places)
+                    self._checksums.update(checksums)
 
     def missing(self, keys: Iterable[str]) -> list[str]:
         """The keys that are not in the store, each once, in the order given."""

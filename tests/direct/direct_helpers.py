@@ -43,6 +43,15 @@ def tensors_of(folder: Path) -> dict[str, torch.Tensor]:
     return {k: v for p in folder.rglob("*.safetensors") for k, v in load_arrays(p).items()}
 
 
+def numbered_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    """TensorBoard's event files are numbered from 0, as in a process of their own.
+
+    It reads those of one second in the order of their names: ".10" comes before ".9".
+    """
+    writer = pytest.importorskip("tensorboard.summary.writer.event_file_writer")
+    monkeypatch.setattr(writer, "_global_uid", writer.AtomicCounter(0))
+
+
 def board_of(run: Path):
     """A run's TensorBoard event files, as TensorBoard reads them."""
     events = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")

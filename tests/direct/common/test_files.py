@@ -37,15 +37,15 @@ def test_cached_json_is_made_once_and_again_when_damaged(tmp_path, capsys):
 def _hold(path, ready):
     with lock(path):
         ready.set()
-        time.sleep(60)
+        time.sleep(600)
 
 
 def test_lock_excludes_and_a_killed_holder_lets_go(tmp_path):
     context = multiprocessing.get_context("fork")
     ready = context.Event()
-    holder = context.Process(target=_hold, args=(tmp_path / "lock", ready))
+    holder = context.Process(target=_hold, args=(tmp_path / "lock", ready), daemon=True)
     holder.start()
-    assert ready.wait(10)
+    assert ready.wait(60)
     import fcntl
 
     with open(tmp_path / "lock") as handle, pytest.raises(BlockingIOError):
@@ -142,6 +142,25 @@ def test_arrays_come_back_and_damaged_ones_are_set_aside(tmp_path, capsys):
     files.save_arrays(path, tensors)
     files.checksum_path(path).unlink()  # a kill between the two writes
     assert files.load_arrays(path) is None and path.exists()
+
+
+def test_a_damaged_file_that_another_process_sets_aside_meanwhile_is_absent(
+    tmp_path, monkeypatch, capsys
+):
+    path, real = tmp_path / "x.safetensors", files.read_checksum
+    files.save_arrays(path, {"a": torch.zeros(3)})
+    path.write_bytes(path.read_bytes()[:-1] + b"x")
+
+    def other_is_first(checksum):
+        told = real(checksum)
+        files.set_aside(path)
+        return told
+
+    monkeypatch.setattr(files, "read_checksum", other_is_first)
+    assert files.load_arrays(path) is None and (tmp_path / "x.safetensors.damaged").exists()
+    assert capsys.readouterr().out.count("damaged: ") == 1
+    files.checksum_path(path).touch()  # of the two it is taken away last
+    assert files.load_arrays(path) is None
 
 
 def test_a_lock_is_waited_for_no_longer_than_said(tmp_path):

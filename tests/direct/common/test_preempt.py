@@ -2,6 +2,8 @@
 
 import os
 import signal
+import subprocess
+import sys
 
 import pytest
 
@@ -61,6 +63,25 @@ def test_nothing_is_asked_for_until_a_signal_comes(listening):
     assert preempt.requested()
     with pytest.raises(preempt.Preempted, match="run again to go on"):
         preempt.check()
+
+
+TWICE = """
+import os, signal, sys
+from direct.common import preempt
+
+preempt.listen(signal.SIGUSR1, signal.SIGTERM)
+sys.settrace(lambda *_: os.kill(os.getpid(), signal.SIGTERM))  # at each call that is made from here
+os.kill(os.getpid(), signal.SIGUSR1)
+sys.settrace(None)
+print(preempt.requested())
+"""
+
+
+def test_a_second_signal_while_the_first_is_noted_is_no_deadlock():
+    done = subprocess.run(
+        [sys.executable, "-c", TWICE], capture_output=True, text=True, timeout=120, check=True
+    )
+    assert done.stdout == "True\n"
 
 
 def test_a_request_of_another_rank_stops_this_one_too():

@@ -118,7 +118,7 @@ def test_two_agree_on_what_each_has_and_on_what_fails(tmp_path):
         )
         for rank in range(2)
     ]
-    first, second = (json.loads(process.communicate(timeout=120)[0]) for process in processes)
+    first, second = (json.loads(process.communicate(timeout=600)[0]) for process in processes)
     for told in (first, second):
         assert told["gather"] == [[0, 10], [1, 11]] and told["anyone"] == [True, False]
         assert told["first"] == {"made by": 0} and told["nobody"] is None

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import shutil
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -106,10 +108,20 @@ def test_every_entry_is_kept_or_left_out_with_its_reason(data, tmp_path):
 
 @pytest.mark.slow
 def test_a_run_cut_short_goes_on(data, tmp_path, monkeypatch):
+    left = threading.Event()
+
+    class Pool(ThreadPoolExecutor):
+        def shutdown(self, wait=True, **how):
+            super().shutdown(wait=False, **how)
+            left.set()
+            super().shutdown(wait)
+
     def cut(stage, done, total):
         if done == 3:
             raise KeyboardInterrupt
+        assert done < 3 or left.wait(60), "what is decoded before the interrupt is told of"
 
+    monkeypatch.setattr(probes, "ThreadPoolExecutor", Pool)
     with pytest.raises(KeyboardInterrupt):
         wisa.curate(data, tmp_path / "a", progress=cut)
     assert not (tmp_path / "a" / "manifest.jsonl").exists()

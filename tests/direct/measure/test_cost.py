@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 
 import pytest
 import torch
@@ -118,7 +119,9 @@ def alone():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("engine", ["torch", "fsdp"])
-def test_end_to_end(config, tmp_path, alone, engine):
+def test_end_to_end(config, tmp_path, monkeypatch, alone, engine):
+    """By the process's own time, and the least of it, since a busy machine stops it anywhere."""
+    monkeypatch.setattr(cost, "now", time.process_time)
     config = with_values(config, {"train.engine": engine})
     records = cost.measure(Run(config, tmp_path / "cache", tmp_path / "run"))
     assert [record["prompt"] for record in records] == [f"block {i:02d}" for i in (1, 2, 3, 4)]
@@ -130,7 +133,12 @@ def test_end_to_end(config, tmp_path, alone, engine):
     for scores in (record["scores"] for record in records):
         assert set(scores) == names and min(scores.values()) >= 0
         assert scores["direct.seconds_per_iteration"] > 0 and scores["sft.reference"] > 0
-        assert scores["fm.reference"] == 0 < scores["cached.reference"] < scores["sft.reference"]
+        assert scores["fm.reference"] == 0 < scores["cached.reference"]
+    read, computed = (
+        min(record["scores"][f"{name}.reference"] for record in records)
+        for name in ("cached", "sft")
+    )
+    assert read < computed
     assert {path.name for path in (tmp_path / "run").iterdir()} == {"details.json"}
     details = json.loads((tmp_path / "run" / "details.json").read_text())
     assert details["provenance"]["parameters"] > 1000 and not (tmp_path / "cache").exists()

@@ -111,9 +111,9 @@ def test_speed_on_the_papers_corpus():
     rng = np.random.default_rng(0)
     pools = macro.exclusion(rng.integers(32, size=11_299), rng.integers(17, size=11_299))
     samples, u = rng.integers(11_299, size=50_000), macro.uniforms(0, 0, 50_000)
-    began = time.perf_counter()
+    began = time.process_time()  # of this process alone, however busy the machine is
     macro.draw(pools, samples, u)
-    assert 50_000 / (time.perf_counter() - began) > 100_000
+    assert 50_000 / (time.process_time() - began) > 100_000
 
 
 def test_what_leaves_no_negatives_is_refused():

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import threading
 import time
+from pathlib import Path
 
 import pytest
 import torch
@@ -97,3 +99,45 @@ def test_a_plan_left_by_a_kill_at_its_very_end_does_not_hide_what_is_missing(tmp
     path.write_text("#" * len(shards) + path.read_text()[len(shards) :])
     fill.fill(store, WANTED, squares, 4, "test")
     assert not store.missing(WANTED)
+
+
+def test_a_plan_that_another_machine_finishes_while_it_is_read(tmp_path, monkeypatch):
+    at_work, reading, real = threading.Event(), threading.Event(), Path.read_text
+
+    def make(items):
+        at_work.set()
+        assert reading.wait(60)
+        return squares(items)
+
+    def work():
+        fill.fill(Store(tmp_path), WANTED, make, len(WANTED), "test")
+
+    def read_text(self, *arguments):
+        if self.suffix == ".plan" and threading.current_thread() is not other:
+            reading.set()
+            other.join(0.3)  # it does its work, and waits before it takes the plan away
+        return real(self, *arguments)
+
+    other = threading.Thread(target=work, daemon=True)
+    other.start()
+    assert at_work.wait(60)
+    monkeypatch.setattr(Path, "read_text", read_text)
+    store = Store(tmp_path)
+    fill.fill(store, WANTED, squares, len(WANTED), "test")
+    other.join(60)
+    assert held(store) == {key: n**2 for key, n in WANTED.items()}
+    assert not list(tmp_path.glob(".*.plan"))
+
+
+def test_a_machine_that_comes_late_to_a_plan_takes_no_other_for_it(tmp_path):
+    """The others were done with it, and what could not be made is planned again."""
+    store, made = Store(tmp_path), []
+    old, shards = fill._plan(store, WANTED, 2)
+    with pytest.raises(UserError, match="2 of 10 could not be made"):
+        cut = [f"{n} is cut" if n in (3, 8) else torch.tensor([n]) for n in range(10)]
+        fill.fill(store, WANTED, lambda items: [cut[n] for n in items], 2, "test")
+    new, again = fill._plan(store, WANTED, 2)
+    assert again == [["03", "08"]] and len(shards) == 5
+    job = 4, {key: WANTED[key] for key in shards[4]}
+    assert fill._work(tmp_path, old, made.append, "test", job) == {} and not made
+    assert fill._plan(store, WANTED, 2) == (new, again), "it is whole"

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import io
 import json
 import re
-import sys
 import threading
 from pathlib import Path
 
@@ -276,39 +274,23 @@ def same_results(one, other):
     assert sorted(lines[0][1:], **key) == sorted(lines[1][1:], **key), "each caption once"
 
 
-class Said(io.StringIO):
-    """What goes to stderr, and whether a server's failure has been told of."""
-
-    def __init__(self):
-        super().__init__()
-        self.told = threading.Event()
-
-    def write(self, text):
-        if "servers go on" in text:
-            self.told.set()
-        return super().write(text)
-
-
 def test_of_two_servers_one_is_killed_and_every_caption_is_there_once(
-    tmp_path, host, other_host, monkeypatch
+    tmp_path, host, other_host, stderr
 ):
-    said = Said()
-    monkeypatch.setattr(sys, "stderr", said)
-
     def dies(body, n):
         if n == 40:  # in its second group of 16 prompts of 2 answers
             other_host["kill"]()
         return changed(body, n)
 
     def lives(body, n):
-        assert n < 64 or said.told.wait(60), "else it may have done all by then"
+        assert n < 64 or stderr.told.wait(60), "else it may have done all by then"
         return changed(body, n)
 
     host["reply"], other_host["reply"] = lives, dies
     by_servers(tmp_path / "two", host, other_host)
     assert host["n"] > 40 and other_host["n"] >= 40, "both had work"
-    assert f"{other_host['url']}/chat/completions does not answer" in said.getvalue()
-    assert "1 of 2 servers go on" in said.getvalue()
+    assert f"{other_host['url']}/chat/completions does not answer" in stderr.getvalue()
+    assert "1 of 2 servers go on" in stderr.getvalue()
     by_servers(tmp_path / "one", host)
     same_results(tmp_path / "two", tmp_path / "one")
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 import socket
 import threading
 import time
 from contextlib import contextmanager, suppress
+from itertools import takewhile
 
 import pytest
 
@@ -21,6 +23,14 @@ def said(text, reason="stop"):
     return 200, json.dumps({"choices": [choice]}).encode()
 
 
+def request(connection):
+    """All of a request: a single read may give a part of it."""
+    with connection.makefile("rb") as file:
+        head = b"".join(takewhile(bytes.strip, file))
+        length = re.search(rb"(?i)content-length: *(\d+)", head)
+        return head + file.read(int(length[1]) if length else 0)
+
+
 @contextmanager
 def raw(serve):
     """The address of a server whose `serve(connection)` writes what it likes, after the request."""
@@ -29,7 +39,7 @@ def raw(serve):
 
     def one(connection):
         with connection, suppress(OSError):  # the other side may have had enough
-            asked.append(connection.recv(1 << 16))
+            asked.append(request(connection))
             serve(connection)
 
     def accept():
@@ -66,13 +76,14 @@ def test_answers_are_in_the_order_asked(host, monkeypatch):
 
 
 def test_no_more_than_parallel_are_asked_at_a_time():
-    now, most, lock = [0], [0], threading.Lock()
+    now, most, lock, three = [0], [0], threading.Lock(), threading.Barrier(3)
 
     def serve(connection):
         with lock:
             now[0] += 1
             most[0] = max(most[0], now[0])
-        time.sleep(0.03)
+        three.wait(60)
+        time.sleep(0.03)  # time for a fourth, if it were asked
         with lock:
             now[0] -= 1
         body = said("fine")[1]
@@ -145,10 +156,8 @@ def test_an_answer_that_drips_is_not_waited_for(start, monkeypatch):
             connection.sendall(b" " if start else b"H")
             time.sleep(0.02)
 
-    began = time.monotonic()
     with raw(serve) as (url, _), pytest.raises(UserError, match=r"no whole answer within 0.2 s"):
-        ask(url, seconds=0.2)
-    assert time.monotonic() - began < 60, "on a busy machine; without the limit it never ends"
+        ask(url, seconds=0.2)  # without the limit it never ends
 
 
 def test_a_redirect_is_not_followed_and_the_key_stays(monkeypatch):

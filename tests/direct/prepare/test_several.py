@@ -39,44 +39,49 @@ def test_one_server_has_its_jobs_in_order_and_in_this_thread():
 
 
 def test_every_job_is_done_once_by_all_servers():
-    did = {"a": [], "b": [], "c": []}
+    did, each_has_one = {"a": [], "b": [], "c": []}, threading.Barrier(3)
 
     def server(name):
-        return lambda job: (did[name].append(job), quick(job))[1]
+        def work(job):
+            did[name].append(job)
+            if len(did[name]) == 1:
+                each_has_one.wait(60)
+            return quick(job)
+
+        return work
 
     found = list(shared_out(JOBS, {name: server(name) for name in did}, square))
     assert sorted(found) == [n * n for n in JOBS]
     assert all(did.values()), "each of them had work"
 
 
-def test_what_a_dead_server_had_goes_to_the_others(capsys):
-    died = threading.Event()
-
-    def dies(job):
-        died.set()
-        dead(job)
-
+def test_what_a_dead_server_had_goes_to_the_others(stderr):
     def waits(job):  # else it may have done all before the other one begins
-        assert died.wait(10)
+        assert stderr.told.wait(60)
         return quick(job)
 
-    assert sorted(shared_out(JOBS, {"a": dies, "b": waits}, square)) == [n * n for n in JOBS]
-    assert capsys.readouterr().err.strip() == "it does not answer; 1 of 2 servers go on"
+    assert sorted(shared_out(JOBS, {"a": dead, "b": waits}, square)) == [n * n for n in JOBS]
+    assert stderr.getvalue().strip() == "it does not answer; 1 of 2 servers go on"
 
 
 def test_a_slow_servers_last_job_is_taken_over_and_its_own_answer_ignored():
-    free = threading.Event()
+    begun, free, late = threading.Event(), threading.Event(), []
 
     def hangs(job):
-        free.wait(30)
+        begun.set()
+        free.wait(300)
+        late.append(job)
         return "late"
 
-    began = time.monotonic()
+    def waits(job):
+        assert begun.wait(60), "else it may have done all before the slow one begins"
+        return quick(job)
+
     try:
-        found = list(shared_out(JOBS, {"slow": hangs, "quick": quick}, square))
+        found = list(shared_out(JOBS, {"slow": hangs, "quick": waits}, square))
+        assert sorted(found) == [n * n for n in JOBS] and not late
     finally:
         free.set()
-    assert sorted(found) == [n * n for n in JOBS] and time.monotonic() - began < 20
 
 
 def test_a_job_whose_two_servers_fail_is_done_by_a_third():
@@ -106,6 +111,7 @@ def test_no_server_left_is_one_sentence_and_earlier_results_are_there():
     with pytest.raises(UserError, match=r"none of the 2 servers is left; finished work") as error:
         found.extend(shared_out(JOBS, {"a": soon, "b": soon}, square))
     assert str(error.value).count(RESUME) == 1 and str(error.value).count("not answer") == 2
+    assert sorted(found) == [0, 1, 4]
 
 
 def test_a_fault_of_the_program_is_none_of_a_server():

@@ -45,6 +45,18 @@ def test_damaged_shard_is_absent_and_the_others_stay(tmp_path, capsys, fault):
     assert store["a"].tolist() == [0] * 5
 
 
+def test_a_shard_that_another_process_sets_aside_while_it_is_opened_is_absent(
+    tmp_path, monkeypatch
+):
+    for key in "ab":
+        Store(tmp_path).write({key: torch.ones(2)})
+    gone = min(tmp_path.glob("*.safetensors"))
+    monkeypatch.setattr(
+        store_module, "_is_sound", lambda path: path != gone or path.rename(tmp_path / "aside")
+    )
+    assert len(Store(tmp_path).missing("ab")) == 1
+
+
 def test_unfinished_write_is_not_there(tmp_path):
     (tmp_path / ".x.safetensors.1.tmp").write_bytes(b"half")
     assert Store(tmp_path).missing(["a"]) == ["a"]

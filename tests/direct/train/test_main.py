@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -73,14 +74,21 @@ def test_the_first_rank_alone_prints_the_result(rank, tmp_path, monkeypatch, cap
     assert capsys.readouterr().out == (f"{tmp_path}/transformer\n" if rank == 0 else "")
 
 
+def free_port() -> int:
+    """One that nobody is given unasked, as those above 32767 are, before the agents have it."""
+    for port in range(20_000 + os.getpid() % 10_000, 32_000):
+        with socket.socket() as tried, suppress(OSError):
+            tried.bind(("localhost", port))
+            return port
+    raise OSError("no port is free")
+
+
 @pytest.mark.slow
 def test_the_documented_line_trains_on_two_nodes(tmp_path):
     """Of docs/scale.md, on one machine: two agents of torchrun, each with one rank."""
     text = (ROOT / "docs" / "scale.md").read_text()
     (line,) = re.findall(r"^    torchrun (--nnodes 2 .* -m direct\.train) ", text, re.MULTILINE)
-    with socket.socket() as free:
-        free.bind(("localhost", 0))
-        line = line.replace("HOST:29400", f"localhost:{free.getsockname()[1]}")
+    line = line.replace("HOST:29400", f"localhost:{free_port()}")
     small = ("train.engine=fsdp", "train.steps=2", "train.batch=2", "data.clips=8")
     settings = [f"--set={value}" for value in (*small, "macro.clusters=2", "macro.restarts=1")]
     command = [

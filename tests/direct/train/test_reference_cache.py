@@ -177,7 +177,7 @@ def test_two_processes_at_once(ask, tmp_path):
     for worker in workers:
         worker.start()
     for worker in workers:
-        worker.join(60)
+        worker.join(300)
         assert worker.exitcode == 0
     assert ask(range(3 * SHARD)) == 0
     assert not [*tmp_path.rglob("*.damaged"), *tmp_path.rglob("*.tmp")]

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from direct_helpers import board_of
+from direct_helpers import board_of, numbered_anew
 from PIL import Image
 
 from direct.common.errors import UserError
@@ -24,7 +24,10 @@ VIDEO = np.random.default_rng(0).integers(0, 256, (5, 16, 640, 3), dtype=np.uint
 
 
 @pytest.mark.slow
-def test_a_resumed_run_replaces_what_the_killed_one_wrote_beyond_its_checkpoint(run, tmp_path):
+def test_a_resumed_run_replaces_what_the_killed_one_wrote_beyond_its_checkpoint(
+    run, tmp_path, monkeypatch
+):
+    numbered_anew(monkeypatch)
     first = trackers.opened(run("tensorboard"), 0)
     for step in (1, 2, 3):
         first.scalars({"loss/loss": float(step)}, step)

@@ -7,7 +7,7 @@ import math
 
 import pytest
 import torch
-from direct_helpers import Killed, board_of, bytes_of, killed_at, lines_of
+from direct_helpers import Killed, board_of, bytes_of, killed_at, lines_of, numbered_anew
 from PIL import Image
 
 from direct.config import Run
@@ -28,7 +28,10 @@ OTHERS = {
 
 
 @pytest.mark.slow
-def test_a_watched_training_is_the_same_to_the_bit_and_all_of_it_is_told(small, tmp_path):
+def test_a_watched_training_is_the_same_to_the_bit_and_all_of_it_is_told(
+    small, tmp_path, monkeypatch
+):
+    numbered_anew(monkeypatch)
     loop.train(Run(small(), tmp_path / "cache", tmp_path / "plain"))
     config = small(train__report_to="tensorboard", train__sample_every=4)
     run = Run(config, tmp_path / "cache", tmp_path / "watched", progress=killed_at(("train", 5)))
