@@ -42,6 +42,16 @@ __device__ __forceinline__ void store(T* to, int count, const Vector<T>& value) 
   }
 }
 
+// The value, as something that the compiler cannot work out once more: it would in every pass of a loop.
+template <class Value>
+__device__ __forceinline__ Value in_register(Value value) {
+  if constexpr (sizeof(Value) == 8)
+    asm volatile("" : "+l"(value));
+  else
+    asm volatile("" : "+r"(value));
+  return value;
+}
+
 // Two floats to bfloat16, rounded to nearest even, in one instruction.
 __device__ __forceinline__ void narrow_pair(float a, float b, uint16_t* out) {
   asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(*reinterpret_cast<uint32_t*>(out)) : "f"(b), "f"(a));
