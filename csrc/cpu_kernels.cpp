@@ -54,7 +54,7 @@ void draw_block(Key key, uint32_t term, uint64_t block, float* out) {
   }
   for (int k = 0; k < 4; k += 2)
     for (int j = 0; j < COUNT; ++j)
-      box_muller(radius(word[k][j]), word[k + 1][j], &value[k][j], &value[k + 1][j]);
+      box_muller(radius<float>(word[k][j]), word[k + 1][j], &value[k][j], &value[k + 1][j]);
   for (int j = 0; j < COUNT; ++j)
     for (int k = 0; k < 4; ++k) out[4 * j + k] = value[k][j];
 }

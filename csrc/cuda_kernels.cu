@@ -3,7 +3,7 @@
 // Bytes per element with all four terms in bf16: 18 with both negatives' noises given, 14 with them drawn
 // inside or replaced by their mean, 12 with eps drawn too. At 3 TB/s (an H100's copy) the paper's shape
 // [8, 16, 21, 60, 104] takes 78 us at 14 bytes; the instruction budget there is about 134 per element,
-// and drawing two noises takes about 75, which is why it can hide behind the loads.
+// and drawing two noises takes about 65, which is why it can hide behind the loads.
 //
 // Layout: a block of 256 threads, two warps a scheduler, owns a chunk of 8192 elements. The paper's sample,
 // 2,096,640 elements, is 256 chunks: on an H100's 132 SMs, where three blocks fit on each, all run at once. A
@@ -72,25 +72,35 @@ __device__ __forceinline__ void vector(const Problem& p, const Vector<T>* in, T*
     for (int i = 0; i < SIZE; ++i) eps[k][i] = element(in[EPS + 2 * k], i);  // zeros stand for the mean
   }
 
-  float g[SIZE] = {};
+  float g[SIZE];
 #pragma unroll
-  for (int i = 0; i < SIZE; ++i) {
-    const float v = element(in[direct::V], i);
-    if (!is_finite(v)) sums[NONFINITE] += 1;  // past `count` v is 0
-    float e[TERMS];
+  for (int i = 0; i < SIZE; i += 2) {
+    const auto two = [&](int input) { return Two(element(in[input], i), element(in[input], i + 1)); };
+    const Two v = two(direct::V);
+    if (!is_finite(v.a)) sums[NONFINITE] += 1;  // past `count` v is 0
+    if (!is_finite(v.b)) sums[NONFINITE] += 1;
+    float e[2][TERMS];
+    Two slope = 0;
 #pragma unroll
     for (int k = 0; k < TERMS; ++k) {
+      Two difference = 0;
       if (k == ANC)
-        e[k] = v - element(in[direct::V_REF], i);
+        difference = fused(Two(-1.0f), two(direct::V_REF), v);
       else
-        e[k] = fmaf(-p.sigma_dot, eps[k][i], fmaf(-p.alpha_dot, element(in[direct::X + 2 * k], i), v));
-      e[k] = masked(e[k], p.threshold);
-      if (!Aligned && i >= count) e[k] = 0;
-      sums[k] = fmaf(e[k], e[k], sums[k]);
-      g[i] = fmaf(scale[k], e[k], g[i]);
+        difference = fused(Two(-p.sigma_dot), Two(eps[k][i], eps[k][i + 1]),
+                           fused(Two(-p.alpha_dot), two(direct::X + 2 * k), v));
+      e[0][k] = Aligned || i < count ? masked(difference.a, p.threshold) : 0;
+      e[1][k] = Aligned || i + 1 < count ? masked(difference.b, p.threshold) : 0;
+      slope = fused(Two(scale[k]), Two(e[0][k], e[1][k]), slope);
     }
-    sums[TERMS] = fmaf(e[FM], e[RAND], sums[TERMS]);
-    sums[TERMS + 1] = fmaf(e[FM], e[HARD], sums[TERMS + 1]);
+    g[i] = slope.a, g[i + 1] = slope.b;
+#pragma unroll
+    for (int j = 0; j < 2; ++j) {
+#pragma unroll
+      for (int k = 0; k < TERMS; ++k) sums[k] = fmaf(e[j][k], e[j][k], sums[k]);
+      sums[TERMS] = fmaf(e[j][FM], e[j][RAND], sums[TERMS]);
+      sums[TERMS + 1] = fmaf(e[j][FM], e[j][HARD], sums[TERMS + 1]);
+    }
   }
   if constexpr (Gradient) {
     Vector<T> gradient;
@@ -159,23 +169,26 @@ __global__ void __launch_bounds__(THREADS, Aligned ? 3 : 1 + (DRAWS == NOTHING))
   const Key key = DRAWS == NOTHING ? Key{0, 0} : key_of(p, b);
   const T* from[INPUTS];
 #pragma unroll
-  for (int i = 0; i < INPUTS; ++i) from[i] = static_cast<const T*>(p.in[i].data) + b * p.in[i].batch_stride + begin;
-  T* to = static_cast<T*>(p.gradient) + b * p.elements + begin;
+  for (int i = 0; i < INPUTS; ++i)
+    from[i] = in_register(static_cast<const T*>(p.in[i].data) + b * p.in[i].batch_stride + begin);
+  T* to = in_register(static_cast<T*>(p.gradient) + b * p.elements + begin);
   float scale[TERMS], sums[SUMS] = {};
 #pragma unroll
   for (int k = 0; k < TERMS; ++k) scale[k] = gradient_scale(p, b, k);
   __shared__ uint4 slots[INPUTS][THREADS];
-  const auto fetch = [&](unsigned at) {
+  const unsigned slot = in_register(threadIdx.x);
+  const auto fetch = [&](unsigned first) {
+    const unsigned at = in_register(first);
     const unsigned wanted = at < length ? p.present : 0;  // one mask: branches cost registers, and these spill
 #pragma unroll
     for (int i = 0; i < INPUTS; ++i)
-      if (wanted >> i & 1) __pipeline_memcpy_async(&slots[i][threadIdx.x], from[i] + at, 16);
+      if (wanted >> i & 1) __pipeline_memcpy_async(&slots[i][slot], from[i] + at, 16);
     __pipeline_commit();
   };
   if constexpr (Aligned) {
 #pragma unroll
     for (int i = 0; i < INPUTS; ++i)
-      if (!(p.present >> i & 1)) slots[i][threadIdx.x] = {};
+      if (!(p.present >> i & 1)) slots[i][slot] = {};
     fetch(threadIdx.x * SIZE);
   }
 #pragma unroll 1
@@ -185,7 +198,7 @@ __global__ void __launch_bounds__(THREADS, Aligned ? 3 : 1 + (DRAWS == NOTHING))
     if constexpr (Aligned) {
       __pipeline_wait_prior(0);
 #pragma unroll
-      for (int i = 0; i < INPUTS; ++i) in[i] = reinterpret_cast<const Vector<T>&>(slots[i][threadIdx.x]);
+      for (int i = 0; i < INPUTS; ++i) in[i] = reinterpret_cast<const Vector<T>&>(slots[i][slot]);
       fetch(at + THREADS * SIZE);
     } else {
 #pragma unroll

@@ -42,6 +42,17 @@ __device__ __forceinline__ void store(T* to, int count, const Vector<T>& value) 
   }
 }
 
+// The value, as one that the compiler cannot work out anew. It would in every pass of a loop: of all that goes
+// into an input's address, one instruction is left to a pass.
+template <class Value>
+__device__ __forceinline__ Value in_register(Value value) {
+  if constexpr (sizeof(Value) == 8)
+    asm volatile("" : "+l"(value));
+  else
+    asm volatile("" : "+r"(value));
+  return value;
+}
+
 // Two floats to bfloat16, rounded to nearest even, in one instruction.
 __device__ __forceinline__ void narrow_pair(float a, float b, uint16_t* out) {
   asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(*reinterpret_cast<uint32_t*>(out)) : "f"(b), "f"(a));

@@ -53,10 +53,11 @@ COS = (
     2.477469934092369e-05,
     -2.6299781552552304e-07,
 )
-MINUS_2_LN2 = -1.3862943649291992
+MINUS_2_LN2 = -1.3862943649291992 * 2.0**-23  # of an exponent that still lies in a float's upper bits
 RADIANS = 3.1415927410125732 * 2.0**-32  # one step of a 33-bit angle, in single precision
-BELOW_1 = 1 - 2.0**-24
 SQRT_HALF_BITS = 0x3F3504F3  # of the float 1/sqrt(2)
+MOST = 0x3F7FFFFF - SQRT_HALF_BITS  # the largest float below 1, from there
+EXPONENT = -(1 << 23)  # a float's bits but for those of its mantissa
 
 _MASK = 0xFFFFFFFF
 _MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
@@ -155,10 +156,10 @@ def _box_muller(word0: Tensor, word1: Tensor) -> tuple[Tensor, Tensor]:
 def _minus_2_log(word: Tensor) -> Tensor:
     """-2 ln u for u = (word + 1/2) / 2^32 in single precision, below 1: at least 1.1e-7."""
     u = word.float() * 2.0**-32 + 2.0**-33  # the product is exact: a fused multiply-add
-    bits = u.clamp(max=BELOW_1).view(torch.int32)
-    exponent = (bits - SQRT_HALF_BITS) >> 23
-    f = (bits - (exponent << 23)).view(torch.float32) - 1  # u = (1 + f) 2^exponent
-    return _fma(exponent.float(), MINUS_2_LN2, f * _polynomial(LOG, f))
+    above = (u.view(torch.int32) - SQRT_HALF_BITS).clamp(max=MOST)
+    scale = above & EXPONENT  # u = (1 + f) 2^(scale / 2^23)
+    f = (above - scale + SQRT_HALF_BITS).view(torch.float32) - 1
+    return _fma(scale.float(), MINUS_2_LN2, f * _polynomial(LOG, f))
 
 
 def _polynomial(coefficients: Sequence[float], x: Tensor) -> Tensor:

@@ -40,6 +40,7 @@ FLAGS = (
     "-U_FORTIFY_SOURCE",  # whose longjmp refuses to change stacks
 )
 REWRITES = (
+    (r'asm volatile\("" : "\+[lr]"\(value\)\);', ";"),
     (r"([\w:]+(?:<\w+>)?)<<<(.*?)>>>\(", r"emulated::launch(\1, \2)("),
     (r"__shared__ (\w+) (\w+)((?:\[\w+\])*);", r"auto& \2 = emulated::shared<\1\3>(__LINE__);"),
     (
@@ -47,7 +48,7 @@ REWRITES = (
         r"*emulated::on_boundary(reinterpret_cast<uint4*>(\1)) = \2",
     ),
     (
-        r'asm\("rsqrt\.approx\.ftz\.f32 [^;]*;" : "=f"\((\w+)\) : "f"\((\w+)\)\)',
+        r'asm\("rsqrt\.approx\.ftz\.f32 [^;]*;" : "=f"\(([\w.]+)\) : "f"\(([\w.]+)\)\)',
         r"\1 = emulated::rsqrt(\2)",
     ),
     (

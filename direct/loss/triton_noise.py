@@ -12,19 +12,20 @@ L0, L1, L2, L3, L4, L5, L6, L7, L8 = (tl.constexpr(c) for c in noise.LOG)
 S0, S1, S2, S3 = (tl.constexpr(c) for c in noise.SIN)
 C0, C1, C2, C3, C4 = (tl.constexpr(c) for c in noise.COS)
 RADIANS, MINUS_2_LN2 = tl.constexpr(noise.RADIANS), tl.constexpr(noise.MINUS_2_LN2)
-BELOW_1, SQRT_HALF_BITS = tl.constexpr(noise.BELOW_1), tl.constexpr(noise.SQRT_HALF_BITS)
+SQRT_HALF_BITS = tl.constexpr(noise.SQRT_HALF_BITS)
+MOST, EXPONENT = tl.constexpr(noise.MOST), tl.constexpr(noise.EXPONENT)
 
 
 @triton.jit
 def _radius(word):
     u = tl.fma(word.to(tl.float32), 2.0**-32 + tl.zeros_like(word).to(tl.float32), 2.0**-33)
-    bits = tl.minimum(u, BELOW_1).to(tl.int32, bitcast=True)
-    exponent = (bits - SQRT_HALF_BITS) >> 23
-    f = (bits - (exponent << 23)).to(tl.float32, bitcast=True) - 1.0
+    above = tl.minimum(u.to(tl.int32, bitcast=True) - SQRT_HALF_BITS, MOST)
+    scale = above & EXPONENT
+    f = (above - scale + SQRT_HALF_BITS).to(tl.float32, bitcast=True) - 1.0
     q = tl.fma(tl.full(f.shape, L8, tl.float32), f, L7)
     q = tl.fma(tl.fma(tl.fma(q, f, L6), f, L5), f, L4)
     q = tl.fma(tl.fma(tl.fma(tl.fma(q, f, L3), f, L2), f, L1), f, L0)
-    return tl.sqrt_rn(tl.fma(exponent.to(tl.float32), MINUS_2_LN2, f * q))
+    return tl.sqrt_rn(tl.fma(scale.to(tl.float32), MINUS_2_LN2, f * q))
 
 
 @triton.jit
