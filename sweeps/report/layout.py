@@ -316,7 +316,14 @@ def notes(table: Table, gains: bool = True) -> list[str]:
             "cluster changes; law exclusion changes more. Distances are Euclidean, "
             "between pooled prompt embeddings, exact over all allowed pairs."
         )
-    if rendering.offers(table):
+    if offers := rendering.offers(table):
+        lost = rendering.without(offers)
+        if lost is not None:
+            found.append(
+                f"Leaving hard negatives out altogether changes PC by {lost:+z.2f}. That is what a "
+                "rendering can lose: where it is below the margin, an equivalent one may have lost "
+                "most of it."
+            )
         found.append(
             "Passes: forward passes of the transformer that render one hard negative, in passes of "
             "a whole clip (guidance takes two a step; fewer latents and blocks count by their "
