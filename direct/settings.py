@@ -293,6 +293,11 @@ def validate(config: Config) -> Config:
     if len(set(config.micro.axes)) < len(config.micro.axes):
         axes = ",".join(config.micro.axes)
         raise UserError(f"micro.axes={axes} names an axis twice; name each once")
+    for name in ("sample.guidance", "hard_sample.guidance"):
+        if flat[name] < 1:
+            raise UserError(
+                f"{name}={flat[name]:g} is below 1, which is no guidance; use 1 or more"
+            )
     if not config.sample.gain > -1:
         raise UserError(f"sample.gain={config.sample.gain} would turn the flow round; use above -1")
     if config.hard_sample.gain:

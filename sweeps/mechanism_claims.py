@@ -31,6 +31,25 @@ UNGUIDED = tuple(
     replace(claim, sweep="sampling_unguided") for claim in CLAIMS if claim.sweep == "sampling"
 )
 
+_EQUAL = (
+    Claim(
+        "random-is-a-gain",
+        "sampling_unguided",
+        "docs/theory.md, 2",
+        "Without guidance a gain without training does what random negatives at 0.05 do.",
+        alike(UNTRAINED, strong(RANDOM_NEGATIVES), "PC", MARGIN),
+        "Both are about the mean clip; contrast of the paper's weights is mostly MiNS, which is "
+        "about the prompt's own negatives.",
+    ),
+    Claim(
+        "mans-is-random",
+        "sampling_unguided",
+        "docs/theory.md, 5",
+        "At 0.05, without guidance, MaNS and random negatives have the same PC.",
+        alike(strong(MANS), strong(RANDOM_NEGATIVES), "PC", MARGIN),
+    ),
+)
+
 MECHANISM = (
     Claim(
         "control",
@@ -98,21 +117,10 @@ MECHANISM = (
         "Delta-FM's correction at sampling takes contrast back: PC is SFT's.",
         alike(at(1, CORRECTED), at(1, "SFT"), "PC", MARGIN),
     ),
-    Claim(
-        "random-is-a-gain",
-        "sampling_unguided",
-        "docs/theory.md, 2",
-        "Without guidance a gain without training does what random negatives at 0.05 do.",
-        alike(UNTRAINED, strong(RANDOM_NEGATIVES), "PC", MARGIN),
-        "Both are about the mean clip; contrast of the paper's weights is mostly MiNS, which is "
-        "about the prompt's own negatives.",
-    ),
-    Claim(
-        "mans-is-random",
-        "sampling_unguided",
-        "docs/theory.md, 5",
-        "At 0.05, without guidance, MaNS and random negatives have the same PC.",
-        alike(strong(MANS), strong(RANDOM_NEGATIVES), "PC", MARGIN),
+    *_EQUAL,
+    *(
+        replace(claim, name=f"{claim.name}-again", sweep="gain_again", note="On fresh seeds.")
+        for claim in _EQUAL
     ),
     Claim(
         "k-does-not-matter",

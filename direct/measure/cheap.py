@@ -22,7 +22,7 @@ EQUIVALENT = "equivalent"  # a verdict of the table
 KINDS = {
     "row": str,
     "verdict": str,
-    "relative": float,  # passes to the full rendering's
+    "relative": float,  # passes to the full rendering's; 0 without any hard negative
     "steps": int,
     "of_steps": int,
     "solver": str,
@@ -53,19 +53,36 @@ def offer(config: Config, path: Path, hours: Callable[[Config], float]) -> str:
             "it, --cheap FILE names another"
         )
     entries, full = _entries(path), hours(config)
+    rendered = sum(bool(entry["relative"]) for entry in entries)
     found = [entry for entry in entries if entry["verdict"] == EQUIVALENT]
-    priced = [(_priced(config, entry, full, hours), entry["row"]) for entry in found]
-    (cheapest, settings), row = min(priced, default=((math.inf, ()), ""))
+    priced = [(_priced(config, entry, full, hours), entry) for entry in found]
+    (cheapest, settings), entry = min(priced, key=_order, default=((math.inf, ()), {}))
     if not cheapest < full:
         return (
-            f"cheaper negatives: {full:,.1f} GPU-hours as planned; of the {len(entries)} "
+            f"cheaper negatives: {full:,.1f} GPU-hours as planned; of the {rendered} "
             f"renderings in {path}, {len(found)} are equivalent and none of these is cheaper"
         )
     asked = " ".join(f"--set {text}" for text in settings)
     return (
         f"cheaper negatives: {cheapest:,.1f} GPU-hours in place of {full:,.1f} with {asked} "
-        f"({row}: the cheapest that {path} found equivalent, on its profile)"
+        f"({entry['row']}: the cheapest that {path} found equivalent, on its profile"
+        f"{_lost(entry, entries)})"
     )
+
+
+def _order(priced: tuple[tuple[float, Any], dict[str, Any]]) -> tuple[float, float]:
+    """The cheapest first; of equal hours, the one whose PC is nearest to the full rendering's."""
+    (hours, _), entry = priced
+    return hours, abs(entry.get("difference") or 0.0)
+
+
+def _lost(entry: dict[str, Any], entries: list[dict[str, Any]]) -> str:
+    """A margin says little where leaving hard negatives out loses less."""
+    none = next((x.get("difference") for x in entries if not x["relative"]), None)
+    own = entry.get("difference")
+    if own is None or none is None:
+        return ""
+    return f"; PC {own:+z.2f} points there, and {none:+z.2f} without any hard negative"
 
 
 def _priced(
@@ -103,4 +120,5 @@ def _is_entry(entry: Any) -> bool:
         return False
     numbers = {int: (int,), float: (int, float), str: (str,)}
     typed = all(type(entry.get(name)) in numbers[kind] for name, kind in KINDS.items())
-    return typed and entry["of_steps"] > 0
+    known = isinstance(entry.get("difference"), float | int | None)  # older reports have none
+    return typed and known and entry["of_steps"] > 0

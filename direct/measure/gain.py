@@ -46,7 +46,7 @@ def predicted(config: Config) -> float:
 
 def gain(v_contrast: Tensor, v_sft: Tensor, x_ref: Tensor) -> Gain:
     """The least-squares s over all elements of velocities and clips of one shape [B, ...]."""
-    return _gain(_products(v_contrast, v_sft, x_ref))
+    return from_products(products(v_contrast, v_sft, x_ref))
 
 
 def reference(config: Config, data: Shared, chosen: Sequence[int], about: About = "own") -> Tensor:
@@ -106,7 +106,7 @@ def measure(run: Run, sft_folder: Path, clips: int = 64) -> dict[str, Any]:
     apart, |x_ref - x_bar| / |v_sft + x_ref|: what the choice of negatives can change of a gain.
     """
     config, data = run.config, shared.open_shared(run)
-    chosen = _spread(config, data, clips)
+    chosen = spread(config, data, clips)
     about = [reference(config, data, chosen, "own"), reference(config, data, chosen, "pool")]
     nets = [pipeline.load_transformer(place / "transformer") for place in (run.folder, sft_folder)]
     size = sampling.batch_size(about[0].shape[1:], nets[0].config.patch_size)
@@ -115,43 +115,52 @@ def measure(run: Run, sft_folder: Path, clips: int = 64) -> dict[str, Any]:
     for k, t in enumerate(LEVELS):
         sums = torch.zeros(len(about), 3, dtype=torch.float64)
         for start in range(0, len(chosen), size):
-            v, v_sft = _velocities(config, data, chosen[start : start + size], nets, k)
+            v, v_sft = velocities(config, data, chosen[start : start + size], nets, k)
             for row, x_ref in zip(sums, about, strict=True):
-                row += _products(v, v_sft, x_ref[start : start + size])
-        own, pool = map(_gain, sums)
+                row += products(v, v_sft, x_ref[start : start + size])
+        own, pool = map(from_products, sums)
         found = {"t": t, "s": own.s, "r2": own.r2, "share": own.s / expected}
         apart = math.sqrt(away / float(sums[0, 1]))
         levels.append(found | {"pool_s": pool.s, "pool_r2": pool.r2, "apart": apart})
     return {"predicted": expected, "clips": len(chosen), "levels": levels}
 
 
-def _velocities(
-    config: Config, data: Shared, chosen: list[int], nets: Sequence[Any], k: int
+def velocities(
+    config: Config,
+    data: Shared,
+    chosen: list[int],
+    nets: Sequence[Any],
+    k: int,
+    prompted: bool = True,
 ) -> list[Tensor]:
-    """Each net's v [B, C, T, H, W] fp32 at the noise level LEVELS[k] of these clips."""
+    """Each net's v [B, C, T, H, W] fp32 at the noise level LEVELS[k] of these clips.
+
+    With their prompts, or with the empty one.
+    """
     velocity, device, x = pipeline.velocity(config.model), pipeline.device(), data.latents(chosen)
     t = torch.full((len(chosen),), LEVELS[k])
     x_t = flow.interpolate(
         x, noise.normal(noise.keys(config.seed, k, chosen, sampling.MEASURE), x.shape), t
     )
-    text = data.text([data.samples[i].prompt for i in chosen])
+    text = data.text([data.samples[i].prompt if prompted else "" for i in chosen])
     inputs = x_t.to(device), t.to(device), text.to(device)
     return [velocity(net, *inputs).cpu() for net in nets]
 
 
-def _products(v_contrast: Tensor, v_sft: Tensor, x_ref: Tensor) -> Tensor:
+def products(v_contrast: Tensor, v_sft: Tensor, x_ref: Tensor) -> Tensor:
     """[3] float64: d.f, f.f and d.d for d = v_contrast - v_sft and f = v_sft + x_ref."""
     d = (v_contrast.double() - v_sft.double()).flatten()
     f = (v_sft.double() + x_ref.double()).flatten()
     return torch.stack([d @ f, f @ f, d @ d])
 
 
-def _gain(products: Tensor) -> Gain:
+def from_products(products: Tensor) -> Gain:
     df, ff, dd = products.tolist()
     return Gain(df / ff, df**2 / (ff * dd) if dd else 1.0)
 
 
-def _spread(config: Config, data: Shared, clips: int) -> list[int]:
+def spread(config: Config, data: Shared, clips: int) -> list[int]:
+    """At most so many training clips that every term of `config` reaches, spread evenly."""
     able = np.arange(len(data.samples))
     if config.loss.lambda_hard:
         able = np.flatnonzero([len(prompts) > 0 for prompts in _drawn(config, data)])

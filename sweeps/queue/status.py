@@ -78,14 +78,15 @@ def listing(sweep: Sweep) -> str:
     """What `--dry-run` shows."""
     table, planned, root = sweep.table, sweep.cells, sweep.root
     estimator = Estimator(root, {cell.id: cell.config for cell in planned})
+    width = max(30, *(len(cell.row) + 2 for cell in planned))
     lines = [
         f"{table.name} ({table.place}): {table.title}",
-        f"{'cell':<14}{'row':<30}{'seed':<6}{'cost':<14}state",
+        f"{'cell':<14}{'row':<{width}}{'seed':<6}{'cost':<14}state",
     ]
     for cell in planned:
         cost = words(estimator.seconds(cell.config))
         lines.append(
-            f"{cell.id:<14}{cell.row:<30}{cell.config.seed:<6}{cost:<14}" + state(cell, root)
+            f"{cell.id:<14}{cell.row:<{width}}{cell.config.seed:<6}{cost:<14}" + state(cell, root)
         )
     lines.append(summary(planned, estimator, sweep.workers))
     return "\n".join(lines + _hard_negatives(planned[0].config))

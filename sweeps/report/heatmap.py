@@ -15,7 +15,7 @@ from ..stats import Estimate, estimate
 from ..tables import Table
 from .sheet import Print, entitle, note, panels
 
-HATCHED = "Hatched: undecided, the 95 % interval holds 0."
+HATCHED = "Hatched: undecided, the cell's own 95 % interval (not adjusted) holds 0."
 Cells = Mapping[tuple[int, int], Estimate | None]  # by column and row; None: no result
 
 

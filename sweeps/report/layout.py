@@ -236,12 +236,13 @@ def _looked(table: Table) -> list[str]:
     spent = ", ".join(f"{level:.4f}" for level in rounds.levels(planned))
     margin = rounds.margin(table.ablation.margin)
     return [
-        "Seeds were added in rounds until all was decided: looks at "
+        "Seeds were added in rounds, until all was decided or the last look was taken: looks at "
         f"{', '.join(map(str, planned))} seeds were planned before any result, and look "
         f"{table.looks} is the last that was taken. They spend {spent} of α = {rounds.ALPHA}; a p "
-        "value is ALPHA over its look's part times the one of that look, the smallest of all "
+        "value is α over its look's part times the one of that look, the smallest of all "
         f"looks, and is compared with {rounds.ALPHA}. {total - open_} of {total} hypotheses are "
-        f"decided: by p, or, of scores in %, within {margin:g} points (docs/coverage.md). "
+        "decided: by p, or, of scores in %, because they are equivalent within "
+        f"{margin:g} point{'s' * (margin != 1)} (docs/coverage.md). "
         "Intervals are of these seeds, and not adjusted for the looks."
     ]
 
@@ -285,10 +286,13 @@ def notes(table: Table, gains: bool = True) -> list[str]:
         "the paired difference from it holds 0)."
         if any(METRICS[m].better for m in table.ablation.metrics)
         else "This table has no ranking.",
-        f"p: two-sided, adjusted by Holm over the table's one family of {len(table.family)} "
-        "hypotheses: the contrasts that it declared before the run, and what each claim about it "
-        "adds to them. Differences without p were not declared.",
     ]
+    if table.family:
+        found.append(
+            f"p: two-sided, adjusted by Holm over the table's one family of {len(table.family)} "
+            "hypotheses: the contrasts that it declared before the run, and what each claim about "
+            "it adds to them. Differences without p were not declared."
+        )
     seeds = [value.mean.seeds for line in table.lines for value in line.values.values()]
     if max(seeds, default=0) > 1:
         found.append(
@@ -316,7 +320,14 @@ def notes(table: Table, gains: bool = True) -> list[str]:
             "cluster changes; law exclusion changes more. Distances are Euclidean, "
             "between pooled prompt embeddings, exact over all allowed pairs."
         )
-    if rendering.offers(table):
+    if offers := rendering.offers(table):
+        lost = rendering.without(offers)
+        if lost is not None:
+            found.append(
+                f"Leaving hard negatives out altogether changes PC by {lost:+z.2f}. That is what a "
+                "rendering can lose: where it is below the margin, an equivalent one may have lost "
+                "most of it."
+            )
         found.append(
             "Passes: forward passes of the transformer that render one hard negative, in passes of "
             "a whole clip (guidance takes two a step; fewer latents and blocks count by their "

@@ -21,24 +21,26 @@ DIFFERENT, OPEN = "not equivalent", "not resolved"
 def offers(table: Table) -> list[dict[str, Any]]:
     """A row each, in the table's order; empty where all rows that say what they cost cost the same.
 
-    row, passes (of the transformer per hard negative), relative (to the baseline's), verdict, words
-    (the verdict with its p and margin), and the settings that the cost comes from: steps, of_steps
-    (the baseline's), solver, cache, frames, hard_negative.
+    row, passes (of the transformer per hard negative; 0 of a row without any), relative (to the
+    baseline's), difference (PC minus the baseline's, points; None of itself), verdict, words (the
+    verdict with its p and margin), and the settings that the cost comes from: steps, of_steps (the
+    baseline's), solver, cache, frames, hard_negative.
     """
-    lines = [line for line in table.lines if "passes" in (line.negatives or {})]
-    base = next((x for x in lines if x.row.label == table.ablation.baseline), None)
-    if base is None or len({_passes(line) for line in lines}) < 2:
+    known = [(line, n) for line in table.lines if (n := _passes(line)) is not None]
+    base = next((x for x in known if x[0].row.label == table.ablation.baseline), None)
+    if base is None or not base[1] or len({n for _, n in known if n}) < 2:
         return []
-    of_steps = base.cells[0].config.hard_sample.steps
+    of_steps = base[0].cells[0].config.hard_sample.steps
     found = []
-    for line in lines:
+    for line, passes in known:
         config = line.cells[0].config
         verdict, words = _verdict(table, line.row.label)
         found.append(
             {
                 "row": line.row.label,
-                "passes": _passes(line),
-                "relative": _passes(line) / _passes(base),
+                "passes": passes,
+                "relative": passes / base[1],
+                "difference": _points(table, line),
                 "verdict": verdict,
                 "words": words,
                 "steps": config.hard_sample.steps,
@@ -50,8 +52,24 @@ def offers(table: Table) -> list[dict[str, Any]]:
     return found
 
 
-def _passes(line: Line) -> float:
-    return (line.negatives or {})["passes"]
+def without(offers: list[dict[str, Any]]) -> float | None:
+    """What leaving hard negatives out altogether changes of PC, points: what there is to lose."""
+    return next((offer["difference"] for offer in offers if not offer["passes"]), None)
+
+
+def _passes(line: Line) -> float | None:
+    """None where a row's cells have not said it."""
+    if line.cells and not line.cells[0].config.loss.lambda_hard:
+        return 0.0
+    return (line.negatives or {}).get("passes")
+
+
+def _points(table: Table, line: Line) -> float | None:
+    value = line.values.get("PC")
+    other = line.row.label != table.ablation.baseline
+    if not other or value is None or value.difference is None:
+        return None
+    return 100 * value.difference.mean
 
 
 def _verdict(table: Table, label: str) -> tuple[str, str]:

@@ -113,7 +113,12 @@ def test_what_cannot_matter_names_nothing():
 
 @pytest.mark.parametrize(
     ("setting", "said"),
-    [("sample.gain=-1", "above -1"), ("hard_sample.gain=0.1", "as it is; use 0")],
+    [
+        ("sample.gain=-1", "above -1"),
+        ("hard_sample.gain=0.1", "as it is; use 0"),
+        ("sample.guidance=0.5", "guidance=0.5 is below 1, which is no guidance; use 1 or more"),
+        ("hard_sample.guidance=0", "below 1"),
+    ],
 )
 def test_gains_that_make_no_sense_are_refused(setting, said):
     with pytest.raises(UserError, match=said):

@@ -17,4 +17,5 @@ def test_every_table_has_its_own_name_and_file():
         "gain",
         "map",
         "cheap_negatives",
+        "gain_again",
     }

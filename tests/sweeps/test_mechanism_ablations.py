@@ -12,6 +12,7 @@ from direct.train import trajectory
 from sweeps import mechanism_ablations as mechanism
 from sweeps.ablations import ABLATIONS
 from sweeps.mechanism_ablations import AGAIN, GUIDANCE, METHODS, RANDOM, at, best
+from sweeps.mechanism_claims import MECHANISM
 from sweeps.schema import cells
 
 TINY = profile("tiny")
@@ -131,3 +132,14 @@ def test_cheap_negatives_differ_in_their_rendering_alone_and_share_table_1s_trai
         c.config for c in cells(ABLATIONS["sampling_unguided"], TINY, (0,))
     }
     assert len(trainings("cheap_negatives") - known) == len(mechanism.CHEAP)
+
+
+def test_equivalences_are_tested_again_on_seeds_that_table_1_without_guidance_has_not():
+    again, before = ABLATIONS["gain_again"], ABLATIONS["sampling_unguided"]
+    assert not set(again.seeds) & set(before.seeds) and len(again.seeds) == 6
+    known = rows("sampling_unguided")
+    assert all(config == known[label] for label, config in rows("gain_again").items())
+    claims = {claim.name: claim for claim in MECHANISM}
+    for name in ("random-is-a-gain", "mans-is-random"):
+        assert claims[f"{name}-again"].contrasts == claims[name].contrasts
+        assert claims[f"{name}-again"].sweep == "gain_again"

@@ -44,6 +44,19 @@ def test_the_cheapest_equivalent_is_offered_at_the_plans_own_steps(tmp_path):
     assert "1 are equivalent and none of these is cheaper" in none
 
 
+def test_of_two_at_one_price_the_nearest_is_offered_and_what_there_was_to_lose(tmp_path):
+    same = {"verdict": "equivalent", "steps": 3}
+    far = ROW | same | {"row": "Euler", "difference": -0.45}
+    near = ROW | same | {"row": "UniPC", "solver": "unipc", "difference": -0.14}
+    none = ROW | {"row": "none", "relative": 0.0, "difference": -0.67}
+    for rows in ((far, near), (near, far)):
+        text = said(tmp_path / "cheap.json", ROW | {"difference": None}, *rows, none)
+        assert "--set hard_sample.steps=12 --set render.solver=unipc (UniPC: " in text
+        assert text.endswith("; PC -0.14 points there, and -0.67 without any hard negative)")
+    dear = said(tmp_path / "cheap.json", ROW, far | {"verdict": "", "steps": 12}, none)
+    assert "of the 2 renderings" in dear and "0 are equivalent" in dear
+
+
 def test_without_a_report_it_says_so_and_another_file_is_refused(tmp_path):
     path = tmp_path / "cheap.json"
     assert f"no report at {path}" in cheap.offer(PAPER, path, lambda config: 1.0)
@@ -52,6 +65,7 @@ def test_without_a_report_it_says_so_and_another_file_is_refused(tmp_path):
         "[]",
         '{"rendering": [{}]}',
         json.dumps({"rendering": [ROW | {"steps": 1.5}]}),
+        json.dumps({"rendering": [ROW | {"difference": "small"}]}),
     ):
         path.write_text(text)
         with pytest.raises(UserError, match="is not the JSON of a table that says what"):

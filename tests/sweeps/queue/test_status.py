@@ -46,6 +46,13 @@ def test_dry_run_lists_cells_states_and_costs(finished, capsys, tmp_path):
     assert not list(tmp_path.iterdir()), "a dry run writes nothing"
 
 
+def test_a_long_row_leaves_room_for_its_seed(capsys, tmp_path):
+    run.main(["control", "--dry-run", "--seeds", "7", "--out", str(tmp_path)], fake.STAGES)
+    _, heads, *rows = capsys.readouterr().out.splitlines()
+    seed = heads.index("seed")
+    assert [row[seed - 2 : seed + 2] for row in rows[:3]] == ["  7 "] * 3
+
+
 def test_the_states_of_a_cell_from_what_its_folder_holds(tmp_path):
     cell = CELLS[0]
     run = tmp_path / cell.id

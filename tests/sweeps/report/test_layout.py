@@ -99,3 +99,11 @@ def test_old_results_are_named_in_the_notes(table_s3):
     assert "2 of 12 cells" in said and "direct.flow, direct.noise" in said
     new = layout.notes(replace(table_s3, old=None))
     assert not [note for note in new if note.startswith("Old results")]
+
+
+def test_notes_about_p_and_looks_say_what_there_is(table_s3):
+    assert any(f"family of {len(table_s3.family)} hyp" in x for x in layout.notes(table_s3))
+    assert not any("Holm" in x for x in layout.notes(replace(table_s3, family={})) if x[:2] == "p:")
+    added = replace(table_s3, ablation=replace(table_s3.ablation, rounds=(3, 6)), looks=2)
+    (note,) = (x for x in layout.notes(added) if x.startswith("Seeds were added"))
+    assert "until all was decided or the last look was taken" in note and "within 1 point (" in note

@@ -36,10 +36,16 @@ def table():
 
 def test_verdicts_are_those_of_the_equivalence_test(table):
     found = {offer["row"]: offer for offer in rendering.offers(table)}
-    assert list(found) == [FULL, *CHEAP]
+    assert list(found) == [FULL, *CHEAP, NO_HARD]
     assert found[SAME]["verdict"] == rendering.EQUIVALENT
     assert found[OTHER]["verdict"] == rendering.DIFFERENT
     assert found[OPEN]["verdict"] == rendering.OPEN and found[FULL]["verdict"] == ""
+    assert found[FULL]["difference"] is None and found[NO_HARD]["passes"] == 0
+    pc = {line.row.label: line.values["PC"].difference for line in table.lines}
+    for label in (SAME, OTHER, NO_HARD):
+        assert found[label]["difference"] == pytest.approx(100 * pc[label].mean)
+    lost = f"altogether changes PC by {found[NO_HARD]['difference']:+.2f}."
+    assert any(lost in note for note in layout.notes(table))
     assert (found[SAME]["passes"], found[SAME]["relative"], found[SAME]["steps"]) == (6, 0.25, 3)
     assert len(table.family) == 1 + len(CHEAP), "one declared contrast, and an equivalence each"
 

@@ -1,0 +1,114 @@
+"""How a trained gain meets guidance: two things that docs/theory.md, 3 takes as given.
+
+T5 has guidance multiply the gain, since the empty prompt is not contrasted. What the empty prompt
+learns of it all the same is taken off again, guidance - 1 times. T7 has the gain act as stronger
+guidance, since the reference clip answers as the empty prompt does. Then v + x_bar points where
+v - v_neg does.
+
+    python -m direct.measure.guided runs/tiny/CELL runs/tiny/CELL_OF_SFT
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+
+from ..common.errors import UserError, command
+from ..common.files import read_json
+from ..config import Config, Run
+from ..identity import canonical, identity, restored
+from ..models import pipeline
+from ..prepare import shared
+from ..sampling import batch_size
+from .gain import (
+    LEVELS,
+    from_products,
+    predicted,
+    products,
+    reference,
+    spread,
+    velocities,
+    without_contrast,
+)
+
+
+class Level(NamedTuple):
+    """At noise level t, over all elements of the clips; gains are about the mean clip."""
+
+    t: float
+    prompted: float  # the gain learnt with the clips' prompts
+    empty: float  # and with the empty prompt
+    cosine: float  # of v + x_bar and v - v_neg, for the SFT run's velocities
+
+
+@torch.no_grad()
+def measure(run: Run, sft_folder: Path, clips: int = 64) -> list[Level]:
+    """What a run and the SFT run of a folder show at each of `LEVELS`, as `gain.measure` does."""
+    config, data = run.config, shared.open_shared(run)
+    chosen = spread(config, data, clips)
+    mean = reference(config, data, chosen[:1], "pool")
+    nets = [pipeline.load_transformer(place / "transformer") for place in (run.folder, sft_folder)]
+    size = batch_size(mean.shape[1:], nets[0].config.patch_size)
+    found = []
+    for k, t in enumerate(LEVELS):
+        sums = torch.zeros(3, 3, dtype=torch.float64)
+        for start in range(0, len(chosen), size):
+            some = chosen[start : start + size]
+            x_bar = mean.expand(len(some), *mean.shape[1:])
+            v, v_sft = velocities(config, data, some, nets, k)
+            empty, v_neg = velocities(config, data, some, nets, k, prompted=False)
+            twice = v_neg + 2 * (v_sft - v_neg)  # guidance 2: v_sft, and once more v_sft - v_neg
+            pairs = (v, v_sft), (empty, v_neg), (twice, v_sft)
+            sums += torch.stack([products(*pair, x_bar) for pair in pairs])
+        own, of_empty, guidance = map(from_products, sums)
+        cosine = math.copysign(math.sqrt(guidance.r2), guidance.s)
+        found.append(Level(t, own.s, of_empty.s, cosine))
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        prog="python -m direct.measure.guided",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("run", type=Path, help="folder of a training with negatives")
+    parser.add_argument("sft", type=Path, help="folder of the same training without them")
+    parser.add_argument("--out", type=Path, default=Path(), help="holds cache/")
+    options = parser.parse_args()
+    config, sft = trained(options.run), trained(options.sft)
+    if not config.loss.lambda_rand + config.loss.lambda_hard:
+        raise UserError(f"{options.run} has trained without negatives; name the folders in order")
+    if _training(sft) != _training(without_contrast(config)):
+        raise UserError(
+            f"{options.sft} is not the SFT training of {options.run}: besides the negatives' "
+            "weights all settings of training must agree, the seed too"
+        )
+    run = Run(config, options.out / "cache" / config.profile, options.run)
+    print(f"predicted gain {predicted(config):.4f}; means over clips of seed {config.seed}")
+    print("t     gain with prompts  of the empty prompt  cosine of v + x_bar and v - v_neg")
+    for level in measure(run, options.sft):
+        print(f"{level.t:<5} {level.prompted:17.4f}  {level.empty:19.4f}  {level.cosine:33.2f}")
+
+
+def trained(folder: Path) -> Config:
+    """The configuration of a folder with trained weights; a `UserError` where it has none."""
+    path = folder / "config.json"
+    if not (folder / "transformer").is_dir() or not path.is_file():
+        raise UserError(f"{folder} holds no training; python -m direct.train --folder makes one")
+    try:
+        return restored(read_json(path))
+    except (TypeError, KeyError, AttributeError):
+        raise UserError(f"{path} is no configuration of a training") from None
+
+
+def _training(config: Config) -> str:
+    return identity(canonical(config, "training"))
+
+
+if __name__ == "__main__":
+    command(main)
