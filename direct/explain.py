@@ -23,6 +23,7 @@ from .plugins import carried
 from .plugins.registry import entry
 
 WIDTH = 100  # columns
+RUN = "run"  # how the settings without a section are called
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,12 +54,18 @@ def settings_of(config: Config) -> dict[str, list[Setting]]:
 def explained(config: Config, section: str | None = None) -> str:
     """A page on all settings, or on one section's, with the profile's values."""
     sections = settings_of(config)
+    if section == RUN:
+        section = ""
     if section is not None and section not in sections:
-        raise UserError(f"settings {section} is not a section; {nearest(section, sections)}")
+        names = [name or RUN for name in sections]
+        raise UserError(
+            f"settings {section} is not a section; {nearest(section, names)} (of a plug-in: "
+            "DIRECT_PLUGINS names its file)"
+        )
     chosen = [section] if section is not None else list(sections)
     parts = [f"Settings of the profile {config.profile}; change one with --set name=value."]
     for name in chosen:
-        parts.append(f"{name or 'run'}: {_heading(config, name)}")
+        parts.append(f"{name or RUN}: {_heading(config, name)}")
         parts += [_lines(setting) for setting in sections[name]]
     return "\n".join(parts)
 

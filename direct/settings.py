@@ -262,7 +262,8 @@ def validate(config: Config) -> Config:
             f"macro.clusters={config.macro.clusters} leaves no other cluster to draw from; "
             "use 2 or more"
         )
-    if config.macro.clusters > config.data.clips:
+    drawn = train.steps and loss.lambda_rand and config.macro.sampling not in ("uniform", "batch")
+    if drawn and config.macro.clusters > config.data.clips:  # else `canonical` sets them back
         raise UserError(
             f"macro.clusters={config.macro.clusters} is above data.clips={config.data.clips}; "
             "use at most as many clusters as prompts"

@@ -23,10 +23,8 @@ from direct.train import trackers
 from .experiments import Experiment
 from .queue import on_ray
 from .queue.sweep import Sweep
-from .schema import SCORES, Cell
+from .schema import MEASURED, Cell, given
 
-# A judge that gives the scores of one group of columns alone.
-GROUPS = {"videophy": "VideoPhy (%)", "worldmodelbench": "WorldModelBench"}
 # What decides which prompts are judged; their scores are compared one by one.
 PROMPTS = ("evaluate.judge", "evaluate.prompts", "evaluate.split", "data.source", "data.seed")
 
@@ -84,14 +82,15 @@ def _check_difference(experiment: Experiment) -> None:
 def _check_metrics(experiment: Experiment) -> None:
     """A contrast on a metric that the judge does not give would be a dash in the table."""
     judge = experiment.cells[0].config.evaluate.judge
-    if experiment.table.measured or judge not in GROUPS:
+    if experiment.table.measured:
         return
-    given = [name for name, metric in SCORES.items() if metric.group == GROUPS[judge]]
+    found = given(judge)
     for label, metric in experiment.table.contrasts:
-        if metric in SCORES and metric not in given:
+        if metric not in MEASURED and metric not in found:
             raise UserError(
                 f"{experiment.name}: evaluate.judge={judge} gives no {metric}, which the contrast "
-                f"of {label!r} is on; it gives {', '.join(given)}"
+                f"of {label!r} is on; it gives {', '.join(found)}, which --grid and a table of "
+                "your own show"
             )
 
 

@@ -20,13 +20,13 @@ from typing import Any
 from direct import plugins
 from direct.common.errors import UserError, nearest
 from direct.config import Config
-from direct.plugins.files import line_of
+from direct.plugins.guard import line_of
 from direct.profiles import PROFILES
 from direct.settings import override, settings
 
 from .ablations import ABLATIONS
 from .experiments import checked_name
-from .schema import EVERY_ROW, METRICS, Ablation, Row, plane
+from .schema import EVERY_ROW, MEASURED, METRICS, USUAL, Ablation, Row, given, plane
 
 File = tuple[str, list[Ablation]]  # its name without .py, and its tables
 CLASSES = {"Ablation": Ablation, "Row": Row}
@@ -114,10 +114,6 @@ def checked(table: Ablation, base: Config, where: str) -> Ablation:
         raise UserError(f'{where}: name={table.name!r} of a table is not a text; write name="own"')
     checked_name(table.name, f"{where}: the table's name", ABLATIONS)
     where = f"{where}, table {table.name}"
-    if isinstance(table.metrics, str) or not table.metrics:
-        raise UserError(f'{where}: metrics={table.metrics!r} is not a tuple; write ("SA", "PC")')
-    for metric in table.metrics:
-        _known(metric, METRICS, f"{where}: metrics", "metric")
     rows, labels = _rows(table, where), [row.label for row in table.rows]
     baseline = table.baseline or labels[0]
     _known(baseline, labels, f"{where}: baseline", "row")
@@ -132,7 +128,7 @@ def checked(table: Ablation, base: Config, where: str) -> Ablation:
         title=table.title or table.place,
         header=table.header or table.axis or "Row",
         baseline=baseline,
-        metrics=tuple(table.metrics),
+        metrics=_metrics(table, base, where),
         seeds=_seeds(table.seeds, where),
         prompts=_prompts(table.prompts, where),
     )
@@ -141,6 +137,21 @@ def checked(table: Ablation, base: Config, where: str) -> Ablation:
     if filled.plot == "heatmap":
         _check_plane(filled.rows, where)
     return replace(filled, contrasts=_contrasts(filled, where))
+
+
+def _metrics(table: Ablation, base: Config, where: str) -> tuple[str, ...]:
+    """The columns: those of the table's judge, where they are left out."""
+    if isinstance(table.metrics, str) or not table.metrics:
+        raise UserError(f'{where}: metrics={table.metrics!r} is not a tuple; write ("SA", "PC")')
+    values = {**table.common, **table.rows[0].values}
+    judge = values.get("evaluate.judge", base.evaluate.judge)
+    found = given(judge) if isinstance(judge, str) else []
+    if table.metrics == USUAL:
+        return tuple(metric for metric in USUAL if metric in found) or tuple(found)
+    for metric in table.metrics:
+        what = f"metric of the judge {judge}" if metric in METRICS else "metric"
+        _known(metric, [*found, *MEASURED], f"{where}: metrics", what)
+    return tuple(table.metrics)
 
 
 def _known(name: Any, known: Collection[str], where: str, what: str) -> None:
@@ -176,10 +187,10 @@ def _rows(table: Ablation, where: str) -> tuple[Row, ...]:
 
 def _typed_row(row: Row, common: Mapping[str, Any], base: Config, where: str) -> Row:
     where = f"{where}, row {row.label!r}"
-    for given in (common, row.values):
-        if not isinstance(given, Mapping):
+    for values in (common, row.values):
+        if not isinstance(values, Mapping):
             raise UserError(
-                f'{where}: {given!r} is not settings; write {{"loss.lambda_hard": 0.1}}'
+                f'{where}: {values!r} is not settings; write {{"loss.lambda_hard": 0.1}}'
             )
     return replace(row, values=_typed({**common, **row.values}, base, where))
 

@@ -78,6 +78,7 @@ def experiments_of(
     """
     if options.grid:
         table = grid.table_of(options.grid, base)
+        _check_in_effect(table, "--grid", options)
         stem = options.name or automatic_name(grid.name_of(table))
         return [own_of(table, stem, "--grid", base, options)]
     if own_tables.is_file(options.sweep):
@@ -85,10 +86,23 @@ def experiments_of(
         file = options.sweep.partition(":")[0]
         if options.name is None:
             checked_name(stem, f"{file}: give --name, since the file's name", names())
+        for table in tables:
+            _check_in_effect(table, f"{file}, table {table.name}", options)
         return [own_of(table, stem, file, base, options) for table in tables]
     if options.sweep not in ABLATIONS:
         raise UserError(f"{options.sweep} is not a sweep; {nearest(options.sweep, names())}")
+    _check_in_effect(ABLATIONS[options.sweep], options.sweep, options)
     return [shipped_of(ABLATIONS[options.sweep], options.sweep, base, options)]
+
+
+def _check_in_effect(table: Ablation, where: str, options: argparse.Namespace) -> None:
+    """A setting that every row has its own value of: the caption would say what is not so."""
+    for name in names_set(options):
+        values = [{**table.common, **row.values}.get(name) for row in table.rows]
+        if None not in values and not any(map(callable, values)):
+            raise UserError(
+                f"--set {name} changes nothing: every row of {where} has its own; leave it out"
+            )
 
 
 def own_of(

@@ -71,8 +71,11 @@ def write_built(table: Table, experiment: Experiment, options: argparse.Namespac
     """The files of a table that is built already."""
     from .report.write import write_table
 
-    for path in write_table(table, experiment.target(Path(options.out)), columns_of(options)):
+    written = write_table(table, experiment.target(Path(options.out)), columns_of(options))
+    for path in written:
         print(path)
+    if not written:
+        print(f"{experiment.name}: no table is written, since no row has a score yet")
 
 
 def table_of(experiment: Experiment, options: argparse.Namespace, stages: Stages) -> Table:

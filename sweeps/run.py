@@ -106,7 +106,7 @@ def _run(
     failed = _worked(sweep)
     left = _elsewhere(sweep, failed)
     tables = [] if left else [write(experiment, options, stages) for experiment in asked]
-    return told(failed), tables
+    return told(failed, sweep.cells), tables
 
 
 def _until_decided(
@@ -158,13 +158,13 @@ def _all(options: argparse.Namespace, base: Config, stages: Stages) -> int:
         return _launch(sweep, "all", options)
     failed = _worked(sweep)
     if _elsewhere(sweep, failed):
-        return told(failed)
+        return told(failed, sweep.cells)
     try:
         _clips(asked[0].target(Path(options.out)), options, base, stages)
     except UserError as error:  # a model of Table 1 diverged: the report goes without clips
         print(error)
     page(asked, base, options, stages, {experiment.table.name for experiment in asked})
-    return told(failed)
+    return told(failed, sweep.cells)
 
 
 def _begun(
@@ -246,7 +246,7 @@ def _gallery(options: argparse.Namespace, base: Config, stages: Stages) -> int:
     failed = work(sweep)
     if not _elsewhere(sweep, failed):
         _clips(shown.target(Path(options.out)), options, base, stages)
-    return told(failed)
+    return told(failed, sweep.cells)
 
 
 def _arms(options: argparse.Namespace, base: Config, stages: Stages) -> int:

@@ -89,6 +89,17 @@ class _Metrics(dict[str, Metric]):
 
 
 METRICS = _Metrics(SCORES | MEASURED)
+GROUPS = {"videophy": "VideoPhy (%)", "worldmodelbench": "WorldModelBench"}  # of these judges alone
+
+
+def given(judge: str) -> list[str]:
+    """The metrics that a judge gives."""
+    if own := plugins.scores(judge):
+        return list(own)
+    group = GROUPS.get(judge)
+    return [name for name, metric in SCORES.items() if group in (None, metric.group)]
+
+
 ALL_ROWS = "all rows"  # of a measuring table: readings of one cell, paired step by step
 CHOICE_METRIC, CHOICE_PROMPTS = "AVG", 64  # what choices are made by; on how many prompts at most
 
@@ -117,6 +128,7 @@ class Row:
         return ALL_ROWS if self.reading else self.label
 
 
+USUAL = ("SA", "PC", "AVG", "PCcap")
 EVERY_ROW = (("", ""),)  # contrasts: each row against its partner, on SA and PC
 
 
@@ -137,7 +149,7 @@ class Ablation:
     baseline: str = ""  # the label that differences are taken against; the first row's
     contrasts: tuple[tuple[str, str], ...] = EVERY_ROW  # (label, metric), against its partner
     common: dict[str, Any] = field(default_factory=dict)  # under every row's own settings
-    metrics: tuple[str, ...] = ("SA", "PC", "AVG", "PCcap")  # columns, of `METRICS`
+    metrics: tuple[str, ...] = USUAL  # columns, of `METRICS`
     axis: str | None = None  # the setting on the plot's logarithmic axis; None: labels
     seeds: tuple[int, ...] = (0, 1, 2)  # training seeds, unless --seeds gives others
     rounds: tuple[

@@ -42,7 +42,8 @@ FIXES = {  # of what the operating system refuses, by its error number
 def nearest(word: str, known: Iterable[str], cutoff: float = 0.5) -> str:
     """`"; did you mean a, b?"`, or the whole list where nothing is close: below `cutoff` of 1."""
     known = sorted(known)
-    close = difflib.get_close_matches(word, known, n=3, cutoff=cutoff)
+    alike = [name for name in known if name.lower() == word.lower()]
+    close = alike or difflib.get_close_matches(word, known, n=3, cutoff=cutoff)
     return f"did you mean {' or '.join(close)}?" if close else f"known: {', '.join(known)}"
 
 

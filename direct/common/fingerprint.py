@@ -38,6 +38,7 @@ MECHANICS = (
     "direct.plugins",  # the content of those that are used is in a cell's name
     "direct.plugins.carried",
     "direct.plugins.files",
+    "direct.plugins.guard",
     "direct.plugins.registry",
     "direct.loss.__main__",
     "direct.loss.checks",

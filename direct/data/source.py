@@ -87,8 +87,9 @@ def _benchmark(config: Config) -> list[Sample]:
     settings = config.evaluate
     if settings.judge not in benchmarks.PROMPTS:
         raise UserError(
-            f"evaluate.judge={settings.judge} judges clips of the procedural world alone; "
-            f"choose {' or '.join(benchmarks.PROMPTS)}"
+            f"evaluate.judge={settings.judge} has no prompts for data.source=cache; give them by "
+            f"evaluate.prompts_file, with a judge of your own, or set evaluate.judge to "
+            f"{' or '.join(benchmarks.PROMPTS)}"
         )
     if settings.split != "evaluation":
         raise UserError(f"{settings.judge} has no {settings.split} prompts; use evaluation")

@@ -8,8 +8,10 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
+import math
 from collections import ChainMap
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -31,6 +33,7 @@ from ..identity import stored
 from ..models import codec
 from ..models.pipeline import identity, load_pipeline
 from ..plugins import carried
+from ..plugins.guard import guarded
 from ..plugins.registry import Entry
 from . import made, videophy, worldmodelbench
 from .clips import generate
@@ -134,7 +137,8 @@ def read_records(path: Path) -> list[dict[str, Any]] | None:
 def _scorer(config: Config) -> Callable[[np.ndarray, Sample], dict[str, float]]:
     """judge(video uint8 [T, H, W, 3], sample) -> scores by column: a plug-in's, or the world's."""
     for entry, settings in carried.active(plugins.need(config), "judge"):
-        return partial(_own_scores, entry, entry.function(**settings))
+        score = guarded(f"the function of the judge {entry.name}", entry.function(**settings))
+        return partial(_own_scores, entry, score)
     of_record = scorer(config)
     return lambda video, sample: of_record(video, sample.record)
 
@@ -142,12 +146,15 @@ def _scorer(config: Config) -> Callable[[np.ndarray, Sample], dict[str, float]]:
 def _own_scores(entry: Entry, score: Callable[..., Any], video: np.ndarray, sample: Sample) -> Any:
     """What a plug-in's judge says, with the metrics that it declared."""
     found, declared = score(video, sample), entry.options["scores"]
-    if not isinstance(found, dict) or found.keys() != declared.keys():
-        raise UserError(
-            f"the judge {entry.name} gave {found if isinstance(found, dict) else type(found)} for "
-            f"{sample.id}; return a number for each of {', '.join(declared)}"
-        )
-    return found
+    with suppress(TypeError, ValueError):
+        if isinstance(found, dict) and found.keys() == declared.keys():
+            numbers = {name: float(value) for name, value in found.items()}
+            if all(map(math.isfinite, numbers.values())):
+                return numbers
+    raise UserError(
+        f"the judge {entry.name} gave {found} for {sample.id}; return a finite number for each of "
+        f"{', '.join(declared)}, as {{{next(iter(declared))!r}: 0.5}}"
+    )
 
 
 def scorer(config: Config) -> Callable[[np.ndarray, Any], dict[str, float]]:

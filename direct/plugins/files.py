@@ -20,6 +20,7 @@ from ..common.files import digest
 from ..common.fingerprint import definition
 from ..config import Config
 from . import carried
+from .guard import told
 from .registry import entry, origin
 
 GROUP, POINT = "direct.plugins", "entry point "
@@ -37,6 +38,8 @@ def load(path: Path | str) -> ModuleType:
     file = Path(path).expanduser().resolve()
     if file in _modules:
         return _modules[file]
+    if not file.exists():
+        raise UserError(f"the plug-in file {path} does not exist; check the path")
     if not file.is_file() or file.suffix != ".py":
         raise UserError(f"{path} is not a Python file; give one, as my_experiment.py")
     name = f"{file.stem}_{digest(str(file), 8)}"
@@ -52,7 +55,7 @@ def load(path: Path | str) -> ModuleType:
         del sys.modules[name]
         if isinstance(error, UserError) or not isinstance(error, Exception):
             raise
-        raise UserError(f"{path} cannot be imported: {_told(error, file)}") from error
+        raise UserError(f"{path} cannot be imported: {told(error, file)}") from error
     _modules[file] = module
     return module
 
@@ -121,21 +124,3 @@ def _load_point(point: Any) -> None:
                 f"the entry point {point.name} ({point.value}) of {GROUP} cannot be loaded: "
                 f"{type(error).__name__}: {error}; repair or uninstall its package"
             ) from error
-
-
-def line_of(error: BaseException, file: Path) -> int | None:
-    """The line of an imported file that an error comes from, where it is in the file."""
-    line = error.lineno if isinstance(error, SyntaxError) else None
-    trace = error.__traceback__
-    while trace:
-        if trace.tb_frame.f_code.co_filename == str(file):
-            line = trace.tb_lineno
-        trace = trace.tb_next
-    return line
-
-
-def _told(error: Exception, file: Path) -> str:
-    """What went wrong, and in which line of the file."""
-    line = line_of(error, file)
-    at = f" (line {line})" if line else ""
-    return f"{type(error).__name__}: {' '.join(str(error).split())}{at}"

@@ -13,9 +13,19 @@ from typing import Any, TypeVar
 from ..common.errors import UserError
 from ..common.fingerprint import definition
 from ..config import Config
+from .guard import guarded
 
 F = TypeVar("F", bound=Callable[..., Any])
 SETTINGS = (bool, int, float, str)  # types that a setting may have
+GIVEN = {  # what a function of each kind is called with, besides its settings
+    "target": ("seen",),
+    "term": ("v", "seen"),
+    "sampler": ("z", "labels", "laws"),
+    "judge": (),
+    "source": ("data",),
+    "family": (),
+    "profile": (),
+}
 
 
 @dataclass(frozen=True)
@@ -28,6 +38,14 @@ class Score:
     better: int = 1  # 1: higher is better, -1: lower is; 0: neither
     group: str = ""  # the heading above the column; "": the judge's name
 
+    def __post_init__(self) -> None:
+        if self.better not in (-1, 0, 1):
+            raise UserError(f"Score({self.title!r}): better={self.better!r} is not 1, -1 or 0")
+        if type(self.decimals) is not int or self.decimals < 0:
+            raise UserError(f"Score({self.title!r}): decimals={self.decimals!r} is not 0, 1, 2 ...")
+        if isinstance(self.scale, bool) or not isinstance(self.scale, int | float):
+            raise UserError(f"Score({self.title!r}): scale={self.scale!r} is not a number")
+
 
 @dataclass(frozen=True)
 class Entry:
@@ -35,7 +53,7 @@ class Entry:
 
     kind: str
     name: str
-    function: Callable[..., Any]
+    function: Callable[..., Any]  # its errors are sentences (`guard`)
     where: str  # how a worker finds it: the file, or "entry point NAME"
     content: str  # fingerprint of the function and of all that it uses in its file
     settings: dict[str, Any] = field(default_factory=dict)  # names and defaults
@@ -73,7 +91,9 @@ def register(
     if name in {entry.name for entry in dataclasses.fields(Config)}:
         raise UserError(f"{where}: {name} is a section of the settings; rename the {kind}")
     own = (settings or {}) | _parameters(name, function)
-    _entries[name] = Entry(kind, name, function, where, content, own, options or {})
+    _check_arguments(kind, name, function)
+    safe = guarded(f"the {kind} {name}", function)
+    _entries[name] = Entry(kind, name, safe, where, content, own, options or {})
     return function
 
 
@@ -94,6 +114,18 @@ def origin(name: str) -> Iterator[None]:
         yield
     finally:
         _origin.pop()
+
+
+def _check_arguments(kind: str, name: str, function: Callable[..., Any]) -> None:
+    """A function that could not be called would fail where it is used: after a training."""
+    try:
+        inspect.signature(function).bind(*GIVEN[kind])
+    except TypeError as error:
+        wanted = ", ".join((*GIVEN[kind], "*, setting=1"))
+        raise UserError(
+            f"the {kind} {name} cannot be called as {name}({', '.join(GIVEN[kind])}): {error}; "
+            f"define it as {name}({wanted}), settings behind the star"
+        ) from None
 
 
 def _parameters(name: str, function: Callable[..., Any]) -> dict[str, Any]:

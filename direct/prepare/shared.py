@@ -26,6 +26,7 @@ from ..identity import stored
 from ..models.pipeline import text_identity
 from ..negatives import macro, micro
 from ..plugins import carried
+from ..plugins.guard import guarded
 from . import encode, render
 from .encode import Indices, Lookup, clip_latents, pool_once, pooled, texts
 
@@ -106,15 +107,19 @@ def _plugged(run: Run, samples: Sequence[Sample]) -> Draw | None:
     (entry, settings), size = found[0], len(samples)
     z = pooled(run, [item.prompt for item in samples])
     labels = np.array(partition(run, samples)["labels"])
-    own: Draw = entry.function(z, labels, np.array([item.law for item in samples]), **settings)
+    made = entry.function(z, labels, np.array([item.law for item in samples]), **settings)
+    own: Draw = guarded(f"the draw of the sampler {entry.name}", made)
 
     def draw(chosen: np.ndarray, u: np.ndarray) -> np.ndarray:
         negatives = np.asarray(own(chosen, u))
+        drew = f"{negatives.dtype} {list(negatives.shape)}"
         whole = negatives.dtype.kind in "iu" and negatives.shape == chosen.shape
+        if whole:
+            drew = f"{negatives.min()} .. {negatives.max()}"
         if not whole or negatives.min() < 0 or negatives.max() >= size:
             raise UserError(
-                f"macro.sampling={entry.name} drew {negatives.dtype} {list(negatives.shape)}; its "
-                f"draw must return whole numbers {list(chosen.shape)} in 0 .. {size - 1}"
+                f"macro.sampling={entry.name} drew {drew}; its draw must return whole numbers "
+                f"{list(chosen.shape)} in 0 .. {size - 1}"
             )
         return negatives
 

@@ -28,7 +28,13 @@ HARD_NEGATIVE_SECONDS = {"wan2.1-t2v-1.3b": 85.0}  # App. D; "13 GPU-hours" (App
 
 
 def default_rates(profile: str) -> tuple[float, float, float]:
-    """Seconds of each stage's unit; a profile without figures of its own has the paper's."""
+    """Seconds of each stage's unit; a profile without figures of its own has the paper's.
+
+    A plug-in's profile of the packaged pipeline has that one's.
+    """
+    make = profiles.known().get(profile)
+    if profile not in DEFAULTS and make and make().model.pipeline == "tiny":
+        profile = "tiny"
     return DEFAULTS.get(profile, DEFAULTS["wan2.1-t2v-1.3b"])
 
 

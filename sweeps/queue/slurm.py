@@ -39,7 +39,7 @@ def slurm(sweep: Sweep, options: argparse.Namespace, name: str) -> int:
     if not left:
         print("every other cell has a result" if failed else "every cell has a result", end="; ")
         print("render them with: report")
-        return told(failed)
+        return told(failed, sweep.cells)
     path = Path(os.path.abspath(root)) / f"{name}.sbatch"
     if re.search(r"[\s'\"\\]", str(path)):
         raise UserError(f"--out: sbatch cannot take blanks or quotes in {str(path)!r}; use another")
@@ -49,7 +49,7 @@ def slurm(sweep: Sweep, options: argparse.Namespace, name: str) -> int:
         f"{len(left)} cells wait; start {tasks} worker{'s' if tasks > 1 else ''} with: "
         f"sbatch --time=24:00:00 {shlex.quote(str(path))}"
     )
-    return told(failed)
+    return told(failed, sweep.cells)
 
 
 def script(options: argparse.Namespace, workers: Workers, tasks: int, root: Path, name: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from direct.common.text import plain
@@ -37,10 +38,11 @@ def failures(planned: list[Cell], root: Path) -> dict[str, str]:
     return found
 
 
-def told(failed: dict[str, str]) -> int:
+def told(failed: dict[str, str], cells: Iterable[Cell]) -> int:
     """Says which cells failed and why; the exit status."""
+    names = {cell.id: f"{cell.row}, seed {cell.config.seed} ({cell.id})" for cell in cells}
     for cell, reason in failed.items():
-        print(plain(f"failed: {cell}: {reason} (--retry-failed runs it again)"))
+        print(plain(f"failed: {names[cell]}: {reason} (--retry-failed runs it again)"))
     return 1 if failed else 0
 
 

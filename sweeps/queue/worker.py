@@ -122,10 +122,10 @@ def _lies_below(folder: Path, name: object) -> bool:
 
 
 def _reason(error: Exception) -> str:
-    if isinstance(error, UserError):
-        return str(error)
-    traceback.print_exc()  # into the workers' log
-    return f"{type(error).__name__}: {error}"
+    known = isinstance(error, UserError)
+    if not known or error.__cause__:  # a plug-in's code, which its author will debug
+        traceback.print_exc()  # into the workers' log
+    return str(error) if known else f"{type(error).__name__}: {error}"
 
 
 def send(**message: Any) -> None:

@@ -74,6 +74,7 @@ def main(base: Config, options: argparse.Namespace, stages: Stages, target: Path
     out, seeds = Path(options.out), seeds_of(options) or search.SEEDS
     root = folder(base.profile, out)
     failed: dict[str, str] = {}
+    tried: list[Cell] = []
 
     def made(table: Ablation, planned: list[Cell]) -> dict[str, Any]:
         sweep = sweep_of(table, planned, base, options, stages)
@@ -82,6 +83,7 @@ def main(base: Config, options: argparse.Namespace, stages: Stages, target: Path
             print(listing(sweep))
         else:
             failed.update(work(sweep))
+            tried.extend(planned)
         return read_all(root)
 
     found = search.replay(base, seeds, made)
@@ -90,7 +92,7 @@ def main(base: Config, options: argparse.Namespace, stages: Stages, target: Path
         return 0
     for path in write(found, base, seeds, read_all(root), target):
         print(path)
-    return told(failed)
+    return told(failed, tried)
 
 
 def again(base: Config, options: argparse.Namespace, out: Path) -> list[Section]:

@@ -44,7 +44,8 @@ def summary(table: Table) -> Summary:
     metrics = _metrics(table, lines)
     if not metrics:
         return Summary(_nothing(table))
-    shown = _shown(lines, metrics)
+    drawn = [line for line in lines if any(_difference(line, metric) for metric in metrics)]
+    shown = _shown(drawn, metrics)
     ends = [_end(shown, metric) for metric in metrics]
     rows = tuple(
         (
@@ -157,8 +158,9 @@ def _sentence(table: Table, lines: list[Line], metrics: list[str]) -> str:
         parts.append(f"Not shown: {_listed(open_, ', ')}.")
     # Of the lines that are shown: the base, which stands apart, has a larger one.
     if sizes := [table.detectable[x.row.label] for x in lines if x.row.label in table.detectable]:
-        size = METRICS["PC"].scale * max(sizes)
-        parts.append(f"The run could have shown PC differences of {size:.2f} points.")
+        least, most = (f"{METRICS['PC'].scale * end(sizes):.2f}" for end in (min, max))
+        size = most if least == most else f"{least} to {most}"
+        parts.append(f"The run could have shown PC differences of {size} points.")
     apart = [
         f"Apart, for it is not trained, {plain(line.row.label)}: {words}."
         for line in table.lines

@@ -35,5 +35,6 @@ def test_the_command_lists_all_or_one_and_refuses_what_is_none(capsys):
     assert run.main(["settings", "loss", "--profile", "ltx-video"]) == 0
     one = capsys.readouterr().out
     assert "loss.lambda_anc = 0.2" in one and "macro.clusters" not in one
+    assert run.main(["settings", "run"]) == 0 and "threads = 1" in capsys.readouterr().out
     with pytest.raises(UserError, match="settings lose is not a section; did you mean loss"):
         run.main(["settings", "lose"])

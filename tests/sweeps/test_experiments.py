@@ -45,6 +45,16 @@ def test_what_is_noted_is_read_again_cell_by_cell(tmp_path, name):
     assert found.seeds == (0, 1)
 
 
+def test_few_clips_are_read_again_where_a_row_draws_no_negative(tmp_path):
+    """Such a row's clusters stand at the profile's default, which is above the clips."""
+    base = override(BASE, "data.clips=12", "macro.clusters=3")
+    table = ABLATIONS["lambda_anc"]  # zero-shot, and SFT
+    noted = Experiment("own", table, tuple(cells(table, base, (0,))), base)
+    assert all(cell.config.macro.clusters > 12 for cell in noted.cells)
+    remember(noted, tmp_path)
+    assert recorded(tmp_path) == ([noted], [])
+
+
 def test_a_function_of_the_configuration_is_noted_as_its_value(tmp_path):
     noted = experiment("guidance")
     remember(noted, tmp_path)

@@ -5,7 +5,9 @@ from dataclasses import replace
 import pytest
 
 from direct.common.errors import UserError
+from direct.plugins import carried
 from direct.profiles import profile
+from direct.settings import override
 from sweeps import Ablation, Row
 from sweeps.ablations import ABLATIONS
 from sweeps.own_tables import checked, is_file, read
@@ -171,3 +173,37 @@ def test_what_is_wrong_is_one_sentence_that_names_the_place(change, said):
     with pytest.raises(UserError, match=r"^mine\.py") as error:
         checked(replace(OWN, **change), BASE, "mine.py")
     assert said in str(error.value) and "\n" not in str(error.value)
+
+
+OWN_JUDGE = """@plugins.judge(sharp=plugins.Score("sharp"), flicker=plugins.Score("flicker"))
+def eye(): ...
+"""
+
+
+def judged(**more):
+    rows = (Row("x"), Row("y", {"train.steps": 3}))
+    return Ablation("a", rows=rows, **more)
+
+
+def test_a_table_shows_what_its_judge_gives_where_metrics_are_left_out(plugged):
+    plugged(OWN_JUDGE)
+    base = profile("tiny")
+    base = replace(base, plugins=carried.at_hand())
+    found = checked(judged(common={"evaluate.judge": "eye"}), base, "f.py")
+    assert found.metrics == ("sharp", "flicker") and found.contrasts == (("y", "sharp"),)
+    by_set = override(base, "evaluate.judge=eye")  # as a grid has it
+    assert checked(judged(), by_set, "--grid").metrics == ("sharp", "flicker")
+    assert checked(judged(), base, "f.py").metrics == ("SA", "PC", "AVG", "PCcap")
+
+
+def test_a_metric_of_another_judge_is_refused(plugged):
+    """Its column would be dashes, and without another no table would be written."""
+    plugged(OWN_JUDGE)
+    base = replace(profile("tiny"), plugins=carried.at_hand())
+    own = {"evaluate.judge": "eye"}
+    with pytest.raises(UserError, match=r"'PC' is no metric of the judge eye; known: .*flicker"):
+        checked(judged(common=own, metrics=("sharp", "PC")), base, "f.py")
+    with pytest.raises(UserError, match=r"'sharp' is no metric of the judge world"):
+        checked(judged(metrics=("sharp",)), base, "f.py")
+    with pytest.raises(UserError, match=r"'pc' is no metric; did you mean PC\?"):
+        checked(judged(metrics=("pc",)), base, "f.py")

@@ -45,13 +45,42 @@ def test_what_changes_a_cell_makes_a_variant_with_a_name_made_from_it():
     [
         "train.learning_rate=3e-4",  # the profile's own
         "train.checkpoint_every=7",  # changes no result
-        "loss.lambda_rand=0.01",  # the table has its own in every row
         "evaluate.prompts=7",  # a size
     ],
 )
 def test_what_changes_no_cell_makes_no_variant(setting):
     (found,) = asked("lambda_hard", "--seeds", "0", "--set", setting)
     assert not found.own and found.table.changed == ()
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        ("lambda_hard", "--set", "loss.lambda_rand=0.01"),
+        ("--grid", "train.steps=2,3", "--set", "train.steps=4"),
+        ("FILE", "--set", "loss.lambda_anc=0.5"),
+    ],
+)
+def test_a_setting_that_every_row_has_its_own_of_is_refused(given, tmp_path):
+    """The caption would say that all rows have it."""
+    path = tmp_path / "mine.py"
+    path.write_text(
+        "from sweeps import Ablation, Row\nA = Ablation(name='a', common={'loss.lambda_anc': 0.1},"
+        " rows=(Row('x'), Row('y', {'train.steps': 3})))\n"
+    )
+    given = [str(path) if text == "FILE" else text for text in given]
+    with pytest.raises(UserError, match=r"changes nothing: every row of .* has its own"):
+        asked(*given, "--seeds", "0")
+
+
+def test_one_that_rows_are_computed_from_is_in_effect(tmp_path):
+    path = tmp_path / "mine.py"
+    path.write_text(
+        "from sweeps import Ablation, Row\nA = Ablation(name='a', rows=tuple("
+        "Row(str(k), {'train.steps': lambda c, k=k: k * c.train.steps}) for k in (1, 2)))\n"
+    )
+    (found,) = asked(str(path), "--set", "train.steps=4", "--seeds", "0")
+    assert [cell.config.train.steps for cell in found.cells] == [4, 8]
 
 
 def test_how_a_cell_is_run_is_in_no_name(tmp_path):

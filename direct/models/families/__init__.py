@@ -24,8 +24,12 @@ from __future__ import annotations
 from typing import Any
 
 from ...common.errors import UserError
-from ...plugins.registry import entries
+from ...plugins.registry import Entry, entries
 
+NAMES = (
+    *("PIPELINE", "TRANSFORMER", "VAE", "strides", "patch", "text_dim", "states"),
+    *("latent_scale", "decode", "points", "velocity"),
+)
 PARTS = ("scheduler", "text_encoder", "tokenizer", "transformer", "vae")
 # What a transformer's configuration says of inputs that no family's velocity gives it.
 INPUTS = (
@@ -41,12 +45,26 @@ def of(class_name: str) -> Any:
     """The family of a pipeline's, transformer's or VAE's class, by the class's name."""
     from . import ltx, wan
 
-    known: list[Any] = [wan, ltx, *(entry.function() for entry in entries("family"))]
+    known: list[Any] = [wan, ltx, *(_checked(entry) for entry in entries("family"))]
     for family in known:
         if class_name in (family.PIPELINE, family.TRANSFORMER, family.VAE):
             return family
-    names = " or ".join(family.PIPELINE for family in known)
-    raise UserError(f"model.pipeline is a {class_name}, which is not trained here; use a {names}")
+    names = " or ".join(dict.fromkeys(family.PIPELINE for family in known))
+    raise UserError(
+        f"model.pipeline is a {class_name}, which is not trained here; use a {names}, or register "
+        "its family (docs/extend.md)"
+    )
+
+
+def _checked(entry: Entry) -> Any:
+    """A plug-in's family, with all the names above."""
+    family = entry.function()
+    if absent := [name for name in NAMES if not hasattr(family, name)]:
+        raise UserError(
+            f"the family {entry.name} has no {', '.join(absent)}; return an object with "
+            f"{', '.join(NAMES)} (direct/models/families/__init__.py)"
+        )
+    return family
 
 
 def check_pipeline(index: dict[str, Any], source: str) -> None:

@@ -155,3 +155,7 @@ def test_a_divergence_knows_its_step():
         "diverged at step 7: non-finite",
     )
     assert not isinstance(error, UserError), "a result of the cell"
+
+
+def test_a_name_in_other_letters_is_the_nearest_even_where_it_is_short():
+    assert nearest("pc", ["PC", "PCcap", "SA"]) == "did you mean PC?"

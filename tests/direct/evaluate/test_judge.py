@@ -130,7 +130,8 @@ def test_a_plug_in_judges_with_its_own_metrics(small, tmp_path, plugged):
     assert [set(record["scores"]) for record in records] == [{"bright"}] * 2
     for record in records:
         assert record["scores"]["bright"] == pytest.approx(len(record["caption"]), abs=1e-6)
-    plugged(EYE.replace("NAME", '"dark"'))
-    config = replace(config, plugins=carried.at_hand())
-    with pytest.raises(UserError, match=r"the judge eye gave .*dark.* a number for each of bright"):
-        judge(Run(config, tmp_path / "cache", tmp_path / "other"))
+    for edit in (("NAME", '"dark"'), ("NAME: video.mean()", '"bright": float("nan")')):
+        plugged(EYE.replace(*edit))
+        config = replace(config, plugins=carried.at_hand())
+        with pytest.raises(UserError, match=r"eye gave .* a finite number for each of bright"):
+            judge(Run(config, tmp_path / "cache", tmp_path / "other"))

@@ -47,8 +47,8 @@ def test_a_file_that_fails_is_one_sentence_with_its_line(plugged, text, said):
 
 
 def test_what_is_no_file_of_python_is_refused(tmp_path):
-    for path in (tmp_path / "none.py", tmp_path):
-        with pytest.raises(UserError, match="is not a Python file; give one"):
+    for path, said in ((tmp_path / "none.py", "does not exist"), (tmp_path, "is not a Python fi")):
+        with pytest.raises(UserError, match=said):
             plugins.load(path)
 
 

@@ -76,6 +76,14 @@ def test_without_timings_the_stated_defaults_count(tmp_path):
     assert default_rates("a profile without figures") == DEFAULTS["wan2.1-t2v-1.3b"]
 
 
+def test_a_plug_ins_profile_of_the_packaged_pipeline_costs_what_tiny_does(plugged):
+    plugged(
+        "from dataclasses import replace\nfrom direct.profiles import tiny\n\n\n@plugins.profile\n"
+        'def mine():\n    return replace(tiny(), profile="mine")\n'
+    )
+    assert default_rates("mine") == DEFAULTS["tiny"]
+
+
 def test_recorded_rates_are_medians_over_finished_cells(tmp_path):
     planned = configs()
     for name, seconds in zip(planned, (100.0, 300.0, 200.0, 9000.0), strict=True):

@@ -100,9 +100,11 @@ def test_an_entry_has_size_settings_state_and_the_tables_place(tmp_path):
 
 
 def test_failures_are_told_with_the_way_out_and_a_status(capsys):
-    assert status.told({}) == 0 and capsys.readouterr().out == ""
-    assert status.told({"0123": "no\x1b clip"}) == 1
-    assert capsys.readouterr().out == "failed: 0123: no  clip (--retry-failed runs it again)\n"
+    cell = cells(TABLE, BASE, (3,))[0]
+    assert status.told({}, [cell]) == 0 and capsys.readouterr().out == ""
+    assert status.told({cell.id: "no\x1b clip"}, [cell]) == 1
+    said = f"failed: {cell.row}, seed 3 ({cell.id}): no  clip (--retry-failed runs it again)\n"
+    assert capsys.readouterr().out == said
 
 
 def test_the_papers_profile_is_told_what_hard_negatives_cost(tmp_path):

@@ -14,11 +14,20 @@ from sweeps.schema import cells
 def test_what_was_shown_and_what_could_have_been(table_s3):
     found = summary(table_s3)
     d = line(table_s3, "0.1").values["PC"].difference
-    size = 100 * max(table_s3.detectable.values())
+    least, most = (100 * end(table_s3.detectable.values()) for end in (min, max))
     assert found.sentence.startswith("Against λ_hard = 0.02: 0.005 -1.")
     assert f"0.1 +7.94 SA, {100 * d.mean:+.2f} PC" in found.sentence
-    assert f"could have shown PC differences of {size:.2f} points." in found.sentence
+    size = f"{least:.2f} to {most:.2f}"
+    assert f"could have shown PC differences of {size} points." in found.sentence
     assert [label for label, _ in found.rows] == ["0.005", "0.1"] and found.more == 0
+
+
+def test_a_row_without_the_pictures_metrics_is_counted_and_not_drawn_empty(table_s3):
+    other = line(table_s3, "0.005")
+    bare = replace(other, values={"AVG": other.values["AVG"]})
+    lines = [bare if x is other else x for x in table_s3.lines]
+    found = summary(replace(table_s3, lines=lines))
+    assert [label for label, _ in found.rows] == ["0.1"] and found.more == 1
 
 
 def test_the_picture_is_to_scale(table_s3):
@@ -39,7 +48,7 @@ def test_the_base_stands_apart():
     one = build(ABLATIONS["sampling"])
     apart = one.detectable["Zero-shot"] * 100
     others = 100 * max(x for label, x in one.detectable.items() if label != "Zero-shot")
-    assert f"could have shown PC differences of {others:.2f} points" in summary(one).sentence
+    assert f" to {others:.2f} points" in summary(one).sentence
     assert f"{others:.2f}" != f"{apart:.2f}", "the base's is another"
     against = summary(build(ABLATIONS["sota"], seeds=(0, 1)))
     assert [label for label, _ in against.rows] == ["DiReCT (ours)"], "the base is the partner"

@@ -114,3 +114,12 @@ def test_a_plug_ins_family_may_know_more(monkeypatch):
     with pytest.raises(UserError, match="is a MyTransformer with pooled_projection_dim=8"):
         asked = {"_class_name": "MyTransformer", "image_dim": 8, "pooled_projection_dim": 8}
         families.check_transformer(asked, "here")
+
+
+def test_a_plug_ins_family_without_all_names_is_refused(plugged):
+    plugged(
+        "from types import SimpleNamespace\n\n\n@plugins.family\n"
+        'def mine():\n    return SimpleNamespace(PIPELINE="MyPipeline", VAE="MyVae")\n'
+    )
+    with pytest.raises(UserError, match=r"the family mine has no TRANSFORMER, strides, .*; return"):
+        families.of("MyPipeline")
