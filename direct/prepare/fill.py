@@ -9,13 +9,13 @@ one made or is making, and a killed one lets go of its claim and loses at most t
 from __future__ import annotations
 
 import fcntl
-import json
 import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import suppress
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
@@ -27,7 +27,7 @@ from torch import Tensor
 from .. import plugins
 from ..common import spent
 from ..common.errors import UserError
-from ..common.files import canonical_json, digest, lock, write_text
+from ..common.files import canonical_json, digest, lock, parse_json, read_bounded, write_text
 from ..common.progress import Progress, silent
 from .store import Store, write_shard
 
@@ -86,12 +86,23 @@ def _plan(store: Store, wanted: dict[str, Any], size: int) -> tuple[Path, list[l
     """The plan's file and its shards; made from what is missing unless one is being worked on."""
     path = store.folder / f".{digest(sorted(wanted))}.plan"
     with lock(store.folder / ".lock"):
-        if not path.exists() or TODO.decode() not in path.read_text().partition("\n")[0]:
+        if (shards := _open(path, wanted)) is None:
             store.refresh()  # another process may just have made them
             missing = store.missing(wanted)
             shards = [missing[start : start + size] for start in range(0, len(missing), size)]
             write_text(path, TODO.decode() * len(shards) + "\n" + canonical_json(shards))
-        return path, json.loads(path.read_text().partition("\n")[2])
+        return path, shards
+
+
+def _open(path: Path, wanted: dict[str, Any]) -> list[list[str]] | None:
+    """The shards of a plan that is worked on; `None` where it is absent, done or damaged."""
+    with suppress(FileNotFoundError, ValueError, TypeError):
+        marks, _, rest = read_bounded(path).partition(b"\n")
+        shards: list[list[str]] = parse_json(rest)
+        known = all(key in wanted for keys in shards for key in keys)
+        if TODO in marks and known and len(marks) == len(shards):
+            return shards
+    return None
 
 
 def _work(

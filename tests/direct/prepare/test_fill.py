@@ -97,3 +97,15 @@ def test_a_plan_left_by_a_kill_at_its_very_end_does_not_hide_what_is_missing(tmp
     path.write_text("#" * len(shards) + path.read_text()[len(shards) :])
     fill.fill(store, WANTED, squares, 4, "test")
     assert not store.missing(WANTED)
+
+
+@pytest.mark.parametrize(
+    "damage", [b"", b"..\n[[", b"\xff\n[]", b".\n5", b'.\n[["other"]]', b"...\n[[]]", b".\n[[{}]]"]
+)
+def test_a_damaged_plan_is_made_again(tmp_path, damage):
+    store = Store(tmp_path)
+    path, shards = fill._plan(store, WANTED, 4)
+    assert fill._plan(store, WANTED, 2) == (path, shards), "who wants the same works from it"
+    path.write_bytes(damage)
+    fill.fill(store, WANTED, squares, 4, "test")
+    assert not store.missing(WANTED) and not path.exists()
