@@ -35,6 +35,7 @@ from direct.common.files import (
 from .ablations import ABLATIONS
 from .cell import SCHEMA, parse_result, read_config
 from .experiments import FOLDER, NAME, parsed, place_of, recorded
+from .result_check import in_range
 
 VERSION = 2
 READABLE = (1, 2)  # 1 had no experiments
@@ -161,6 +162,10 @@ def read(path: Path, profile: str) -> tuple[dict[str, bytes], dict[str, bytes]]:
             raise UserError(
                 f"{path}: the result of cell {name} was edited or is of another "
                 "version; export it again"
+            )
+        if not in_range(result):
+            raise UserError(
+                f"{path}: cell {name} has scores that its judge cannot give; nothing was imported"
             )
     for name, data in records.items():
         _check_record(name, data, profile, path)
