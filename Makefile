@@ -25,7 +25,7 @@ test: .venv/.dev
 quick: .venv/.dev
 	$(BIN)/python -m pytest -m 'not slow'
 
-# 2,000 wrong command lines, files and answers, others each time; make test tries the same 284.
+# 2,000 wrong command lines, files and answers, others each time; make test tries the same 308.
 # A case that ends only with the process has left its input in build/.
 fuzz: .venv/.dev
 	rm -f build/fuzz-*.txt

@@ -16,7 +16,7 @@ from statistics import median
 
 from direct import extension
 from direct.common.errors import UserError, command
-from direct.common.files import write_text
+from direct.common.files import check_file, write_text
 from direct.loss import backends, machine_code
 from direct.loss.machine_code import Instruction, Kernel
 
@@ -56,6 +56,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.machine_code", description=__doc__)
     parser.add_argument("--out", type=Path, default=RESULT, help="(benchmarks/results/...)")
     arguments = parser.parse_args()
+    check_file(arguments.out, "--out", [".md"])
     if not extension.HAS_CUDA:
         raise UserError(f"no CUDA kernels to read: {backends.missing('cuda')}")
     found = {arch: readings(arch) for arch in ARCHS}

@@ -25,7 +25,10 @@ from sweeps import run
 from sweeps.queue import worker
 from sweeps.stages import Record, Stages
 
+from .options import number
+
 NAME = "study"
+SEEDS, WORKERS = 1000, 1000  # at most
 AXES = 10  # values of each of both settings
 METRICS = "SA", "PC", "AVG"
 
@@ -33,8 +36,12 @@ METRICS = "SA", "PC", "AVG"
 def main() -> None:
     raw = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=raw)
-    parser.add_argument("--seeds", type=int, default=100, metavar="N", help="of 100 rows each")
-    parser.add_argument("--workers", type=int, default=16, metavar="N", help="processes")
+    parser.add_argument(
+        "--seeds", type=number(SEEDS), default=100, metavar="N", help="of 100 rows each"
+    )
+    parser.add_argument(
+        "--workers", type=number(WORKERS), default=16, metavar="N", help="processes"
+    )
     parser.add_argument("--storage", metavar="URL", help="of the study; default: a journal")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:

@@ -20,9 +20,10 @@ from typing import Any
 
 import torch
 
-from direct.common.files import write_json, write_text
+from direct.common.errors import command
+from direct.common.files import check_folder, write_json, write_text
 
-from . import cases, measure
+from . import cases, measure, options
 
 RESULTS = Path(__file__).with_name("results")
 Row = dict[str, Any]
@@ -32,9 +33,20 @@ def main() -> None:
     device = "cuda" if torch.cuda.is_available() else "cpu"
     parser = argparse.ArgumentParser(prog="python -m benchmarks.report", description=__doc__)
     add = parser.add_argument
-    add("--batches", default="1,4,8", help="of the paper's shape (1,4,8)")
-    add("--seconds", type=float, default=3.0, help="per measurement, over all processes (3)")
-    add("--processes", type=int, default=5 if device == "cpu" else 1, help="(5; on a GPU 1)")
+    add(
+        "--batches",
+        type=options.numbers(options.BATCHES),
+        default="1,4,8",
+        help="of the paper's shape (1,4,8)",
+    )
+    add(
+        "--seconds",
+        type=options.duration,
+        default=3.0,
+        help="per measurement, over all processes (3)",
+    )
+    processes = options.number(options.PROCESSES)
+    add("--processes", type=processes, default=5 if device == "cpu" else 1, help="(5; on a GPU 1)")
     add(
         "--malloc",
         choices=("default", "kept"),
@@ -44,9 +56,8 @@ def main() -> None:
     )
     add("--out", type=Path, default=RESULTS)
     arguments = parser.parse_args()
-    if arguments.processes < 1:
-        parser.error(f"--processes is {arguments.processes}; give 1 or more")
-    shapes = [(int(b), *cases.PAPER) for b in arguments.batches.split(",") if b]
+    check_folder(arguments.out, "--out")
+    shapes = [(batch, *cases.PAPER) for batch in arguments.batches]
     jobs = [
         (device, shape, arguments.seconds / arguments.processes, arguments.malloc)
         for shape in [*shapes, (8, *cases.TINY)]
@@ -212,4 +223,4 @@ def plot(record: dict[str, Any], path: Path) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    command(main)

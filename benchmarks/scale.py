@@ -19,6 +19,7 @@ from statistics import median
 import numpy as np
 import torch
 
+from direct.common.errors import command
 from direct.negatives import macro
 from direct.prepare.store import Store
 
@@ -125,4 +126,4 @@ def kmeans(clusters: int) -> float:
 
 
 if __name__ == "__main__":
-    main()
+    command(main)

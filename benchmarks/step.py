@@ -19,10 +19,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from direct.common.files import write_text
+from direct.common.errors import command
+from direct.common.files import check_folder, write_text
 from direct.loss import VelocityLoss
 
-from . import cases, measure, report
+from . import cases, measure, options, report
 
 BEFORE, NOW, ALONE = "0 * v.float().sum()", "guarded", "no guard"
 GUARDS: dict[str, Callable[[VelocityLoss, Tensor], Tensor]] = {
@@ -37,11 +38,13 @@ def main() -> None:
     device = "cuda" if torch.cuda.is_available() else "cpu"
     parser = argparse.ArgumentParser(prog="python -m benchmarks.step", description=__doc__)
     add = parser.add_argument
-    add("--batch", type=int, default=4, help="of the paper's shape (4)")
-    add("--seconds", type=float, default=3.0, help="per form, over all processes (3)")
-    add("--processes", type=int, default=5 if device == "cpu" else 1, help="(5; on a GPU 1)")
+    add("--batch", type=options.number(options.BATCHES), default=4, help="of the paper's shape (4)")
+    add("--seconds", type=options.duration, default=3.0, help="per form, over all processes (3)")
+    processes = options.number(options.PROCESSES)
+    add("--processes", type=processes, default=5 if device == "cpu" else 1, help="(5; on a GPU 1)")
     add("--out", type=Path, default=report.RESULTS)
     arguments = parser.parse_args()
+    check_folder(arguments.out, "--out")
     shape = (arguments.batch, *cases.PAPER)
     jobs = [(device, shape, arguments.seconds / arguments.processes)] * arguments.processes
     with multiprocessing.get_context("spawn").Pool(1, maxtasksperchild=1) as pool:
@@ -102,4 +105,4 @@ def table(
 
 
 if __name__ == "__main__":
-    main()
+    command(main)

@@ -16,9 +16,10 @@ import torch
 from torch import Tensor
 
 from direct import velocity_loss
+from direct.common.errors import command
 from direct.loss.targets import target_loss
 
-from . import cases, measure
+from . import cases, measure, options
 
 NAMES = ("x_hard", "x_rand", "v_ref", "eps_rand")  # what serves as targets
 COEFFICIENTS = (0.1, -0.05, 0.2, 0.02)
@@ -27,9 +28,14 @@ COEFFICIENTS = (0.1, -0.05, 0.2, 0.02)
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.target", description=__doc__)
     add = parser.add_argument
-    add("--batch", type=int, default=1, help="of the paper's shape (1)")
-    add("--counts", default="1,2,4", help="of targets, 4 at most (1,2,4)")
-    add("--seconds", type=float, default=3.0, help="of measuring, per form (3)")
+    add("--batch", type=options.number(options.BATCHES), default=1, help="of the paper's shape (1)")
+    add(
+        "--counts",
+        type=options.numbers(len(NAMES)),
+        default="1,2,4",
+        help="of targets, 4 at most (1,2,4)",
+    )
+    add("--seconds", type=options.duration, default=3.0, help="of measuring, per form (3)")
     text = "on a CPU: freed memory goes back to the system, or stays as in a training (default)"
     add("--malloc", choices=("default", "kept"), default="default", help=text)
     arguments = parser.parse_args()
@@ -37,7 +43,7 @@ def main() -> None:
         measure.keep_memory()
     device, shape = "cuda" if torch.cuda.is_available() else "cpu", (arguments.batch, *cases.PAPER)
     print(f"{list(shape)} bf16 on {device}, {torch.get_num_threads()} threads")
-    for count in map(int, arguments.counts.split(",")):
+    for count in arguments.counts:
         together, before = several(device, shape, count, arguments.seconds)
         print(
             f"K = {count}: {1e3 * together:.3f} ms together, {1e3 * before:.3f} ms one by one: "
@@ -112,4 +118,4 @@ def one_by_one(v: Tensor, s: dict[str, Tensor], count: int, backend: str) -> Ten
 
 
 if __name__ == "__main__":
-    main()
+    command(main)

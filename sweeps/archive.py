@@ -14,16 +14,18 @@ import io
 import re
 import tarfile
 import zlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
+from direct.common import manifest as checksums
 from direct.common.errors import UserError
 from direct.common.files import (
     canonical_json,
     file_digest,
     parse_json,
+    read_bounded,
     read_checksum,
     write_atomic,
     write_bytes,
@@ -33,6 +35,7 @@ from direct.common.files import (
 from .ablations import ABLATIONS
 from .cell import SCHEMA, parse_result, read_config
 from .experiments import FOLDER, NAME, parsed, place_of, recorded
+from .result_check import in_range
 
 VERSION = 2
 READABLE = (1, 2)  # 1 had no experiments
@@ -56,7 +59,7 @@ def export(root: Path, profile: str, path: Path) -> tuple[int, int]:
     """Writes every whole result and experiment below `root` to the archive `path`; how many."""
     if path.exists():
         raise UserError(f"{path} exists; name another file, or remove it")
-    found = {file.parent.name: file.read_bytes() for file in sorted(root.glob("*/result.json"))}
+    found = {file.parent.name: read_bounded(file) for file in sorted(root.glob("*/result.json"))}
     damaged = [name for name, data in found.items() if parse_result(data, name) is None]
     if damaged:
         raise UserError(f"the result of cell {damaged[0]} is damaged; run fsck, then its sweep")
@@ -105,7 +108,7 @@ def take(root: Path, profile: str, path: Path) -> Taken:
         here = root / name / "result.json"
         if not here.exists():
             new[name] = data
-        elif here.read_bytes() != data:
+        elif read_bounded(here) != data:
             raise UserError(
                 f"{path}: cell {name} has another result than {here}; nothing was "
                 "imported: move one of the two away"
@@ -159,6 +162,10 @@ def read(path: Path, profile: str) -> tuple[dict[str, bytes], dict[str, bytes]]:
             raise UserError(
                 f"{path}: the result of cell {name} was edited or is of another "
                 "version; export it again"
+            )
+        if not in_range(result):
+            raise UserError(
+                f"{path}: cell {name} has scores that its judge cannot give; nothing was imported"
             )
     for name, data in records.items():
         _check_record(name, data, profile, path)
@@ -237,37 +244,51 @@ def _sha(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def _names(path: Path) -> bool:
-    """Whether a folder's config.json is the configuration that the folder's name says."""
-    with suppress(UserError):
-        read_config(path.parent, load=False)  # a look at names executes nothing
-        return True
-    return False
-
-
 def fsck(root: Path, cache: Path) -> tuple[int, list[str]]:
-    """Checks results, configurations and cached arrays; changes nothing. (files, what is wrong)"""
+    """Checks results, configurations and what has a checksum; changes nothing.
+
+    Returns how many files were checked, and what is wrong.
+    """
+    checks: dict[str, Callable[[Path], str | None]] = {
+        "*/result.json": _result_fault,
+        "*/config.json": _config_fault,
+        "**/*.sha256": _array_fault,
+        f"**/{checksums.MANIFEST}": lambda path: checksums.fault_of(path.parent),
+    }
     checked, wrong = 0, []
-    for path in sorted(root.glob("*/result.json")):
-        checked += 1
-        if parse_result(path.read_bytes(), path.parent.name) is None:
-            wrong.append(
-                f"{path}: damaged or edited; the next run sets it aside and computes it again"
-            )
-    for path in sorted(root.glob("*/config.json")):
-        checked += 1
-        if not _names(path):
-            wrong.append(f"{path}: not the configuration that its folder names; remove the folder")
-    for path in sorted(cache.rglob("*.sha256")):
-        checked += 1
-        array = path.with_suffix("")
-        if not array.exists():
-            wrong.append(f"{path}: its file is missing; the next run computes it again")
-        elif file_digest(array) != read_checksum(path):
-            wrong.append(f"{array}: does not match its checksum; the next run computes it again")
+    for pattern, fault_of in checks.items():
+        for path in sorted({*root.glob(pattern), *cache.glob(pattern)}):
+            checked += 1
+            try:
+                fault = fault_of(path)
+            except OSError as error:  # a folder or a device in a file's place, a disk
+                fault = f"{error.filename or path}: cannot be read ({error.strerror})"
+            wrong += [fault] if fault else []
     wrong += [
         f"{path}: left by a kill; may be removed"
         for folder in (root, cache)
         for path in sorted(folder.rglob(".*.tmp"))
     ]
     return checked, wrong
+
+
+def _result_fault(path: Path) -> str | None:
+    if parse_result(read_bounded(path), path.parent.name) is None:
+        return f"{path}: damaged or edited; the next run sets it aside and computes it again"
+    return None
+
+
+def _config_fault(path: Path) -> str | None:
+    with suppress(UserError):
+        read_config(path.parent, load=False)  # a look at names executes nothing
+        return None
+    return f"{path}: not the configuration that its folder names; remove the folder"
+
+
+def _array_fault(path: Path) -> str | None:
+    array = path.with_suffix("")
+    if not array.exists():
+        return f"{path}: its file is missing; it is made again when it is needed"
+    if file_digest(array) != read_checksum(path):
+        return f"{array}: does not match its checksum; it is made again when it is needed"
+    return None

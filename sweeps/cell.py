@@ -12,7 +12,6 @@ runs/<profile>/<cell id>/
 
 from __future__ import annotations
 
-import math
 import os
 import platform
 import shutil
@@ -40,7 +39,7 @@ from direct.common.files import (
 from direct.config import Config, Run
 from direct.identity import identity, named, restored
 
-from .result_check import sound
+from .result_check import LARGEST, sound
 from .stages import REAL, Record, Stages
 
 SCHEMA = 1
@@ -102,10 +101,10 @@ def _scores(records: list[Record]) -> dict[str, Any]:
     for record in records:
         for metric in metrics:
             value = record["scores"].get(metric)
-            if value is None or not math.isfinite(value):
+            if value is None or not abs(value) < LARGEST:  # nan is not
                 raise UserError(
                     f"the judge gave {metric}={value} for prompt {record['prompt']}; "
-                    "a score must be a finite number"
+                    "a score must be a finite number, below {LARGEST:g}"
                 )
     return {
         "prompts": [record["prompt"] for record in records],

@@ -8,7 +8,12 @@ from __future__ import annotations
 import math
 from typing import Any
 
-LARGEST = 1e300  # of a number: sums and squares of scores stay finite well below
+LARGEST = 1e12  # of a number: a table still has room for it
+JUDGES = ("world", "videophy", "worldmodelbench")  # whose scores have the ranges below
+MOST = dict.fromkeys(("SA", "PC", "AVG", "PCcap", "Frame", "Temp", "Mass", "Penetr"), 1.0)
+MOST |= {"Instr": 3.0, "Total": 10.0}
+ROUNDING = 1e-6
+DRAWS = ("sum_p_squared", "changed", "distance", "uniform_distance")  # of negatives, all or none
 
 
 def sound(result: Any) -> bool:
@@ -29,19 +34,63 @@ def sound(result: Any) -> bool:
     return result.get("status") == "done" and whole
 
 
+def in_range(result: dict[str, Any]) -> bool:
+    """Whether a sound result's scores lie where its judge puts them; of a judge of one's own, yes."""
+    evaluate = result["config"].get("evaluate")
+    if not isinstance(evaluate, dict) or evaluate.get("judge") not in JUDGES:
+        return True
+    columns = [(values, MOST[name]) for name, values in result["scores"].items() if name in MOST]
+    return all(-ROUNDING <= x <= most + ROUNDING for values, most in columns for x in values)
+
+
 def _extras(result: dict[str, Any], prompts: int) -> bool:
     """What only some results have."""
     captions = result.get("captions", [""] * prompts)
     known = _texts(captions) and len(captions) == prompts
-    code, negatives = result.get("code", {}), result.get("negatives", {})
+    code = result.get("code", {})
     return (
         known
         and isinstance(code, dict)
         and _texts(list(code.values()))
-        and isinstance(negatives, dict)
-        and _numbers(list(negatives.values()), len(negatives))
-        and isinstance(result.get("samples", {}), dict)
+        and _origin(result["provenance"])
+        and _negatives(result.get("negatives", {}))
+        and _samples(result.get("samples", {}))
     )
+
+
+def _origin(provenance: dict[str, Any]) -> bool:
+    """Words, and two kinds of numbers that measurements add."""
+    own = {name: x for name, x in provenance.items() if name not in ("parameters", "step_ratio")}
+    packages, ratios = own.pop("packages", {}), provenance.get("step_ratio", {})
+    return (
+        isinstance(own.get("commit"), str)
+        and _texts(list(own.values()))
+        and isinstance(packages, dict)
+        and _texts(list(packages.values()))
+        and isinstance(ratios, dict)
+        and _numbers([*ratios.values(), provenance.get("parameters", 0)], len(ratios) + 1)
+    )
+
+
+def _negatives(found: Any) -> bool:
+    if not isinstance(found, dict) or not _numbers(list(found.values()), len(found)):
+        return False
+    return "distance" not in found or (set(DRAWS) <= set(found) and found["uniform_distance"] > 0)
+
+
+def _samples(found: Any) -> bool:
+    """Of a measurement: by name, for each step, a number or nothing for each sample."""
+    if not isinstance(found, dict):
+        return False
+    shapes = set()
+    for steps in found.values():
+        if not isinstance(steps, list) or not all(isinstance(step, list) for step in steps):
+            return False
+        numbers = [x for step in steps for x in step if x is not None]
+        if not _numbers(numbers, len(numbers)):
+            return False
+        shapes.add(tuple(map(len, steps)))
+    return len(shapes) < 2
 
 
 def _objects(result: dict[str, Any], *names: str) -> bool:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import signal
 import time
 from collections import Counter
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import replace
 
 from direct.common import preempt
@@ -70,7 +70,20 @@ def work(sweep: Sweep) -> dict[str, str]:
             count = max(1, round(sum(spent.values()) / wall))
         print(_where_time_went(wall, prepared, spent, count))
         _tell_diverged(sweep)
+    elif not workers.join:
+        _show_ended(sweep)
     return failed
+
+
+def _show_ended(sweep: Sweep) -> None:
+    """Brings the study up to date where no cell is left: it may be lost, or its server was away
+    when they ended, or a SLURM array ended them. Where nothing can be written, it stays as it is.
+    """
+    from .queue import waiting
+    from .queue.dashboard import Mirror
+
+    with suppress(waiting.Busy, OSError), waiting.planner(sweep.root):
+        Mirror(sweep, print).update(last=True)
 
 
 def refuse(sweep: Sweep) -> None:

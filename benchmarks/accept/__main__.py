@@ -19,9 +19,10 @@ import torch
 
 from direct import extension
 from direct.common.errors import UserError, command, nearest
-from direct.common.files import write_text
+from direct.common.files import check_folder, write_text
 
 from .. import report
+from ..options import duration
 from . import journal, run, summary
 from .parts import PARTS
 from .place import Place
@@ -43,10 +44,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.part:
         run.run_part(options.part, PARTS[options.part], lines, options.state, place)
         return 0
-    chosen = [part for part in (options.only or "").split(";") if part]
+    chosen = [] if options.only is None else options.only.split(";")
     for part in chosen:
         if part not in PARTS:
             raise UserError(f"--only {part!r} is no part; {nearest(part, PARTS)}")
+    check_folder(folder, "--out")
     state = journal.state() + ("-rehearsal" if rehearse else "")
     parts = run.named(PARTS, chosen)
     run.run_all(parts, lines, state, place, options.minutes)
@@ -71,7 +73,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
         epilog="parts: " + "; ".join(PARTS),
     )
     add = parser.add_argument
-    add("--minutes", type=float, default=MINUTES, help=f"for all parts together ({MINUTES:g})")
+    add("--minutes", type=duration, default=MINUTES, help=f"for all parts together ({MINUTES:g})")
     add("--only", metavar="PART;PART", help="these parts alone")
     add("--rehearse", action="store_true", help="on the CPU, also where a GPU is")
     add("--out", type=Path, help="(benchmarks/results; a rehearsal: build/accept)")

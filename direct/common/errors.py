@@ -26,11 +26,14 @@ FIXES = {  # of what the operating system refuses, by its error number
     errno.EROFS: "give a path that may be written",
     errno.ENOTDIR: "a file stands where a folder is needed; move it away or give another path",
     errno.EEXIST: "something else stands there; move it away or give another path",
+    errno.ENOTEMPTY: "something else stands there; move it away or give another path",
+    errno.ENXIO: "a socket or a pipe stands there; move it away or give another path",
+    errno.EBUSY: "something uses it; end that or give another path",
     errno.EISDIR: "a folder stands where a file is needed; move it away or give another path",
     errno.ENAMETOOLONG: "give a shorter name",
-    errno.ELOOP: "a link leads back to itself; remove it or give another path",
+    errno.ELOOP: "a link stands there that is not followed; remove it or give another path",
     errno.ENOENT: "check the path",
-    errno.EINVAL: "give a regular file",
+    errno.EINVAL: "move it away or give a regular file",
     errno.EFBIG: "give a smaller file",
     errno.ENOSPC: "free some space and run again",
     errno.EDQUOT: "free some space and run again",
@@ -82,7 +85,8 @@ def _status(main: Callable[[], int | None]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # so that the last flush says nothing
         return 141  # 128 + SIGPIPE
     except OSError as error:  # of a path that the person gave, or that lies below it
-        place = error.filename or ("the disk" if no_space(error) else None)
+        # Of a rename, the place that was wanted: the other is a temporary name of ours.
+        place = error.filename2 or error.filename or ("the disk" if no_space(error) else None)
         if place is None or error.errno not in FIXES:
             raise
         said = f"{place}: {error.strerror}; {FIXES[error.errno]}"

@@ -126,19 +126,21 @@ def parse_json(data: str | bytes) -> Any:
 
 
 def read_bounded(path: Path, most: int = LARGEST) -> bytes:
-    """The bytes of a file from elsewhere; an OSError where it is a pipe, a device or too large.
-
-    A pipe would be waited for, and a device may have no end.
-    """
-    status = path.stat()
-    if not stat.S_ISREG(status.st_mode):
-        raise OSError(errno.EINVAL, "it is no regular file", str(path))
-    if status.st_size > most:
+    """The bytes of a file from elsewhere; an OSError where it is a pipe, a device or too large."""
+    if _size(path) > most:
         raise OSError(errno.EFBIG, f"it has more than {most:,} bytes", str(path))
     with open(path, "rb") as file:
         if not os.fstat(file.fileno()).st_nlink:  # NFS may know a name that another host removed
             raise FileNotFoundError(errno.ENOENT, "it was removed", str(path))
         return file.read()
+
+
+def _size(path: Path) -> int:
+    """Of a regular file; an OSError of another: a pipe is waited for, a device may have no end."""
+    status = path.stat()
+    if not stat.S_ISREG(status.st_mode):
+        raise OSError(errno.EINVAL, "it is no regular file", str(path))
+    return status.st_size
 
 
 def read_json(path: Path) -> Any:
@@ -193,7 +195,8 @@ def digest(value: Any, length: int = 12) -> str:
 
 
 def file_digest(path: Path) -> str:
-    """SHA-256 of a file's bytes, 64 hex digits."""
+    """SHA-256 of a file's bytes, 64 hex digits; an OSError where it is no regular file."""
+    _size(path)
     with open(path, "rb") as handle:
         return hashlib.file_digest(handle, "sha256").hexdigest()
 
@@ -226,7 +229,8 @@ def read_checked(path: Path) -> bytes | None:
     if not checksum_path(path).exists():
         return None  # killed between the two writes
     try:
-        data = path.read_bytes()
+        other = path.exists() and not path.is_file()  # a device, which may have no end
+        data = b"" if other else path.read_bytes()
         whole = hashlib.sha256(data).hexdigest() == read_checksum(checksum_path(path))
     except FileNotFoundError:  # another process has just set it aside
         return None

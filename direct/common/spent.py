@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from . import device
-from .files import canonical_json
+from .files import canonical_json, read_bounded
 
 FILE = "spent.jsonl"
 NUMBERS = ("items", "seconds", "processes", "gpu_bytes", "host_bytes")
@@ -69,7 +69,7 @@ def read(path: Path, items: str = "items") -> list[dict[str, Any]]:
     items: what the file calls these, where another wrote it with `usage`.
     """
     try:
-        text = path.read_text("utf-8", "replace")
+        text = read_bounded(path).decode("utf-8", "replace")
     except OSError:
         return []
     found = []

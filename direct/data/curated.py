@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from ..common.errors import UserError
-from ..common.files import digest, file_digest, parse_json
+from ..common.files import digest, file_digest, parse_json, read_bounded
 from ..config import Config, Run
 from ..identity import stored
 from . import wisa
@@ -189,8 +189,8 @@ def _chosen(run: Run) -> list[dict[str, Any]]:
 
 def _lines(path: Path) -> list[dict[str, Any]]:
     try:
-        lines = [dict(parse_json(line)) for line in path.read_text("utf-8").splitlines()]
-    except (TypeError, ValueError) as error:
+        lines = [dict(parse_json(line)) for line in read_bounded(path).decode().splitlines()]
+    except (OSError, TypeError, ValueError) as error:
         raise UserError(f"{path} is damaged ({error}); remove it and create it again") from None
     fields = KEPT if path.name == "kept.jsonl" else CLIP
     for number, line in enumerate(lines, 1):
@@ -203,7 +203,7 @@ def _lines(path: Path) -> list[dict[str, Any]]:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        value: dict[str, Any] = parse_json(path.read_text("utf-8"))
+        value: dict[str, Any] = parse_json(read_bounded(path))
         if isinstance(value["folder"], str):
             return value
     except (OSError, TypeError, KeyError, ValueError):

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from ..common.errors import UserError
-from ..common.files import canonical_json, write_json, write_text
+from ..common.files import canonical_json, read_bounded, write_json, write_text
 from ..common.progress import Progress
 from .find import ENDINGS, Videos, is_video
 from .probes import Probe, probed
@@ -47,6 +47,7 @@ LAWS = (
 )
 FRAMES = 81
 ASPECT, TOLERANCE = 16 / 9, 0.01  # relative: 854x480 and 1366x768 are 16:9, 832x480 is not
+LARGEST = 1 << 32  # bytes of its metadata
 SECONDS = 120.0  # to decode one clip
 PASSING = "not decoded yet"  # a time-out or an I/O error: the next run tries again
 PREFIX = "PIKA_CRUSH "  # WISA's own trigger word, in front of captions of its loader's variant
@@ -180,7 +181,7 @@ def read_metadata(wisa: Path) -> list[Any]:
         names = ", ".join(path.name for path in found) or "none"
         raise UserError(f"{wisa} needs one wisa-80k.json, there or in its data; found: {names}")
     try:
-        values = list(_json_values(found[0].read_text(encoding="utf-8")))
+        values = list(_json_values(read_bounded(found[0], LARGEST).decode()))
     except (OSError, RecursionError, ValueError) as error:
         raise UserError(f"{found[0]} is not JSON: {error}; download it again") from None
     entries: list[Any] = []

@@ -42,6 +42,12 @@ def flops(config: Config) -> float:
     return config.hard_sample.passes * count(replace(config, model=model)).forward
 
 
+def check(path: Path) -> None:
+    """A `UserError` for a file that says nothing of hard negatives."""
+    if path.exists():
+        _entries(path)
+
+
 def offer(config: Config, path: Path, hours: Callable[[Config], float]) -> str:
     """The cheapest equivalent rendering, its settings and its GPU-hours, or why there is none.
 

@@ -7,7 +7,6 @@ side by side, both count.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -16,6 +15,7 @@ from typing import Any
 
 from ..common import spent
 from ..common.errors import UserError
+from ..common.files import parse_json, read_bounded
 from ..config import Config, Run
 from . import plan
 from .plan import GB
@@ -138,8 +138,8 @@ def _evaluate(run: Run) -> Measured | None:
 def _cells(run: Run) -> Iterator[Path]:
     """The folders of cells whose steps and clips are of the same size as this configuration's."""
     for path in sorted(run.folder.glob("*/config.json")):
-        with suppress(OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
-            if _size(json.loads(path.read_text())) == _size(asdict(run.config)):
+        with suppress(OSError, ValueError, TypeError, KeyError, AttributeError):
+            if _size(parse_json(read_bounded(path))) == _size(asdict(run.config)):
                 yield path.parent
 
 

@@ -41,6 +41,8 @@ def main() -> int:
         print(compare.report(config, options.gpu, options.gpus, share, options.out))
         return 0
     gpus = _ranks(config, options.gpus)
+    if options.cheap:
+        cheap.check(options.cheap)  # refused now, and not after the count
     cells, points = options.cells or 5, options.points or 0
     text, fits = plan.report(config, options.gpu, gpus, share, cells, points)
     print(text)

@@ -124,7 +124,7 @@ def _part_is_whole(folder: Path) -> bool:
         return "tokenizer_config.json" in names and bool(vocabulary & names)
     wanted = {"config.json"}
     for index in folder.glob("*.safetensors.index.json"):
-        wanted |= set(json.loads(index.read_text())["weight_map"].values())
+        wanted |= set(read_json(index)["weight_map"].values())
     return wanted <= names and any(name.endswith(".safetensors") for name in names)
 
 

@@ -7,7 +7,6 @@ between families of models is in `families`.
 from __future__ import annotations
 
 import contextlib
-import json
 from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -19,7 +18,7 @@ from torch import Tensor
 
 from ..common import memory
 from ..common.errors import UserError
-from ..common.files import digest
+from ..common.files import digest, read_json
 from ..common.manifest import MANIFEST, fault_of
 from ..config import Config, Model, Sampling
 from . import content, families, linear, schedule
@@ -183,7 +182,7 @@ def _family(source: str, revision: str | None) -> Any:
     """The family of what lies at a pipeline's or a transformer's folder, or a hub id."""
     config = Path(source) / "config.json"
     if config.exists():  # a transformer's own folder
-        return families.of(json.loads(config.read_text())["_class_name"])
+        return families.of(str(dict(read_json(config)).get("_class_name")))
     return families.of(_index(source, revision)["_class_name"])
 
 

@@ -9,13 +9,13 @@ one made or is making, and a killed one lets go of its claim and loses at most t
 from __future__ import annotations
 
 import fcntl
-import json
 import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import suppress
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
@@ -27,7 +27,7 @@ from torch import Tensor
 from .. import plugins
 from ..common import spent
 from ..common.errors import UserError
-from ..common.files import canonical_json, digest, lock, write_text
+from ..common.files import canonical_json, digest, lock, parse_json, read_bounded, write_text
 from ..common.progress import Progress, silent
 from .store import Store, write_shard
 
@@ -73,7 +73,7 @@ def fill(
             progress(stage, done, total)
         if left := elsewhere:
             time.sleep(POLL_SECONDS)
-    _drop(plan)
+    _drop(plan, wanted)
     store.refresh()
     if absent := store.missing(wanted):
         reason = faults.get(absent[0], "another machine could not make it; run again to see why")
@@ -91,8 +91,8 @@ def _plan(store: Store, wanted: dict[str, Any], size: int) -> tuple[Path, list[l
     name = f".{digest(sorted(wanted))}"
     with lock(store.folder / LOCK):
         for path in sorted(store.folder.glob(f"{name}*.plan")):
-            if _is_open(path):
-                return path, json.loads(path.read_text().partition("\n")[2])
+            if (shards := _open(path, wanted)) is not None:
+                return path, shards
             path.unlink()
         store.refresh()  # another process may just have made them
         missing = store.missing(wanted)
@@ -102,15 +102,22 @@ def _plan(store: Store, wanted: dict[str, Any], size: int) -> tuple[Path, list[l
         return path, shards
 
 
-def _drop(plan: Path) -> None:
+def _drop(plan: Path, wanted: dict[str, Any]) -> None:
     """Deletes a plan that is done, and no new one of the same shards."""
     with lock(plan.parent / LOCK):  # nobody is reading it
-        if plan.exists() and not _is_open(plan):
-            plan.unlink()
+        if _open(plan, wanted) is None:
+            plan.unlink(missing_ok=True)
 
 
-def _is_open(plan: Path) -> bool:
-    return TODO.decode() in plan.read_text().partition("\n")[0]
+def _open(path: Path, wanted: dict[str, Any]) -> list[list[str]] | None:
+    """The shards of a plan that is worked on; `None` where it is absent, done or damaged."""
+    with suppress(FileNotFoundError, ValueError, TypeError):
+        marks, _, rest = read_bounded(path).partition(b"\n")
+        shards: list[list[str]] = parse_json(rest)
+        known = all(key in wanted for keys in shards for key in keys)
+        if TODO in marks and known and len(marks) == len(shards):
+            return shards
+    return None
 
 
 def _work(

@@ -8,7 +8,6 @@ aside and absent from then on; whoever needs it makes it anew.
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import shutil
 import zlib
@@ -25,6 +24,7 @@ from ..common.errors import UserError
 from ..common.files import (
     checksum_path,
     digest,
+    parse_json,
     read_checked,
     save_arrays,
     set_aside,
@@ -78,10 +78,9 @@ class Store:
         known = {place.shard for place in self._places.values()}
         for path in sorted(self.folder.glob("*.safetensors")):
             with contextlib.suppress(FileNotFoundError):  # another process has just set it aside
-                if path not in known and _is_sound(path):
-                    places, checksums = _header(path)
-                    self._places.update(places)
-                    self._checksums.update(checksums)
+                if path not in known and _is_sound(path) and (found := _header(path)):
+                    self._places.update(found[0])
+                    self._checksums.update(found[1])
 
     def missing(self, keys: Iterable[str]) -> list[str]:
         """The keys that are not in the store, each once, in the order given."""
@@ -164,12 +163,23 @@ class Store:
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
-def _header(path: Path) -> tuple[dict[str, Place], dict[str, int]]:
-    """Where a shard's tensors lie, and their CRC-32s: the length of its JSON header, the header."""
+def _header(path: Path) -> tuple[dict[str, Place], dict[str, int]] | None:
+    """Where a shard's tensors lie, and their CRC-32s, from the JSON behind the header's length.
+
+    A header with a bit flipped on the disk, which no time tells, is set aside: `None`.
+    """
+    try:
+        return _parsed(path)
+    except (ValueError, TypeError, KeyError, AttributeError, OverflowError, MemoryError):
+        set_aside(path)
+        return None
+
+
+def _parsed(path: Path) -> tuple[dict[str, Place], dict[str, int]]:
     with open(path, "rb") as file:
         size = int.from_bytes(file.read(8), "little")
-        header = json.loads(file.read(size))
-    checksums = json.loads(header.pop("__metadata__")["json"]).get("crc32", {})
+        header = parse_json(file.read(size))
+    checksums = parse_json(header.pop("__metadata__")["json"]).get("crc32", {})
     places = {}
     for key, tensor in header.items():
         begin, end = tensor["data_offsets"]

@@ -7,7 +7,6 @@ the step. Rank 0 writes it aside, reads it again and renames it; all ranks learn
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 from pathlib import Path
@@ -17,7 +16,7 @@ from torch import Tensor, nn
 
 from ..common import manifest, ranks
 from ..common.errors import UserError
-from ..common.files import write_bytes, write_folder, write_json
+from ..common.files import read_json, write_bytes, write_folder, write_json
 from . import engine
 
 KEEP = 2  # the newest, and the one before it should the newest be damaged
@@ -65,7 +64,7 @@ def restore(
     if path is None:
         return None
     with ranks.together():
-        state: dict[str, Any] = json.loads((path / "state.json").read_text())
+        state: dict[str, Any] = read_json(path / "state.json")
         if run is not None and state.get("run") != run:
             raise UserError(
                 f"{path} belongs to another configuration ({state.get('run')}, not {run}); use "

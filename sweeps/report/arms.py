@@ -51,7 +51,8 @@ def gather(table: Table, root: Path, cache: Path) -> dict[str, Any]:
         drawn, size = clips.drawn(films, config)
         change = f"{METRICS[metric].scale * d[column]:+.{METRICS[metric].decimals}f}"
         why = f"{WORDS[pick].replace('PC', metric)}; {lead.row.label} minus {base.row.label}"
-        caption = results[base.row.label]["captions"][index]
+        shown = results[base.row.label]
+        caption = shown.get("captions", shown["prompts"])[index]
         examples.append(
             {"prompt": caption, "why": f"{why}: {change}", "clips": list(map(asdict, drawn))}
         )

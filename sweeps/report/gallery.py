@@ -194,7 +194,7 @@ def gather(cells: Sequence[Cell], root: Path, cache: Path, known: Gallery | None
                 pick,
                 difference,
                 first["prompts"][index],
-                first["captions"][index],
+                first.get("captions", first["prompts"])[index],
                 tuple(drawn),
             )
         )

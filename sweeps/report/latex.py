@@ -353,11 +353,7 @@ def main_of(folder: Path) -> str:
 
     Git keeps no PDF of a plot: the document asks for it when it is compiled.
     """
-    names = [
-        path.stem
-        for path in sorted(folder.glob("*.tex"))
-        if r"\begin{document}" not in path.read_text()
-    ]
+    names = [path.stem for path in sorted(folder.glob("*.tex")) if _is_fragment(path)]
     return "\n".join(
         [
             r"\documentclass{article}",
@@ -377,3 +373,8 @@ def main_of(folder: Path) -> str:
             "",
         ]
     )
+
+
+def _is_fragment(path: Path) -> bool:
+    """Whether it is a part of a document, in whatever encoding; no whole one, and a file at all."""
+    return path.is_file() and rb"\begin{document}" not in path.read_bytes()

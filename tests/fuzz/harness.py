@@ -32,7 +32,7 @@ from direct.common.errors import UserError, command
 CASES = int(
     os.environ.get("DIRECT_FUZZ_CASES", "0")
 )  # of all tests together; 0: those of make test
-EVERY = 284  # cases of make test: the sum of all shares
+EVERY = 308  # cases of make test: the sum of all shares
 SECONDS = 2.0  # of processor time, before a refusal
 HANGS = 20.0  # seconds of processor time: it will not end by itself
 WAITS = 120.0  # by the clock: it waits for what does not come

@@ -84,6 +84,8 @@ def given_as(option: str, values: st.SearchStrategy[str]) -> st.SearchStrategy[s
     return values.map(f"{option}={{}}".format)
 
 
+amounts = st.one_of(lists, texts)
+MEASURING = {"--seconds": numbers, "--processes": numbers, "--out": paths}
 SIZE = {"--set": assignments(), "--profile": profiles}
 SWEEP = SIZE | {
     "--grid": st.one_of(grids, texts),
@@ -148,6 +150,8 @@ OPTIONS = {  # command -> its words, then its options; a flag has no value
             "--hours": numbers,
             "--disk": numbers,
             "--compare": None,
+            "--cheap": paths,
+            "--out": paths,
         },
     ),
     "direct.evaluate.peers": (
@@ -178,6 +182,12 @@ OPTIONS = {  # command -> its words, then its options; a flag has no value
     "direct.base.__main__": ([given_as("--out", paths)], {"--work": paths}),
     "direct.loss.__main__": ([], {"--machine-code": texts}),
     "direct.__main__": ([texts], {"--help": None}),
+    "benchmarks.queue": ([], {"--seeds": numbers, "--workers": numbers, "--storage": texts}),
+    "benchmarks.target": ([], {"--batch": numbers, "--counts": amounts, "--seconds": numbers}),
+    "benchmarks.step": ([], MEASURING | {"--batch": numbers}),
+    "benchmarks.report": ([], MEASURING | {"--batches": amounts}),
+    "benchmarks.machine_code": ([], {"--out": paths}),
+    "benchmarks.accept.__main__": ([], {"--minutes": numbers, "--only": texts, "--out": paths}),
 }
 WORK = {  # where an accepted command line would begin to work
     "sweeps.run": ("sweeps.run.work", "sweeps.queue.pool.plan", "sweeps.report.search_report.work"),
@@ -200,12 +210,18 @@ WORK = {  # where an accepted command line would begin to work
     "direct.evaluate.peers": ("direct.evaluate.peers.load",),
     "direct.world.__main__": ("direct.models.pipeline.load_pipeline",),
     "direct.__main__": ("runpy.run_module",),
+    "benchmarks.queue": ("benchmarks.queue.study",),
+    "benchmarks.target": ("benchmarks.target.several",),
+    "benchmarks.step": ("multiprocessing.get_context",),
+    "benchmarks.report": ("multiprocessing.get_context",),
+    "benchmarks.machine_code": ("benchmarks.machine_code.readings",),
+    "benchmarks.accept.__main__": ("benchmarks.accept.journal.state",),
 }
 WORK["sweeps.__main__"] = WORK["sweeps.run"]
 OWN = {  # commands with an --out of their own, which is a file, or with none
     "direct.generate", "direct.world.__main__", "direct.base.__main__", "direct.loss.__main__",
     "direct.evaluate.__main__", "direct.evaluate.peers", "direct.__main__", "sweeps.coverage",
-    "direct.measure.plan_command",
+    "direct.measure.plan_command", *(name for name in OPTIONS if name.startswith("benchmarks")),
 }  # fmt: skip
 LATE = {"direct.evaluate.peers": ("diffusers:CogVideoXPipeline",)}  # imported by what is attacked
 SAY_MORE = {"sweeps.run": [1], "sweeps.__main__": [1], "direct.measure.plan_command": [1],

@@ -36,6 +36,7 @@ from sweeps.experiments import Experiment, remember
 from sweeps.queue import leases, status, storage
 from sweeps.queue.estimate import Estimator, words
 from sweeps.report import gallery
+from sweeps.report.text import markdown
 from sweeps.schema import cells
 from sweeps.tables import build
 
@@ -79,7 +80,7 @@ def read_results(place):
     root = place / "runs" / "tiny"
     found = results.read_all(root)
     results.frame(found)
-    build(TABLE, CELLS, found)
+    markdown(build(TABLE, CELLS, found))
     for cell in CELLS[:2]:
         status.state(cell, root)
 

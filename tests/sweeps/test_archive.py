@@ -10,6 +10,7 @@ from dataclasses import replace
 import pytest
 from made_up import BASE, S3
 
+from direct.common import manifest
 from direct.common.errors import UserError
 from direct.common.files import digest, write_json
 from direct.identity import identity, named
@@ -277,6 +278,30 @@ def test_fsck_names_what_is_wrong_and_changes_nothing(packed, tmp_path):
     assert sorted(str(p) for p in tmp_path.rglob("*")) == before
     with pytest.raises(UserError, match="damaged"):
         archive.export(root, "tiny", tmp_path / "new.tar.gz")
+
+
+def test_fsck_goes_on_past_what_is_no_file(packed, tmp_path):
+    """And it looks at checkpoints and weights, which have their checksums in one file."""
+    root, cache = packed[0], tmp_path / "cache"
+    first, second, third, *_ = sorted(root.iterdir())
+    (first / "result.json").unlink()
+    (first / "result.json").mkdir()
+    for name, aim in (("a", "/dev/zero"), ("b", "b")):
+        path = cache / f"{name}.safetensors"
+        cache.mkdir(exist_ok=True)
+        path.symlink_to(aim)
+        path.with_name(f"{path.name}.sha256").mkdir()
+    (second / "records.jsonl").write_text("{}")
+    (second / "records.jsonl.sha256").write_text("0" * 64)
+    (third / "transformer").mkdir()
+    (third / "transformer/weights").write_bytes(b"whole")
+    manifest.write_manifest(third / "transformer")
+    checked, wrong = archive.fsck(root, cache)
+    assert checked == 20 and len(wrong) == 4
+    (third / "transformer/weights").write_bytes(b"other")
+    _, wrong = archive.fsck(root, cache)
+    places = ("result.json", "a.safetensors", "b.safetensors", "records.jsonl", "weights")
+    assert all(f"/{place}" in said for place, said in zip(places, wrong, strict=True))
 
 
 def test_a_result_of_wrong_content_with_a_right_checksum_is_refused(packed, tmp_path):

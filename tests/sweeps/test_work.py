@@ -15,7 +15,7 @@ from direct.common.files import write_json
 from direct.config import Run
 from sweeps import work as work_module
 from sweeps.cell import read_result, run_cell, write_config
-from sweeps.queue import pool, storage
+from sweeps.queue import pool, storage, waiting
 from sweeps.queue.sweep import Sweep, Workers
 from sweeps.work import _where_time_went, refuse, settle_old
 
@@ -215,3 +215,16 @@ def test_a_helper_needs_no_server(tmp_path, monkeypatch, join):
     else:
         with pytest.raises(UserError, match="does not answer"):
             work_module.work(own)
+
+
+def test_where_nothing_is_left_to_do_the_study_is_brought_up_to_date(tmp_path, monkeypatch):
+    """As after a SLURM array, which no planner watches, or where the journal was removed."""
+    monkeypatch.setattr(work_module.signal, "signal", lambda *_: None)
+    monkeypatch.setattr(work_module.preempt, "listen", lambda *_: None)
+    done = replace(sweep_of(tmp_path), cells=CELLS[:2])
+    with waiting.planner(tmp_path):  # another sweep's: it stays as it is
+        assert work_module.work(done) == {} and not storage.journal(tmp_path).exists()
+    for _ in range(2):
+        assert work_module.work(done) == {}
+        trials = storage.open_study(tmp_path, TABLE.name).trials
+        assert [trial.user_attrs["cell"] for trial in trials] == [cell.id for cell in CELLS[:2]]

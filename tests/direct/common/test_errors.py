@@ -2,6 +2,7 @@
 
 import errno
 import os
+import socket
 import subprocess
 import sys
 
@@ -67,6 +68,16 @@ def test_what_a_person_did_ends_in_a_line_and_a_status(monkeypatch, capsys, erro
     assert end.value.code == status and capsys.readouterr().err.startswith(said)
 
 
+def renamed(one, other):
+    one.touch()
+    os.replace(one, other)
+
+
+def bind(path):
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(os.path.relpath(path))  # a path of a socket has at most 108 bytes
+
+
 @pytest.mark.parametrize(
     ("make", "said"),
     [
@@ -74,7 +85,12 @@ def test_what_a_person_did_ends_in_a_line_and_a_status(monkeypatch, capsys, erro
         (lambda here: here.read_text(), "a folder stands where a file is needed"),
         (lambda here: (here / ("x" * 300)).touch(), "give a shorter name"),
         (lambda here: (here / "absent").read_text(), "check the path"),
-        (lambda here: (here / "a").symlink_to("a") or (here / "a").read_text(), "leads back"),
+        (lambda here: (here / "a").symlink_to("a") or (here / "a").read_text(), "a link stands"),
+        (lambda here: renamed(here / "below", here), "{here}: Directory not empty; something else"),
+        (
+            lambda here: bind(here / "s") or (here / "s").read_bytes(),
+            "a socket or a pipe stands there",
+        ),
         (lambda here: (here / "b").mkdir() or (here / "b").mkdir(), "something else stands there"),
     ],
 )
@@ -85,7 +101,8 @@ def test_what_the_system_refuses_names_the_path_and_the_fix(
     with pytest.raises(SystemExit) as end:
         command(lambda: make(tmp_path))
     told = capsys.readouterr().err
-    assert end.value.code == 2 and told.startswith(f"error: {tmp_path}") and said in told
+    assert end.value.code == 2 and told.startswith(f"error: {tmp_path}")
+    assert said.format(here=tmp_path) in told
     assert told.count("\n") == 1
 
 

@@ -213,6 +213,10 @@ def test_what_is_no_regular_file_or_too_large_is_not_read(tmp_path):
         for read in (files.read_json, files.read_journal):
             with pytest.raises(UserError, match="it is no regular file"):
                 read(tmp_path / name)
+        with pytest.raises(OSError, match="it is no regular file"):
+            files.file_digest(tmp_path / name)
+        files.checksum_path(tmp_path / name).write_text("0" * 64)
+        assert files.read_checked(tmp_path / name) is None and not (tmp_path / name).exists()
 
 
 def test_a_damaged_checksum_file_is_no_checksum(tmp_path):

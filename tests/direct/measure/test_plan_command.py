@@ -28,11 +28,13 @@ from direct.measure import plan, plan_command
         ("--hours 5 --gpus 8 --compare", "two questions"),
         ("--hours 5 --gpus 8 --share 2", "--share 2 is no share"),
         ("--disk 5", "--disk is for --hours"),
+        ("--cheap setup.py", "setup.py cannot be read as JSON"),
     ],
 )
 def test_bad_values_are_one_sentence(monkeypatch, arguments, said):
     monkeypatch.setattr(plan, "count", lambda config: pytest.fail("counted before it refused"))
     monkeypatch.setattr(plan, "paper_share", lambda: 0.34)
+    monkeypatch.setattr(plan, "report", lambda *_: pytest.fail("counted before it refused"))
     monkeypatch.setattr(sys, "argv", ["direct.plan", *arguments.split()])
     with pytest.raises(UserError) as error:
         plan_command.main()

@@ -102,7 +102,7 @@ def test_a_plan_left_by_a_kill_at_its_very_end_does_not_hide_what_is_missing(tmp
 
 
 def test_a_plan_that_another_machine_finishes_while_it_is_read(tmp_path, monkeypatch):
-    at_work, reading, real = threading.Event(), threading.Event(), Path.read_text
+    at_work, reading, real = threading.Event(), threading.Event(), fill.read_bounded
 
     def make(items):
         at_work.set()
@@ -112,20 +112,20 @@ def test_a_plan_that_another_machine_finishes_while_it_is_read(tmp_path, monkeyp
     def work():
         fill.fill(Store(tmp_path), WANTED, make, len(WANTED), "test")
 
-    def read_text(self, *arguments):
-        if self.suffix == ".plan" and threading.current_thread() is not other:
+    def read(path):
+        if path.suffix == ".plan" and threading.current_thread() is not other:
             reading.set()
             other.join(0.3)  # it does its work, and waits before it takes the plan away
-        return real(self, *arguments)
+        return real(path)
 
     other = threading.Thread(target=work, daemon=True)
     other.start()
     assert at_work.wait(60)
-    monkeypatch.setattr(Path, "read_text", read_text)
+    monkeypatch.setattr(fill, "read_bounded", read)
     store = Store(tmp_path)
     fill.fill(store, WANTED, squares, len(WANTED), "test")
     other.join(60)
-    assert held(store) == {key: n**2 for key, n in WANTED.items()}
+    assert reading.is_set() and held(store) == {key: n**2 for key, n in WANTED.items()}
     assert not list(tmp_path.glob(".*.plan"))
 
 
@@ -141,3 +141,15 @@ def test_a_machine_that_comes_late_to_a_plan_takes_no_other_for_it(tmp_path):
     job = 4, {key: WANTED[key] for key in shards[4]}
     assert fill._work(tmp_path, old, made.append, "test", job) == {} and not made
     assert fill._plan(store, WANTED, 2) == (new, again), "it is whole"
+
+
+@pytest.mark.parametrize(
+    "damage", [b"", b"..\n[[", b"\xff\n[]", b".\n5", b'.\n[["other"]]', b"...\n[[]]", b".\n[[{}]]"]
+)
+def test_a_damaged_plan_is_made_again(tmp_path, damage):
+    store = Store(tmp_path)
+    path, shards = fill._plan(store, WANTED, 4)
+    assert fill._plan(store, WANTED, 2) == (path, shards), "who wants the same works from it"
+    path.write_bytes(damage)
+    fill.fill(store, WANTED, squares, 4, "test")
+    assert not store.missing(WANTED) and not path.exists()

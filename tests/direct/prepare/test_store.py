@@ -81,6 +81,19 @@ def test_a_bit_flipped_on_the_disk_is_found_when_it_is_read(tmp_path, capsys):
     assert last in "ab" and not shard.exists()
 
 
+@pytest.mark.parametrize("place", [0, 7, 9, 30])
+def test_a_bit_flipped_in_a_header_is_found_when_the_store_is_opened(tmp_path, capsys, place):
+    """Its time says that nothing touched it, so it is not hashed."""
+    Store(tmp_path).write({"a": torch.zeros(4)})
+    (shard,) = tmp_path.glob("*.safetensors")
+    status, data = shard.stat(), bytearray(shard.read_bytes())
+    data[place] ^= 0x80
+    shard.write_bytes(data)
+    os.utime(shard, ns=(status.st_atime_ns, status.st_mtime_ns))
+    assert Store(tmp_path).missing("a") == ["a"] and not shard.exists()
+    assert shard.name in capsys.readouterr().out
+
+
 def _whole(store, key):
     try:
         store[key]

@@ -133,7 +133,9 @@ def test_a_block():
 
 def test_main_shows_every_fragment_and_no_document(tmp_path):
     (tmp_path / "table_1.tex").write_text("a fragment")
-    (tmp_path / "old.tex").write_text(r"\begin{document}")
+    (tmp_path / "old.tex").write_bytes("\\begin{document} é".encode("latin-1"))
+    (tmp_path / "folder.tex").mkdir()
+    (tmp_path / "absent.tex").symlink_to("nowhere")
     text = latex.main_of(tmp_path)
     assert re.findall(r"\\input\{(.*?)\}", text) == ["table_1"]
     assert r"\plot{table_1}{table\_1}" in text
