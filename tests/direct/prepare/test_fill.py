@@ -6,7 +6,6 @@ import multiprocessing
 import os
 import threading
 import time
-from pathlib import Path
 
 import pytest
 import torch
