@@ -43,7 +43,7 @@ __device__ __forceinline__ void store(T* to, int count, const Vector<T>& value) 
 }
 
 // The value, as one that the compiler cannot work out anew. It would in every pass of a loop: of all that goes
-// into an input's address, one instruction is left to a pass.
+// into an input's address, one or two instructions are left to a pass.
 template <class Value>
 __device__ __forceinline__ Value in_register(Value value) {
   if constexpr (sizeof(Value) == 8)

@@ -53,9 +53,7 @@ COS = (
     2.477469934092369e-05,
     -2.6299781552552304e-07,
 )
-MINUS_2_LN2 = (
-    -1.3862943649291992 * 2.0**-23
-)  # of an exponent that still lies in a float's upper bits
+MINUS_2_LN2 = -1.3862943649291992 * 2.0**-23  # of an exponent in a float's upper bits
 RADIANS = 3.1415927410125732 * 2.0**-32  # one step of a 33-bit angle, in single precision
 SQRT_HALF_BITS = 0x3F3504F3  # of the float 1/sqrt(2)
 MOST = 0x3F7FFFFF - SQRT_HALF_BITS  # the largest float below 1, from there
