@@ -6,6 +6,7 @@ Skipped where Debian's packages `chromium` and `chromium-driver` (or their like)
 import base64
 import io
 import json
+import os
 import re
 import shutil
 from dataclasses import replace
@@ -83,7 +84,8 @@ def browser(tmp_path_factory):
     for flag in (*FLAGS, f"user-data-dir={tmp_path_factory.mktemp('profile')}"):
         options.add_argument(f"--{flag}")
     options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    driver = webdriver.Chrome(options, Service(DRIVER))
+    # Below the ports that systems give away: another test would take one of those meanwhile.
+    driver = webdriver.Chrome(options, Service(DRIVER, port=20_000 + os.getpid() % 10_000))
     yield driver
     driver.quit()
 
