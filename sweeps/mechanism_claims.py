@@ -27,6 +27,7 @@ from .paper_claims import CLAIMS, MANS, Claim, alike, more
 from .paper_claims import RANDOM as RANDOM_NEGATIVES
 
 MARGIN = 1.0
+WIDE = "The margin is for effects at 0.05; read it beside contrast minus SFT at these weights."
 UNGUIDED = tuple(
     replace(claim, sweep="sampling_unguided") for claim in CLAIMS if claim.sweep == "sampling"
 )
@@ -101,6 +102,7 @@ MECHANISM = (
         "docs/theory.md, 2",
         "Without guidance a gain without training does what contrast does.",
         alike(at(1, GAIN), at(1, BOTH), "PC", MARGIN),
+        WIDE,
     ),
     Claim(
         "ten-is-a-gain",
@@ -116,6 +118,7 @@ MECHANISM = (
         "docs/theory.md, 3",
         "Delta-FM's correction at sampling takes contrast back: PC is SFT's.",
         alike(at(1, CORRECTED), at(1, "SFT"), "PC", MARGIN),
+        WIDE,
     ),
     *_EQUAL,
     *(

@@ -3,15 +3,18 @@
 T5 has guidance multiply the gain, since the empty prompt is not contrasted. What the empty prompt
 learns of it all the same is taken off again, guidance - 1 times. T7 has the gain act as stronger
 guidance, since the reference clip answers as the empty prompt does. Then v + x_bar points where
-v - v_neg does.
+v - v_neg does. And how much of what is no gain, 1 - R2, comes from which negatives were drawn: half
+the squared distance to a training that draws others.
 
     python -m direct.measure.guided runs/tiny/CELL runs/tiny/CELL_OF_SFT
+    python -m direct.measure.guided runs/tiny/CELL runs/tiny/CELL_OF_SFT --again runs/tiny/OTHER
 """
 
 from __future__ import annotations
 
 import argparse
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,7 +22,7 @@ import torch
 
 from ..common.errors import UserError, command
 from ..common.files import read_json
-from ..config import Config, Run
+from ..config import Config, Macro, Run
 from ..identity import canonical, identity, restored
 from ..models import pipeline
 from ..prepare import shared
@@ -43,30 +46,40 @@ class Level(NamedTuple):
     prompted: float  # the gain learnt with the clips' prompts
     empty: float  # and with the empty prompt
     cosine: float  # of v + x_bar and v - v_neg, for the SFT run's velocities
+    rest: float  # 1 - R2 of the first gain: what was learnt besides
+    drawn: (
+        float  # the share of all that was learnt which other draws change; nan without a third run
+    )
 
 
 @torch.no_grad()
-def measure(run: Run, sft_folder: Path, clips: int = 64) -> list[Level]:
-    """What a run and the SFT run of a folder show at each of `LEVELS`, as `gain.measure` does."""
+def measure(run: Run, sft_folder: Path, again: Path | None = None, clips: int = 64) -> list[Level]:
+    """What a run and the SFT run of a folder show at each of `LEVELS`, as `gain.measure` does.
+
+    again: the folder of a training that differs from the run in the draws of its negatives.
+    """
     config, data = run.config, shared.open_shared(run)
     chosen = spread(config, data, clips)
     mean = reference(config, data, chosen[:1], "pool")
-    nets = [pipeline.load_transformer(place / "transformer") for place in (run.folder, sft_folder)]
+    places = [run.folder, sft_folder, *([again] if again else [])]
+    nets = [pipeline.load_transformer(place / "transformer") for place in places]
     size = batch_size(mean.shape[1:], nets[0].config.patch_size)
     found = []
     for k, t in enumerate(LEVELS):
-        sums = torch.zeros(3, 3, dtype=torch.float64)
+        sums, drawn = torch.zeros(3, 3, dtype=torch.float64), 0.0 if again else math.nan
         for start in range(0, len(chosen), size):
             some = chosen[start : start + size]
             x_bar = mean.expand(len(some), *mean.shape[1:])
-            v, v_sft = velocities(config, data, some, nets, k)
-            empty, v_neg = velocities(config, data, some, nets, k, prompted=False)
+            v, v_sft, *other = velocities(config, data, some, nets, k)
+            empty, v_neg = velocities(config, data, some, nets[:2], k, prompted=False)
             twice = v_neg + 2 * (v_sft - v_neg)  # guidance 2: v_sft, and once more v_sft - v_neg
             pairs = (v, v_sft), (empty, v_neg), (twice, v_sft)
             sums += torch.stack([products(*pair, x_bar) for pair in pairs])
+            drawn += sum((v - w).double().square().sum().item() / 2 for w in other)
         own, of_empty, guidance = map(from_products, sums)
         cosine = math.copysign(math.sqrt(guidance.r2), guidance.s)
-        found.append(Level(t, own.s, of_empty.s, cosine))
+        learnt = sums[0, 2].item()  # |v - v_sft|^2
+        found.append(Level(t, own.s, of_empty.s, cosine, 1 - own.r2, drawn / learnt))
     return found
 
 
@@ -78,6 +91,7 @@ def main() -> None:
     )
     parser.add_argument("run", type=Path, help="folder of a training with negatives")
     parser.add_argument("sft", type=Path, help="folder of the same training without them")
+    parser.add_argument("--again", type=Path, help="folder of the same training with other draws")
     parser.add_argument("--out", type=Path, default=Path(), help="holds cache/")
     options = parser.parse_args()
     config, sft = trained(options.run), trained(options.sft)
@@ -88,11 +102,22 @@ def main() -> None:
             f"{options.sft} is not the SFT training of {options.run}: besides the negatives' "
             "weights all settings of training must agree, the seed too"
         )
+    if options.again and _drawn_alike(trained(options.again)) != _drawn_alike(config):
+        raise UserError(
+            f"{options.again} differs from {options.run} in more than which negatives are drawn "
+            "(macro); give one that does not"
+        )
     run = Run(config, options.out / "cache" / config.profile, options.run)
     print(f"predicted gain {predicted(config):.4f}; means over clips of seed {config.seed}")
-    print("t     gain with prompts  of the empty prompt  cosine of v + x_bar and v - v_neg")
-    for level in measure(run, options.sft):
-        print(f"{level.t:<5} {level.prompted:17.4f}  {level.empty:19.4f}  {level.cosine:33.2f}")
+    print(
+        "t     gain with prompts  of the empty prompt  cosine of v + x_bar and v - v_neg  1 - R2  "
+        "drawn"
+    )
+    for x in measure(run, options.sft, options.again):
+        print(
+            f"{x.t:<5} {x.prompted:17.4f}  {x.empty:19.4f}  {x.cosine:33.2f}  {x.rest:6.2f}  "
+            f"{x.drawn:5.2f}"
+        )
 
 
 def trained(folder: Path) -> Config:
@@ -104,6 +129,10 @@ def trained(folder: Path) -> Config:
         return restored(read_json(path))
     except (TypeError, KeyError, AttributeError):
         raise UserError(f"{path} is no configuration of a training") from None
+
+
+def _drawn_alike(config: Config) -> str:
+    return _training(replace(config, macro=Macro()))
 
 
 def _training(config: Config) -> str:

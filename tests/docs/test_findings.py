@@ -1,0 +1,58 @@
+"""The numbers in docs/findings.md's tables are those of the reports' CSV files."""
+
+import csv
+import re
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+TEXT = (ROOT / "docs/findings.md").read_text()
+GUIDANCE = ("1", "1.5", "2", "3", "5")
+
+
+def report(name: str) -> dict[tuple[str, str], dict[str, str]]:
+    """A table's lines by row and metric. (The CSV has an apostrophe where a row begins with +.)"""
+    with open(ROOT / f"reports/tiny/{name}.csv") as file:
+        return {(x["row"].lstrip("'"), x["metric"]): x for x in csv.DictReader(file)}
+
+
+def tables() -> list[list[list[str]]]:
+    """The page's tables: rows of cells, without head and rule."""
+    found = re.findall(r"(?:^\|.*\|\n)+", TEXT, re.M)
+    rows = [[line.strip("|").split("|") for line in table.splitlines()[2:]] for table in found]
+    return [[[cell.strip() for cell in row] for row in table] for table in rows]
+
+
+def difference(line: dict[str, str]) -> str:
+    mean, low, high = (100 * float(line[f"difference_{x}"]) for x in ("mean", "low", "high"))
+    return f"{mean:+.2f} [{low:+.2f}, {high:+.2f}]"
+
+
+def with_p(line: dict[str, str]) -> str:
+    p = float(line["difference_p_holm"])
+    return f"{difference(line)}, p {'< 0.001' if p < 0.001 else f'= {p:.3f}'}"
+
+
+def test_rows_without_guidance():
+    own, fresh = report("table_1_without_guidance"), report("gain_again")
+    (first, second, *_) = tables()
+    assert len(first) == 11
+    for label, pc, sa in first:
+        assert (pc, sa) == (with_p(own[label, "PC"]), difference(own[label, "SA"])), label
+    for label, pc, _ in second[:2]:
+        assert pc == difference(fresh[label.removesuffix(", minus SFT"), "PC"]), label
+
+
+def test_gains():
+    own, seen = report("gain"), 0
+    for label, *cells in tables()[2]:
+        name = next(row for row, _ in own if row.endswith(f": {label}") or label[2:] in row)
+        kinds = {"predicted": 4, "s": 4, "share": 2, "r2": 2}
+        assert cells == [f"{float(own[name, m]['mean']):.{n}f}" for m, n in kinds.items()], label
+        seen += 1
+    assert seen == 9
+
+
+def test_differences_at_each_guidance():
+    own = report("guidance")
+    for method, *cells in tables()[3]:
+        assert cells == [difference(own[f"{g}, {method}", "PC"]) for g in GUIDANCE], method
