@@ -100,8 +100,22 @@ COMPARISON = re.compile(
 )
 TALK = re.compile(
     r"\b(?:modified|altered|revised|rewritten|updated|changed|physics-violating)"
-    r"\s+(?:caption|version|variant|prompt|description)\b|\bcaptions?\b|</?think|<\|",
+    r"\s+(?:caption|version|variant|prompt|description)\b|\bcaptions?\b"
+    r"|</?\w[\w:-]*>|<\||\\(?:boxed|text)\b|\bin this (?:version|variant)\b|\bas requested\b"
+    r"|\bI (?:would|will|have|can|could|changed|modified|altered)\b"
+    r"|\([^()]*\b(?:changed|modified|altered|violat\w+)\b[^()]*\)",
     re.IGNORECASE,
+)
+SCRIPT = re.compile("[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]")  # of China, Japan and Korea
+# Where an answer has only these beside the caption's own words, nothing in it has changed.
+ABOUT = frozenset(
+    """
+    and or of in to is are as for this that here it its s with only note sure certainly ok okay
+    below above following follows requested instructed answer output result respond assistant video
+    clip original modified altered changed new revised rewritten updated physics violating violated
+    violates violation variant version caption description prompt axis aspect dimension kinematics
+    forces force material interaction magnitude
+    """.split()  # noqa: SIM905
 )
 WORDS = re.compile(r"(?<!\w)[+-](?=\d)|\w+")
 DECORATION = re.compile(
@@ -185,8 +199,10 @@ def fault(text: str, complete: bool, prompt: str, seen: set[str]) -> str | None:
         return "empty"
     if REFUSAL.search(text):
         return "refusal"
-    if _words(prompt) in (_words(text), _words(text.partition(":")[2])):  # whatever heads it
+    if _echoes(text, prompt):
         return "echo"
+    if SCRIPT.search(text) and not SCRIPT.search(prompt):
+        return "another language"
     if "\n" in text.strip() or (DECORATION.search(text) and not DECORATION.search(prompt)):
         return "quotes or a heading"
     if TALK.search(text) and not TALK.search(prompt):
@@ -200,8 +216,17 @@ def fault(text: str, complete: bool, prompt: str, seen: set[str]) -> str | None:
     return "repeat" if micro.normal(text) in seen else None
 
 
-def _words(text: str) -> list[str]:
-    return WORDS.findall(text.lower())
+def _echoes(text: str, prompt: str) -> bool:
+    """Whether it is the prompt under any heading, or with nothing beside it but talk about it."""
+    whole, words = _words(prompt), _words(text)
+    talk = whole in words and ABOUT.issuperset(words.replace(whole, "").split()) if whole else False
+    return talk or whole == _words(text.partition(":")[2])
+
+
+def _words(text: str) -> str:
+    """The words without articles, each between two spaces."""
+    words = (word for word in WORDS.findall(text.lower()) if word not in ("a", "an", "the"))
+    return "".join(f" {word} " for word in words)
 
 
 def statistics(lines: Sequence[dict[str, Any]], min_cosine: float) -> dict[str, Any]:

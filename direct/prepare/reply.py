@@ -1,29 +1,41 @@
 """The caption in a language model's reply: what wraps it is taken off where that is certain.
 
-Wrappings are reasoning, a chat template's markers, a heading as "Modified caption:", quotes and
-Markdown, at the two ends of a reply. What still talks about the caption is for `perturb.fault`.
+Wrappings are reasoning, a chat template's markers, a heading as "Modified caption:", a tag, a
+bullet, quotes and Markdown, at the two ends of a reply. What still talks about the caption is for
+`perturb.fault`.
 """
 
 from __future__ import annotations
 
 import re
 
-THOUGHT = re.compile(r"^.*</think(?:ing)?>|<think(?:ing)?>.*$", re.DOTALL | re.IGNORECASE)
+_THINK = r"(?:seed:)?(?:think(?:ing)?|thoughts?|reason(?:ing)?|reflection|analysis)"
+THOUGHT = re.compile(  # in tags, as <think>, [THINK] and ◁think▷; or in gpt-oss's channels
+    rf"^.*[<\[◁]/{_THINK}[>\]▷]|[<\[◁]{_THINK}[>\]▷].*$"
+    r"|^.*<\|channel\|>final<\|message\|>|<\|channel\|>.*$",
+    re.DOTALL | re.IGNORECASE,
+)
 MARKER = re.compile(
     r"<\|[^<>|]{1,40}\|>|<｜[^<>｜]{1,40}｜>|</?s>|<(?:bos|eos|start_of_turn|end_of_turn)>"
     r"|\[/?INST\]"
 )
-SPEAKER = re.compile(r"^(?:assistant|model)\s*(?:\n|$)", re.IGNORECASE)  # whose turn begins
+SPEAKER = re.compile(
+    r"^(?:assistant\s*[:\n]|(?:assistant|model)\s*(?:\n|$))", re.IGNORECASE
+)  # whose turn begins
 HEADING = re.compile(
     r"[*#\s]*(?:(?:sure|certainly|of course|okay|ok)\b[,.!:]*\s*)?"
     r"(?:here(?:'s|’s| is)\s+)?(?:(?:the|a|my|your)\s+)?"
     r"(?:(?:modified|altered|changed|new|revised|updated|rewritten|perturbed|physics-violating)\s+)?"
-    r"(?:caption|version|variant|prompt|description|modified|answer|output|result)"
+    r"(?:caption|version|variant|prompt|description|modified|answer|output|result"
+    r"|kinematics|forces|material|interaction|magnitude)(?:\s*\([^()]{1,40}\))?"
     r"(?:\s+(?:should|could|would|can|will|might|may)\s+(?:now\s+)?(?:read|be)|\s+reads?|\s+is)?"
-    r"(?:\s+as\s+follows)?[*\s]*:[*\s]*",
+    r"(?:\s+as\s+follows)?[*\s]*[:：][*\s]*",
     re.IGNORECASE,
 )
-FENCE = re.compile(r"```\w*\n(.*?)\n?```", re.DOTALL)
+BULLET = re.compile(r"(?:[-*•❖>]|\d+[.)])\s+")
+FENCE = re.compile(r"```\w*\n(?P<inner>.*?)\n?```", re.DOTALL)
+TAG = re.compile(r"<(\w+)>(?P<inner>.*)</\1>", re.DOTALL)
+BOXED = re.compile(r"\\boxed\{(?:\\text\{(?P<text>[^{}]*)\}|(?P<inner>[^{}]*))\}")
 PAIRS = ('""', "''", "“”", "‘’", "«»", "``", "**", "__")
 
 
@@ -35,10 +47,12 @@ def caption(reply: str, prompt: str) -> str:
     text, before = _spoken(THOUGHT.sub("", reply)), None
     while text != before:
         before = text
-        if match := FENCE.fullmatch(text):
-            text = match[1].strip()
-        if (match := HEADING.match(text)) and not HEADING.match(prompt):
-            text = text[match.end() :].strip()
+        for wrapping in (FENCE, TAG, BOXED):
+            if match := wrapping.fullmatch(text):
+                text = next(filter(None, match.group("inner", *match.groupdict())), "").strip()
+        for start in (HEADING, BULLET):
+            if (match := start.match(text)) and not start.match(prompt):
+                text = text[match.end() :].strip()
         if _unquoted(prompt) == prompt:
             text = _unquoted(text)
     return text
@@ -46,7 +60,7 @@ def caption(reply: str, prompt: str) -> str:
 
 def _spoken(text: str) -> str:
     """The first text between the markers of a chat template; all of it where there is none."""
-    parts = (SPEAKER.sub("", part.strip(), count=1) for part in MARKER.split(text))
+    parts = (SPEAKER.sub("", part.strip(), count=1).strip() for part in MARKER.split(text))
     return next((part for part in parts if part), "")
 
 

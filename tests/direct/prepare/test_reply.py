@@ -39,13 +39,34 @@ TEXT = "a red ball rises from the shelf and bounces on the floor"
         "`{}`",
         "```text\n{}\n```",
         '<think>hm</think>Modified caption: "{}"<|im_end|>',
+        "<reasoning>falls becomes rises</reasoning>\n{}",
+        "[THINK]falls becomes rises[/THINK]{}",
+        "◁think▷falls becomes rises◁/think▷{}",
+        "<|channel|>analysis<|message|>falls<|end|><|start|>assistant"
+        "<|channel|>final<|message|>{}<|return|>",
+        "Assistant: {}",
+        "Modified Caption (FORCES): {}",
+        "FORCES: {}",
+        "Modified caption：{}",
+        "<answer>\n{}\n</answer>",
+        "\\boxed{{{}}}",
+        "\\boxed{{\\text{{{}}}}}",
+        "- {}",
+        "1. {}",
+        "> {}",
     ],
 )
 def test_the_caption_comes_out_alone(reply):
     assert caption(reply.format(TEXT), PROMPT) == TEXT
 
 
-@pytest.mark.parametrize("reply", ["", "<think>it rises, so", "<think></think>", "<|im_end|>"])
+@pytest.mark.parametrize(
+    "reply",
+    [
+        *("", "<think>it rises, so", "<think></think>", "<|im_end|>", "<reasoning>it rises"),
+        "<|channel|>analysis<|message|>it rises, so",
+    ],
+)
 def test_a_reply_without_a_caption_is_empty(reply):
     assert caption(reply, PROMPT) == ""
 
