@@ -86,7 +86,7 @@ def cut(data: bytes, keys: int = 0, container: str = "mp4", lost: tuple[int, ...
     return buffer.getvalue()
 
 
-def open_gop(count: int = 32) -> bytes:
+def open_gop(count: int = 32, container: str = "mp4") -> bytes:
     """H.264 with a key frame every 8 frames, each with leading pictures that refer across it."""
     parameters = "keyint=8:min-keyint=8:open-gop=1:bframes=3:b-adapt=0:scenecut=0"
-    return encoded(count, x264_params=parameters)
+    return encoded(count, container=container, x264_params=parameters)

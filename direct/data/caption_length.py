@@ -16,8 +16,10 @@ from .wisa import Entry, LeftOut
 
 Fits = Callable[[str], bool]
 
-# The end of a sentence: not of an abbreviation, after which a small letter follows
+# The end of a sentence: not of an abbreviation, after which a small letter follows. In a caption
+# without capitals: after a word of three letters or more.
 SENTENCE = re.compile(r"[.!?…]+[\"'”’)\]]*(?=\s+[^\sa-z])|[。！？]")
+SMALL = re.compile(r"(?<=\w{3})[.!?…]+[\"'”’)\]]*(?=\s)|[。！？]")
 
 
 def limited(described: list[Entry], rule: str, fits: Fits) -> list[Entry]:
@@ -43,7 +45,8 @@ def surely_fits(caption: str, tokens: int) -> bool:
 
 def cut(caption: str, fits: Fits) -> str | None:
     """As many whole sentences, from the first, as fit; None where the first does not."""
-    ends = [match.end() for match in SENTENCE.finditer(caption)]
+    sentence = SMALL if caption == caption.lower() else SENTENCE
+    ends = [match.end() for match in sentence.finditer(caption)]
     return next((caption[:end] for end in reversed(ends) if fits(caption[:end])), None)
 
 

@@ -7,6 +7,7 @@ in a player, and the file is refused by what came out: a picture that is missing
 from __future__ import annotations
 
 import contextlib
+import itertools
 import re
 import sys
 from collections.abc import Callable, Iterator
@@ -86,7 +87,8 @@ def pictures(path: Path) -> Iterator[tuple[Any, float]]:
                 raise Unreadable(fault)
     except (library.FFmpegError, OSError, ValueError, MemoryError) as error:
         passing = isinstance(error, OSError | MemoryError)
-        raise Unreadable(str(error) or type(error).__name__, passing) from None
+        said = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        raise Unreadable(said, passing) from None
 
 
 def video_stream(container: Any) -> Any:
@@ -190,9 +192,17 @@ class _Seen:
         if later:
             return f"{len(later)} pictures are damaged; the first: {later[0]}"
         missing = sum(_from(first, time) for time in self.times) - len(self.shown)
-        if missing > 0 and self.shown and stream.codec_context.name not in HIDDEN:
+        if missing > self._leading() and self.shown and stream.codec_context.name not in HIDDEN:
             return f"{missing} of {len(self.times)} frames do not come out"
         return None
+
+    def _leading(self) -> int:
+        """Leading pictures that did not come out, where times are those of decoding, as in AVI."""
+        shown = [time for time in self.shown if time is not None]
+        if shown == sorted(shown) or shown[0] not in self.times:
+            return 0
+        later = self.times[self.times.index(shown[0]) + 1 :]
+        return sum(1 for _ in itertools.takewhile(lambda time: time not in shown, later))
 
 
 def _from(first: int | None, time: int | None) -> bool:

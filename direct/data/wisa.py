@@ -50,6 +50,7 @@ ASPECT, TOLERANCE = 16 / 9, 0.01  # relative: 854x480 and 1366x768 are 16:9, 832
 LARGEST = 1 << 32  # bytes of its metadata
 SECONDS = 120.0  # to decode one clip
 PASSING = "not decoded yet"  # a time-out or an I/O error: the next run tries again
+AGAIN = "the same command tries them again, and --seconds gives each more time"
 PREFIX = "PIKA_CRUSH "  # WISA's own trigger word, in front of captions of its loader's variant
 
 SOURCE = (
@@ -156,9 +157,10 @@ def choose(
     _write_lines(Path(out) / "left_out.jsonl", left_out)
     if not kept:
         counts = ", ".join(f"{count} {reason}" for reason, count in reasons.items())
+        again = f"; not decoded yet: {AGAIN}" if PASSING in reasons else ""
         raise UserError(
             f"none of {len(described)} clips can be kept ({counts}); look up each one's reason in "
-            f"{Path(out) / 'left_out.jsonl'}"
+            f"{Path(out) / 'left_out.jsonl'}{again}"
         )
     write_json(Path(out) / "report.json", report)
     _write_lines(Path(out) / "manifest.jsonl", kept)  # last: where it is, the rest is

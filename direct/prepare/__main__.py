@@ -120,11 +120,7 @@ def _curate(arguments: argparse.Namespace) -> None:
     print(canonical_json(report, indent=1))
     if again := report["to_try_again"]:
         late = f"{again} of {report['entries']} clips took longer than {arguments.seconds:g} s"
-        print(
-            f"{late} or could not be read; the same command tries them again, and --seconds gives "
-            "each more time",
-            file=sys.stderr,
-        )
+        print(f"{late} or could not be read; {wisa.AGAIN}", file=sys.stderr)
 
 
 def _limit(config: Config) -> Callable[[list[dict[str, Any]]], list[dict[str, Any]]]:

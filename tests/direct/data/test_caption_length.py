@@ -56,6 +56,8 @@ def test_error_names_the_first_clip_and_counts_the_others():
         ('He says "no!" Then the cup breaks.', 'He says "no!"'),
         ("One. Balls of 1.5 kg fall at 2. 3 rise.", "One."),
         ("One ball falls. (Two of them rise.) Then three do.", "One ball falls."),
+        ("a ball falls. it bounces. then it rolls away.", "a ball falls. it bounces."),
+        ("a ball falls e.g. on st. two floors of it. it rolls.", None),
         ("a b c d e f g", None),
         ("a. b. c. d. e. f. g.", None),  # small letters: abbreviations
     ],

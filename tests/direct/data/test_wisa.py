@@ -246,6 +246,15 @@ def test_what_a_file_shows_decides(tmp_path, monkeypatch, seen, reason):
     assert (line["id"], line["video"], line["turned"]) == ("b", "b.mkv", "hflip")
 
 
+def test_where_no_clip_could_be_decoded_it_says_how_to_try_again(tmp_path, monkeypatch):
+    late = {"sha256": "", "fault": "decoding took more than 9 s", "passing": True}
+    monkeypatch.setattr(wisa, "probed", lambda root, paths, *more: dict.fromkeys(paths, late))
+    (tmp_path / "a.mp4").touch()
+    (tmp_path / "wisa-80k.json").write_text(json.dumps([entry("a.mp4")]))
+    with pytest.raises(UserError, match=r"1 not decoded yet.* same command tries them again, and"):
+        wisa.curate(tmp_path, tmp_path / "out", seconds=9)
+
+
 def test_absent_metadata_is_one_sentence(tmp_path):
     with pytest.raises(UserError, match="found: none"):
         wisa.read_metadata(tmp_path)
