@@ -21,6 +21,7 @@ pipeline than the five components of PARTS names these components, options and I
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 from ...common.errors import UserError
@@ -103,8 +104,14 @@ def boundary(index: dict[str, Any], source: str) -> float | None:
 
 
 def check_transformer(config: dict[str, Any], source: str) -> None:
-    """The same of a transformer's configuration: inputs beside the noisy latents and the text."""
-    found = {name: config[name] for name in INPUTS if config.get(name)}
+    """The same of a transformer's configuration: inputs beside the noisy latents and the text, and
+    options that its class does not take, of which diffusers only warns."""
+    takes = inspect.signature(named(of(config["_class_name"]), "TRANSFORMER")).parameters
+    found = {
+        name: value
+        for name, value in config.items()
+        if _is_set(value) and (name in INPUTS or not (name in takes or name[0] == "_"))
+    }
     channels, out = config.get("in_channels"), config.get("out_channels")
     if out and out != channels:
         found["in_channels"] = f"{channels} for {out} out"
@@ -118,7 +125,9 @@ def _known(class_name: str) -> tuple[str, ...]:
 
 def _is_set(value: Any) -> bool:
     """A component that is null, or an option that is off, asks for nothing."""
-    return bool(value[1]) if isinstance(value, list) else value not in (None, False)
+    if isinstance(value, list):
+        return bool(value) and value[1:2] != [None]
+    return value not in (None, False)
 
 
 def _refuse(source: str, class_name: str, unknown: dict[str, Any]) -> None:

@@ -57,6 +57,7 @@ def test_a_pipeline_with_more_than_its_family_knows_is_refused_everywhere(folder
         ({"image_dim": 1280, "added_kv_proj_dim": 24}, "added_kv_proj_dim=24, image_dim=1280"),
         ({"in_channels": 9}, "in_channels=9 for 4 out"),
         ({"pooled_projection_dim": 16}, "pooled_projection_dim=16"),
+        ({"vace_layers": [0], "new_option": None}, r"vace_layers=\[0\]"),
     ],
 )
 def test_a_transformer_with_inputs_that_it_would_not_get_is_refused(folder, entries, said):
@@ -110,6 +111,7 @@ def test_a_plug_ins_family_may_know_more(monkeypatch):
     with pytest.raises(UserError, match="is a Mine with other, which"):
         families.check_pipeline({"_class_name": "Mine", "other": ["a", "b"]}, "here")
     own.KNOWN, own.TRANSFORMER = ("image_dim",), "MyTransformer"
+    own.CLASSES = {"MyTransformer": lambda image_dim, pooled_projection_dim: None}
     families.check_transformer({"_class_name": "MyTransformer", "image_dim": 8}, "here")
     with pytest.raises(UserError, match="is a MyTransformer with pooled_projection_dim=8"):
         asked = {"_class_name": "MyTransformer", "image_dim": 8, "pooled_projection_dim": 8}
