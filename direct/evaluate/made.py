@@ -16,6 +16,7 @@ from ..common.errors import UserError
 from ..common.files import file_digest, lock, read_json, write_json
 
 MADE, ASKED = "made.json", "asked.json"
+PARTS = "maker", "clips"
 
 
 def claim(folder: Path, maker: dict[str, Any]) -> None:
@@ -32,7 +33,7 @@ def claim(folder: Path, maker: dict[str, Any]) -> None:
             )
         write_json(path, {"maker": maker, "clips": {}})
         return
-    other = read_json(path)["maker"]
+    other = _made(path)["maker"]
     for name in maker | other:
         if maker.get(name) != other.get(name):
             raise UserError(
@@ -53,14 +54,14 @@ def note(clip: Path, text: str) -> None:
     """Notes a clip that is written, `folder/videos/<name>.mp4`, and what it was generated from."""
     path, entry = clip.parent.parent / MADE, [file_digest(clip), text]
     with lock(path.with_name(".made.lock")):  # ranks write clips side by side
-        found = read_json(path)
+        found = _made(path)
         found["clips"][clip.stem] = entry
         write_json(path, found)
 
 
 def is_made(clip: Path, text: str) -> bool:
     """Whether the clip is there, is the one that was noted, and was generated from this text."""
-    known = read_json(clip.parent.parent / MADE)["clips"].get(clip.stem)
+    known = _made(clip.parent.parent / MADE)["clips"].get(clip.stem)
     return clip.is_file() and known == [file_digest(clip), text]
 
 
@@ -72,7 +73,7 @@ def ask(folder: Path, clips: Iterable[Path], answers: Iterable[str]) -> None:
     """
     path, now = folder / ASKED, {clip.stem: file_digest(clip) for clip in clips}
     _check_maker(folder, now)
-    before = read_json(path) if path.exists() else {}
+    before = _asked(path) if path.exists() else {}
     changed = [name for name in now if before.get(name, now[name]) != now[name]]
     for file in (folder / name for name in answers if changed and (folder / name).exists()):
         file.replace(file.with_name(f"{file.name}.stale"))
@@ -86,11 +87,30 @@ def ask(folder: Path, clips: Iterable[Path], answers: Iterable[str]) -> None:
 def _check_maker(folder: Path, now: dict[str, str]) -> None:
     if not (folder / MADE).exists():
         return  # clips of any model, put here by hand
-    entry = read_json(folder / MADE)
+    entry = _made(folder / MADE)
     for name, checksum in now.items():
-        if entry["clips"].get(name, [""])[0] != checksum:
+        if entry["clips"].get(name, [""])[:1] != [checksum]:
             said = ", ".join(f"{key}={value}" for key, value in entry["maker"].items())
             raise UserError(
                 f"{folder / 'videos' / name}.mp4 is not the clip that was made here ({said}); "
                 "make it again"
             )
+
+
+def _made(path: Path) -> dict[str, Any]:
+    found = read_json(path)
+    maker, clips = (found.get(name) if isinstance(found, dict) else None for name in PARTS)
+    if not (
+        isinstance(maker, dict)
+        and isinstance(clips, dict)
+        and all(isinstance(entry, list) for entry in clips.values())
+    ):
+        raise UserError(f"{path} does not say who made which clips; remove it and the clips")
+    return {"maker": maker, "clips": clips}
+
+
+def _asked(path: Path) -> dict[str, Any]:
+    found = read_json(path)
+    if not isinstance(found, dict):
+        raise UserError(f"{path} is not an object of clips; remove it and the answers beside it")
+    return found

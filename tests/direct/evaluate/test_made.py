@@ -91,3 +91,25 @@ def test_a_clip_replaced_between_request_and_answers_is_asked_about_again(folder
         rater.rate(videophy, prompts, folder)
     assert all((folder / f"{name}.stale").exists() for name in videophy.ANSWERS)
     assert json.loads((folder / made.ASKED).read_text()).keys() == {"p0", "p1", "p2"}
+
+
+@pytest.mark.parametrize("text", ["3", '{"maker": 3}', '{"maker": {}, "clips": {"a": 3}}'])
+def test_notes_that_are_none_are_one_sentence(written, prompts, text):
+    path = rater.video_path(written, prompts[0])
+    (written / made.MADE).write_text(text)
+    for use in (
+        lambda: made.claim(written, MAKER),
+        lambda: made.note(path, "a ball"),
+        lambda: made.is_made(path, "a ball"),
+        lambda: made.ask(written, [path], []),
+    ):
+        with pytest.raises(
+            UserError, match=r"made\.json does not say who made which clips; remove"
+        ):
+            use()
+    (written / made.MADE).unlink()
+    (written / made.ASKED).write_text("[1]")
+    with pytest.raises(
+        UserError, match=r"asked\.json is not an object of clips; remove it and the"
+    ):
+        made.ask(written, [path], [])
