@@ -17,6 +17,7 @@ from ..common import spent
 from ..common.errors import UserError
 from ..common.files import parse_json, read_bounded
 from ..config import Config, Run
+from ..data import curated
 from . import plan
 from .plan import GB
 
@@ -49,7 +50,8 @@ def report(config: Config, name: str, gpus: int | None, share: float, out: Path)
     gpus: that training is planned for; None: as many as it ran on.
     """
     run = Run(config, out / "cache" / config.profile, out / "runs" / config.profile)
-    found = measured(run)
+    places = run.cache, run.folder, curated.home(run.cache)
+    found = measured(run) if any(place.exists() for place in places) else {}
     if not found:
         raise UserError(
             f"--compare: nothing is measured yet in {run.cache} and {run.folder}; run a stage "
@@ -94,8 +96,6 @@ def _encode(run: Run) -> Measured | None:
 
 
 def _perturb(run: Run) -> Measured | None:
-    from ..data import curated
-
     if run.config.data.source == "world":  # its records are edited, which takes no model
         return None
     folder = curated.perturbed(run)

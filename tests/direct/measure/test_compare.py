@@ -65,8 +65,16 @@ def test_another_device_calibrates_nothing(said):
 
 @pytest.mark.slow
 def test_before_any_stage_it_is_one_sentence(tmp_path, small):
+    (tmp_path / "cache" / "wisa").mkdir(parents=True)
     with pytest.raises(UserError, match="nothing is measured yet in"):
         compare.report(small(), "h100-80g", 1, 0.3, tmp_path)
+
+
+def test_where_nothing_was_made_the_pipeline_is_not_asked_for(tmp_path):
+    """No folder is there, and neither are the weights of a hub id, by which caches are named."""
+    config = with_values(profile("wan2.1-t2v-1.3b"), {"model.pipeline": "no/such@" + 40 * "0"})
+    with pytest.raises(UserError, match="nothing is measured yet in"):
+        compare.report(config, "h100-80g", 1, 0.3, tmp_path)
 
 
 @pytest.mark.slow
