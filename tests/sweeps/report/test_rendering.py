@@ -9,7 +9,7 @@ from direct.measure import cheap
 from sweeps import tables
 from sweeps.ablations import ABLATIONS
 from sweeps.mechanism_ablations import CHEAP, FULL, NO_HARD
-from sweeps.report import rendering, words, text
+from sweeps.report import rendering, text, words
 from sweeps.schema import cells
 
 DECLARED, SEEDS = ABLATIONS["cheap_negatives"], tuple(range(6))
