@@ -14,6 +14,7 @@ from itertools import groupby
 from direct.common.text import plain
 
 from .. import paper, rounds
+from ..ablations import ABLATIONS
 from ..schema import CHOICE_METRIC, METRICS
 from ..tables import Line, Table, open_hypotheses
 from . import beyond, measured, rendering
@@ -154,8 +155,14 @@ def _rendered(table: Table) -> list[Block]:
         ]
         for offer in offers
     ]
+    if all(offer["words"] == ABSENT for offer in offers):  # no claim asks
+        heads, rows = heads[:-1], [row[:-1] for row in rows]
     columns = [("", table.ablation.header)] + [("", head) for head in heads]
     return [Block("What a hard negative costs", columns, rows, [])]
+
+
+def _hypotheses(table: Table) -> str:
+    return "1 hypothesis" if len(table.family) == 1 else f"{len(table.family)} hypotheses"
 
 
 def title(table: Table) -> str:
@@ -182,7 +189,9 @@ def sources(table: Table) -> list[str]:
         else f"Our scores ({table.judge}) and the published ones ({paper.SCALE}) come from "
         "different models, judges and scales: compare rows, not scales."
         if ablation.published
-        else f"Scores: {table.judge}; the paper prints none.",
+        else f"Scores: {table.judge}; the paper prints none."
+        if ablation.name in ABLATIONS
+        else f"Scores: {table.judge}.",
     ]
     if not ablation.measured:
         parts.append(_sampling(table))
@@ -203,7 +212,7 @@ def sources(table: Table) -> list[str]:
         )
         parts.append(
             f"Minimum detectable paired PC difference: {worst} points {which}(80 % power, "
-            f"after Holm over {len(table.family)} hypotheses)."
+            f"after Holm over {_hypotheses(table)})."
         )
     total = {cell.id: line for line in table.lines for cell in line.cells}
     missing = sum(line.missing for line in table.lines)
@@ -285,8 +294,8 @@ def notes(table: Table, gains: bool = True) -> list[str]:
         "the paired difference from it holds 0)."
         if any(METRICS[m].better for m in table.ablation.metrics)
         else "This table has no ranking.",
-        f"p: two-sided, adjusted by Holm over the table's one family of {len(table.family)} "
-        "hypotheses: the contrasts that it declared before the run, and what each claim about it "
+        f"p: two-sided, adjusted by Holm over the table's one family of {_hypotheses(table)}: "
+        "the contrasts that it declared before the run, and what each claim about it "
         "adds to them. Differences without p were not declared.",
     ]
     seeds = [value.mean.seeds for line in table.lines for value in line.values.values()]
