@@ -90,7 +90,9 @@ def experiments_of(
             _check_in_effect(table, f"{file}, table {table.name}", options)
         return [own_of(table, stem, file, base, options) for table in tables]
     if options.sweep not in ABLATIONS:
-        raise UserError(f"{options.sweep} is not a sweep; {nearest(options.sweep, names())}")
+        file = f"{options.sweep}.py"
+        hint = f"did you mean {file}?" if Path(file).is_file() else nearest(options.sweep, names())
+        raise UserError(f"{options.sweep} is not a sweep; {hint}")
     _check_in_effect(ABLATIONS[options.sweep], options.sweep, options)
     return [shipped_of(ABLATIONS[options.sweep], options.sweep, base, options)]
 

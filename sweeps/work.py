@@ -138,7 +138,7 @@ def _differing(old: dict[Cell, list[str]]) -> str:
     counts = Counter(name for modules in old.values() for name in modules)
     first = ", ".join(name for name, _ in counts.most_common(NAMED))
     more = len(counts) - NAMED
-    return f"{first} and {more} more modules" if more > 0 else first
+    return f"{first} and {more} more module{'s' * (more > 1)}" if more > 0 else first
 
 
 def _check_inputs(sweep: Sweep) -> None:

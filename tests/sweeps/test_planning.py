@@ -174,3 +174,14 @@ def test_clips_of_a_variant_have_its_folder(tmp_path):
     options = options_of(["gallery", *SMALL, *FASTER])
     found = shipped_of(gallery.ABLATION, "gallery", base_of(options), options)
     assert found.target(tmp_path).name == "gallery_train.learning_rate_0.0006"
+
+
+def test_a_file_without_its_ending_and_a_plug_in_that_is_not_loaded_get_a_hint(
+    tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.py").write_text(FILE)
+    with pytest.raises(UserError, match=r"mine is not a sweep; did you mean mine.py\?"):
+        asked("mine")
+    with pytest.raises(UserError, match=r"no setting 'my_term'.*named by DIRECT_PLUGINS"):
+        asked("--grid", "my_term.weight=0,1")

@@ -271,7 +271,7 @@ def test_clips_of_an_experiment_lie_beside_its_table(tmp_path, monkeypatch, caps
     monkeypatch.setattr(run.arms, "gather", lambda table, root, cache: {"rows": len(table.lines)})
     assert run.main(["gallery", "mine", "--out", str(tmp_path)]) == 0
     path = tmp_path / "reports/tiny/mine/table_s3_clips.json"
-    assert capsys.readouterr().out.split() == [str(path)]
+    assert capsys.readouterr().out.splitlines()[0] == str(path)
     assert json.loads(path.read_text())["rows"] == len(table.rows)
     with pytest.raises(UserError, match="mne is not an experiment that was run here"):
         run.main(["gallery", "mne", "--out", str(tmp_path)])
