@@ -54,7 +54,9 @@ def explained(config: Config, section: str | None = None) -> str:
     """A page on all settings, or on one section's, with the profile's values."""
     sections = settings_of(config)
     if section is not None and section not in sections:
-        raise UserError(f"settings {section} is not a section; {nearest(section, sections)}")
+        raise UserError(
+            f"settings {section} is not a section; {nearest(section, filter(None, sections))}"
+        )
     chosen = [section] if section is not None else list(sections)
     parts = [f"Settings of the profile {config.profile}; change one with --set name=value."]
     for name in chosen:

@@ -76,6 +76,28 @@ def experiments_of(
 
     own: the file, where it has been read before the configuration.
     """
+    found = _experiments(options, base, own)
+    for experiment in found:
+        _check_set(experiment, options)
+    return found
+
+
+def _check_set(experiment: Experiment, options: argparse.Namespace) -> None:
+    """Refuses a setting that no cell would have, since every row has a value of its own."""
+    rows = [row.values for row in experiment.table.rows if not (row.best_of or row.reading)]
+    given = settings(experiment.base)
+    for name in names_set(options):
+        own = [values[name] for values in rows if name in values]
+        if rows and len(own) == len(rows) and given[name] not in own:
+            raise UserError(
+                f"--set {name}={given[name]} changes nothing: every row of {experiment.name} has "
+                f"another value; leave it out, or give your own values by --grid {name}=A,B"
+            )
+
+
+def _experiments(
+    options: argparse.Namespace, base: Config, own: own_tables.File | None
+) -> list[Experiment]:
     if options.grid:
         table = grid.table_of(options.grid, base)
         stem = options.name or automatic_name(grid.name_of(table))

@@ -29,6 +29,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from direct.common.errors import UserError, command
+from direct.common.files import check_folder
 from direct.config import Config
 from direct.explain import explained
 
@@ -120,7 +121,12 @@ def _files(options: argparse.Namespace, base: Config) -> int:
     root = folder(base.profile, out)
     if options.sweep == "fsck":
         _no_file(options)
-        checked, wrong = archive.fsck(root, out / "cache" / base.profile)
+        cache = out / "cache" / base.profile
+        checked, wrong = archive.fsck(root, cache)
+        if not checked:
+            raise UserError(
+                f"neither {root} nor {cache} holds anything to check; give another --out"
+            )
         print("\n".join([*wrong, f"{checked} files checked, {len(wrong)} wrong"]))
         return 1 if wrong else 0
     if options.file is None:
@@ -236,6 +242,7 @@ def _begun(
     columns_of(options)  # refused now, and not after the work
     for experiment in asked:
         check(experiment)
+        check_folder(experiment.target(out), "--out")
         root = folder(experiment.base.profile, out)
         check_name_is_free(experiment, root)
         check_looks(experiment, root)
@@ -288,12 +295,14 @@ def _search(options: argparse.Namespace, base: Config, stages: Stages) -> int:
     target, changed = Path(options.out) / "reports" / base.profile, changes(base, options)
     if changed or options.name:
         target /= options.name or automatic_name(["search", *changed])
+    check_folder(target, "--out")
     return search_report.main(base, options, stages, target)
 
 
 def _gallery(options: argparse.Namespace, base: Config, stages: Stages) -> int:
     shown = shipped_of(gallery.ABLATION, "gallery", base, options)
     check(shown)
+    check_folder(shown.target(Path(options.out)), "--out")
     sweep = sweep_of(shown.table, list(shown.cells), base, options, stages)
     if options.dry_run:
         refuse(sweep)

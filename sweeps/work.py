@@ -88,7 +88,8 @@ def _show_ended(sweep: Sweep) -> None:
 
 def refuse(sweep: Sweep) -> None:
     """Raises what `work` would refuse of what is there; changes nothing."""
-    check_folder(sweep.root, "--out")
+    for place in (sweep.root, sweep.root / "queue", sweep.cache):
+        check_folder(place, "--out")
     old, said = _old(sweep)
     if old and not (sweep.workers.rerun or sweep.workers.accept_old):
         raise UserError(
