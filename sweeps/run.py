@@ -30,6 +30,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from direct.common.errors import UserError, command
+from direct.common.files import check_folder
 from direct.config import Config
 from direct.explain import explained
 
@@ -50,7 +51,7 @@ from .planning import changes, every_of, experiments_of, known, shipped_of
 from .queue.estimate import Estimator
 from .queue.status import listing, summary, told
 from .queue.sweep import Sweep
-from .report import arms, gallery
+from .report import arms, gallery, gallery_files
 from .reports import page, report, table_of, write, write_built
 from .results import folder
 from .schema import union
@@ -178,6 +179,7 @@ def _begun(
     columns_of(options)  # refused now, and not after the work
     for experiment in asked:
         check(experiment)
+        check_folder(experiment.target(out), "--out")
         root = folder(experiment.base.profile, out)
         check_name_is_free(experiment, root)
         check_looks(experiment, root)
@@ -230,12 +232,14 @@ def _search(options: argparse.Namespace, base: Config, stages: Stages) -> int:
     target, changed = Path(options.out) / "reports" / base.profile, changes(base, options)
     if changed or options.name:
         target /= options.name or automatic_name(["search", *changed])
+    check_folder(target, "--out")
     return search_report.main(base, options, stages, target)
 
 
 def _gallery(options: argparse.Namespace, base: Config, stages: Stages) -> int:
     shown = shipped_of(gallery.ABLATION, "gallery", base, options)
     check(shown)
+    check_folder(shown.target(Path(options.out)), "--out")
     sweep = sweep_of(shown.table, list(shown.cells), base, options, stages)
     if options.dry_run:
         refuse(sweep)
@@ -263,8 +267,8 @@ def _arms(options: argparse.Namespace, base: Config, stages: Stages) -> int:
 def _clips(target: Path, options: argparse.Namespace, base: Config, stages: Stages) -> None:
     planned = planned_cells(gallery.ABLATION, base, options)
     sweep = sweep_of(rows_of(gallery.ABLATION, options), planned, base, options, stages)
-    found = gallery.gather(sweep.cells, sweep.root, sweep.cache, gallery.read(target))
-    for path in gallery.write(found, target):
+    found = gallery.gather(sweep.cells, sweep.root, sweep.cache, gallery_files.read(target))
+    for path in gallery_files.write(found, target):
         print(path)
 
 

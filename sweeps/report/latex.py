@@ -22,7 +22,8 @@ from direct.common.text import plain
 from .. import paper
 from ..tables import Table
 from .entry import Entry
-from .layout import Block, blocks, notes, runs, sources, title
+from .layout import Block, blocks, runs
+from .words import notes, sources, title
 
 SCORES = ("SA", "PC", "AVG")  # the columns of most of the paper's tables
 TEXTWIDTH = 345.0  # pt, of `article` at 10 pt, the narrowest in use
@@ -79,7 +80,9 @@ def tex(text: str) -> str:
     """`text` with everything LaTeX would obey escaped; symbols outside of ASCII become commands."""
     text = re.sub(r"λ_(\w+)", lambda m: "\0" + m.group(1) + "\1", text)
     text = re.sub(r"(?<![\w)])-(?=\d)", "−", text)  # of a number: no hyphen
+    text = text.replace("--", "-\2-")  # of an option: no dash
     out = "".join(_TEX.get(c, c if c.isascii() or "À" <= c <= "ž" else "?") for c in text)
+    out = out.replace("\2", "{}")
     return re.sub("\0(.*?)\1", r"$\\lambda_{\\mathrm{\1}}$", out)
 
 
