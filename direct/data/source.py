@@ -27,6 +27,7 @@ def training(run: Run) -> list[Sample]:
     if plugin := _plugin(run.config):
         return _checked(plugin, run.config)
     data = run.config.data
+    _check_size(run.config)
     return _samples("post_training", data.clips, data.seed)
 
 
@@ -167,6 +168,19 @@ def _given(config: Config) -> list[dict[str, Any]]:
 
 def _no_clip(*arguments: Any) -> Any:
     raise UserError("a benchmark's prompts have no clips and are not perturbed")
+
+
+def _check_size(config: Config) -> None:
+    """A `UserError` where the model's clips are of another size than those that the world draws."""
+    from ..world.motion import FRAMES, SIZE
+
+    drawn = {"frames": FRAMES, "height": SIZE, "width": SIZE}
+    for name, needed in drawn.items():
+        if (given := getattr(config.model, name)) != needed:
+            raise UserError(
+                f"model.{name}={given}, but the clips of data.source=world are {FRAMES} frames of "
+                f"{SIZE}x{SIZE}; set model.{name}={needed}, or data.source=cache for curated clips"
+            )
 
 
 def _samples(split: str, count: int, seed: int) -> list[Sample]:

@@ -13,6 +13,13 @@ from direct.profiles import profile
 from direct.settings import with_values
 
 
+@pytest.mark.parametrize(("name", "needed"), [("frames", 17), ("height", 32), ("width", 32)])
+def test_the_world_draws_clips_of_one_size(tmp_path, name, needed):
+    config = with_values(profile("tiny"), {f"model.{name}": 16})
+    with pytest.raises(UserError, match=f"model.{name}=16, but .*; set model.{name}={needed}, or"):
+        source.training(Run(config, tmp_path))
+
+
 def test_world_through_source(tmp_path):
     config = with_values(profile("tiny"), {"data.clips": 40, "evaluate.prompts": 20})
     training, evaluation = source.training(Run(config, tmp_path)), source.evaluation(config)

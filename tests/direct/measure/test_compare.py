@@ -30,6 +30,7 @@ def measured(items, seconds, device="NVIDIA H100 80GB HBM3", gpu=8_000_000_000):
 def said(monkeypatch, tmp_path):
     """The report of what was measured, against STEPS at 30 % of the peak."""
     config = profile("tiny")
+    (tmp_path / "cache" / "wisa").mkdir(parents=True)
 
     def report(found):
         monkeypatch.setattr(compare, "measured", lambda run: found)
