@@ -101,7 +101,10 @@ COMPARISON = re.compile(
 TALK = re.compile(
     r"\b(?:modified|altered|revised|rewritten|updated|changed|physics-violating)"
     r"\s+(?:caption|version|variant|prompt|description)\b|\bcaptions?\b"
-    r"|</?\w[\w:-]*>|<\||\\(?:boxed|text)\b|\bin this (?:version|variant)\b|\bas requested\b"
+    r"|</?\w[\w:-]*>|<\||\\(?:boxed|text)\b|\bthis (?:version|variant|change)\b|\bas requested\b"
+    r"|^\W*(?:sure|certainly|of course|absolutely|okay|ok|let's see|let me)\b|\[\w+\]"
+    r"|\b(?:explanation|rationale|reason|note)\s*:|\bnote that\b"
+    r"|\b(?:is|are|was|were|been) (?:changed|modified|altered|violated)\b"
     r"|\bI (?:would|will|have|can|could|changed|modified|altered)\b"
     r"|\([^()]*\b(?:changed|modified|altered|violat\w+)\b[^()]*\)",
     re.IGNORECASE,

@@ -25,8 +25,9 @@ SPEAKER = re.compile(
 HEADING = re.compile(
     r"[*#\s]*(?:(?:sure|certainly|of course|okay|ok)\b[,.!:]*\s*)?"
     r"(?:here(?:'s|’s| is)\s+)?(?:(?:the|a|my|your)\s+)?"
-    r"(?:(?:modified|altered|changed|new|revised|updated|rewritten|perturbed|physics-violating)\s+)?"
-    r"(?:caption|version|variant|prompt|description|modified|answer|output|result"
+    r"(?:(?:modified|altered|changed|new|revised|updated|rewritten|perturbed|physics-violating|final)"
+    r"\s+)?"
+    r"(?:caption|version|variant|prompt|description|modified|answer|response|output|result"
     r"|kinematics|forces|material|interaction|magnitude)(?:\s*\([^()]{1,40}\))?"
     r"(?:\s+(?:should|could|would|can|will|might|may)\s+(?:now\s+)?(?:read|be)|\s+reads?|\s+is)?"
     r"(?:\s+as\s+follows)?[*\s]*[:：][*\s]*",
@@ -36,7 +37,7 @@ BULLET = re.compile(r"(?:[-*•❖>]|\d+[.)])\s+")
 FENCE = re.compile(r"```\w*\n(?P<inner>.*?)\n?```", re.DOTALL)
 TAG = re.compile(r"<(\w+)>(?P<inner>.*)</\1>", re.DOTALL)
 BOXED = re.compile(r"\\boxed\{(?:\\text\{(?P<text>[^{}]*)\}|(?P<inner>[^{}]*))\}")
-PAIRS = ('""', "''", "“”", "‘’", "«»", "``", "**", "__")
+PAIRS = ('""', "''", "“”", "‘’", "«»", "「」", "『』", "``", "**", "__")
 
 
 def caption(reply: str, prompt: str) -> str:
