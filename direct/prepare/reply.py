@@ -2,7 +2,7 @@
 
 Wrappings are reasoning, a chat template's markers, a heading as "Modified caption:", a tag, a
 bullet, quotes and Markdown, at the two ends of a reply. What still talks about the caption is for
-`perturb.fault`.
+`usable.fault`.
 """
 
 from __future__ import annotations
