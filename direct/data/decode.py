@@ -87,8 +87,8 @@ def pictures(path: Path) -> Iterator[tuple[Any, float]]:
                 raise Unreadable(fault)
     except (library.FFmpegError, OSError, ValueError, MemoryError) as error:
         passing = isinstance(error, OSError | MemoryError)
-        said = getattr(error, "strerror", None) or str(error) or type(error).__name__
-        raise Unreadable(said, passing) from None
+        why = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        raise Unreadable(why, passing) from None
 
 
 def video_stream(container: Any) -> Any:

@@ -19,7 +19,7 @@ from .child import Child
 from .decode import Unreadable, av
 from .video import probe, rate
 
-VERSION = 3  # of what a line tells; files with an older line are decoded again
+VERSION = 4  # of what a line tells; files with an older line are decoded again
 Probe = dict[str, Any]
 
 
