@@ -301,6 +301,11 @@ def validate(config: Config) -> Config:
             )
     if not config.sample.gain > -1:
         raise UserError(f"sample.gain={config.sample.gain} would turn the flow round; use above -1")
+    if config.sample.about_negatives and (judged := _unperturbed(config)):
+        raise UserError(
+            f"sample.gain_about=negatives: {judged} have no perturbed ones that could be rendered; "
+            "use pool, clusters or zero"
+        )
     if config.hard_sample.gain:
         raise UserError(
             f"hard_sample.gain={config.hard_sample.gain}: hard negatives are rendered by the base "
@@ -330,3 +335,12 @@ def validate(config: Config) -> Config:
     if not -1 <= config.micro.min_cosine <= 1:
         raise UserError(f"micro.min_cosine={config.micro.min_cosine} is not a cosine; use -1 to 1")
     return config
+
+
+def _unperturbed(config: Config) -> str:
+    """What is judged, where nobody perturbs it; empty for prompts of the world or of a plug-in."""
+    if config.evaluate.prompts_file:
+        return f"prompts of evaluate.prompts_file={config.evaluate.prompts_file}"
+    if config.data.source == "cache":
+        return "a benchmark's prompts (data.source=cache)"
+    return "up-sampled captions" if config.evaluate.captions == "upsampled" else ""
