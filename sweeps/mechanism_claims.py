@@ -149,7 +149,7 @@ MECHANISM = (
         "docs/theory.md, 2",
         "The same gain does what MiNS at 0.05 does as it is drawn.",
         alike(OWN, MINS, "PC", HALF),
-        "Twelve seeds cannot show it: said before the run.",
+        "Eight seeds cannot show it: said before the run.",
     ),
     Claim(
         "mins-is-less",
