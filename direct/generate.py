@@ -23,7 +23,8 @@ from .config import Config
 from .data.video import write_gif, write_video
 from .identity import restored
 from .models import clip, codec, experts, pipeline
-from .settings import RANGES, override
+from .settings import override
+from .valid import RANGES
 
 LARGEST_SEED = RANGES["seed"][1]
 WRITERS = {".mp4": write_video, ".gif": write_gif}

@@ -50,7 +50,7 @@ from .planning import changes, every_of, experiments_of, known, shipped_of
 from .queue.estimate import Estimator
 from .queue.status import listing, summary, told
 from .queue.sweep import Sweep
-from .report import arms, gallery
+from .report import arms, gallery, gallery_files
 from .reports import page, report, table_of, write, write_built
 from .results import folder
 from .schema import union
@@ -263,8 +263,8 @@ def _arms(options: argparse.Namespace, base: Config, stages: Stages) -> int:
 def _clips(target: Path, options: argparse.Namespace, base: Config, stages: Stages) -> None:
     planned = planned_cells(gallery.ABLATION, base, options)
     sweep = sweep_of(rows_of(gallery.ABLATION, options), planned, base, options, stages)
-    found = gallery.gather(sweep.cells, sweep.root, sweep.cache, gallery.read(target))
-    for path in gallery.write(found, target):
+    found = gallery.gather(sweep.cells, sweep.root, sweep.cache, gallery_files.read(target))
+    for path in gallery_files.write(found, target):
         print(path)
 
 

@@ -23,6 +23,7 @@ METHOD = (
     "profiles",
     "sampling",
     "settings",
+    "valid",
 )
 LAYERS = (  # a file imports its own layer and those above it in this list
     ("direct.common",),

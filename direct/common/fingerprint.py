@@ -35,6 +35,7 @@ MECHANICS = (
     "direct.identity",
     "direct.profiles",
     "direct.settings",
+    "direct.valid",
     "direct.plugins",  # the content of those that are used is in a cell's name
     "direct.plugins.carried",
     "direct.plugins.files",

@@ -91,7 +91,7 @@ def listing(sweep: Sweep) -> str:
             f"{cell.id:<14}{cell.row:<{width}}{cell.config.seed:<6}{cost:<14}" + state(cell, root)
         )
     lines.append(summary(planned, estimator, sweep.workers))
-    return "\n".join(lines + _hard_negatives(planned[0].config))
+    return "\n".join(lines + _hard_negatives([cell.config for cell in planned]))
 
 
 def summary(planned: list[Cell], estimator: Estimator, workers: Workers) -> str:
@@ -110,11 +110,20 @@ def _default_words(config: Config) -> str:
     return f"default ({train:g} s a step, {generate:g} s a clip, {judge:g} s to judge it)"
 
 
-def _hard_negatives(config: Config) -> list[str]:
+def _hard_negatives(configs: list[Config]) -> list[str]:
     """The cost of rendering hard negatives where it dwarfs everything else."""
-    if config.profile not in HARD_NEGATIVE_SECONDS or config.measure.kind == "cost":
+    drawing = [config for config in configs if _draws_hard_negatives(config)]
+    if not drawing or drawing[0].profile not in HARD_NEGATIVE_SECONDS:
         return []
+    config = drawing[0]
     count = config.data.clips * config.micro.keep
     part = config.hard_sample.steps / profile(config.profile).hard_sample.steps
     hours = count * part * HARD_NEGATIVE_SECONDS[config.profile] / 3600
     return [f"hard negatives: up to {count:,} clips, {hours:,.0f} GPU-hours, rendered once"]
+
+
+def _draws_hard_negatives(config: Config) -> bool:
+    """The cost of a step is measured on random ones; a model that is not trained needs none."""
+    if config.measure.kind == "cost" or not config.loss.lambda_hard:
+        return False
+    return config.train.steps > 0 or config.measure.kind != "scores"

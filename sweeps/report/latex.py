@@ -22,7 +22,8 @@ from direct.common.text import plain
 from .. import paper
 from ..tables import Table
 from .entry import Entry
-from .layout import Block, blocks, notes, runs, sources, title
+from .layout import Block, blocks, runs
+from .words import notes, sources, title
 
 SCORES = ("SA", "PC", "AVG")  # the columns of most of the paper's tables
 TEXTWIDTH = 345.0  # pt, of `article` at 10 pt, the narrowest in use

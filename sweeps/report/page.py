@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..tables import Table
-from .layout import Block, blocks, caption, notes
+from .layout import Block, blocks
 from .summary import Summary, summary
 from .template import fill
+from .words import caption, notes
 
 
 @dataclass(frozen=True)

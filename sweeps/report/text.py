@@ -17,7 +17,8 @@ from ..schema import METRICS
 from ..tables import Line, Table
 from . import rendering
 from .entry import Entry
-from .layout import Block, blocks, caption, escape_markdown, notes
+from .layout import Block, blocks, escape_markdown
+from .words import caption, notes
 
 # Markdown -----------------------------------------------------------------------------------------
 

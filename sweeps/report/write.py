@@ -12,7 +12,7 @@ from direct.common.files import write_bytes, write_text
 from ..claims import Verdicts, verdicts
 from ..control import Control, control
 from ..tables import Table
-from . import claims, gallery, latex
+from . import claims, gallery_files, latex
 from .gallery import Gallery
 from .page import Section, section_of
 from .sheet import Draw
@@ -47,7 +47,7 @@ def report(
         section_of(table, (folder / f"{table.ablation.file}.svg").read_text())
         for table in shown_tables
     ]
-    clips = gallery.read(folder)
+    clips = gallery_files.read(folder)
     known = {cell.id for table in tables.values() for line in table.lines for cell in line.cells}
     if clips and not known.issuperset(clips.cells):
         clips = None  # of an earlier configuration
@@ -77,7 +77,7 @@ def index(
         "index.html",
         title=f"DiReCT, run again: {judge}",
         links=links,
-        clips=gallery.shown(clips) if clips else None,
+        clips=gallery_files.shown(clips) if clips else None,
         scripted=True,
         controls=[text for text in (controls.positive, controls.negative) if text],
         claims=claims.parts(found, judge),

@@ -35,7 +35,7 @@ from sweeps.cell import begin, read_config, read_result, read_timing
 from sweeps.experiments import Experiment, remember
 from sweeps.queue import leases, status, storage
 from sweeps.queue.estimate import Estimator, words
-from sweeps.report import gallery
+from sweeps.report import gallery_files
 from sweeps.report.text import markdown
 from sweeps.schema import cells
 from sweeps.tables import build
@@ -144,7 +144,7 @@ VALUES = {  # of a JSON file: where it is, what it holds, what reads it
         "gallery.json",
         {"key": "k", "judge": "j", "seed": 0, "prompts": 3, "size": [32, 32, 17], "cells": ["a"],
          "commits": ["c"], "examples": []},
-        gallery.read,
+        gallery_files.read,
     ),
     "claim": ("config.json", asdict(BASE), claim),
     "transformer": ("transformer/config.json", {"_class_name": "WanTransformer3DModel",

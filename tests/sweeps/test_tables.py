@@ -11,8 +11,8 @@ from direct.common.errors import UserError
 from sweeps import stats, tables
 from sweeps.ablations import ABLATIONS
 from sweeps.contrasts import declared
-from sweeps.report import layout
 from sweeps.report import text as text_module
+from sweeps.report import words
 from sweeps.report.text import markdown
 from sweeps.schema import cells
 
@@ -86,7 +86,7 @@ def test_seeds_that_only_one_row_has_are_left_out_of_the_difference():
     seeds = stats.pool(np.stack([*means, base[[0, 2]].mean(-1)])).of_difference(2)
     assert same(found, stats.estimate((own - base)[[0, 2]], seeds))
     assert line(table, "0.1").values["PC"].mean.seeds == 3
-    assert "Incomplete: 1 of 12 cells" in layout.caption(table)
+    assert "Incomplete: 1 of 12 cells" in words.caption(table)
 
 
 def test_best_second_and_what_is_not_separable():
@@ -163,7 +163,7 @@ def test_points_along_one_run_lend_each_other_no_variance():
     for label in ("DiReCT, fifth", "DiReCT, end"):
         one, other = (line(found, label).values["PC"].difference for found in (plain, drifting))
         assert one.half == pytest.approx(other.half, rel=1e-6)
-        assert "nothing is pooled" in " ".join(layout.notes(plain))
+        assert "nothing is pooled" in " ".join(words.notes(plain))
         assert one.half == pytest.approx(
             stats.estimate(line(plain, label).values["PC"].differences).half
         )

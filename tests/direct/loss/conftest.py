@@ -19,7 +19,7 @@ if os.environ.get("DIRECT_EMULATE_CUDA") == "1":
     def emulated_cuda(tmp_path_factory: pytest.TempPathFactory) -> list[cuda_emulation.Emulation]:
         return [
             cuda_emulation.build(tmp_path_factory.mktemp("cuda"), kernels=kernels)
-            for kernels in cuda_emulation.ENTRIES
+            for kernels in ("cuda_kernels.cu", "targets_cuda.cu")
         ]
 
     @pytest.fixture(autouse=True)

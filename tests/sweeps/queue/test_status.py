@@ -116,6 +116,8 @@ def test_the_papers_profile_is_told_what_hard_negatives_cost(tmp_path):
             override(base, "hard_sample.steps=20"),  # of 50
             ["hard negatives: up to 3,000 clips, 28 GPU-hours, rendered once"],
         ),
+        (override(base, "train.steps=0"), []),
+        (override(base, "measure.kind=cost"), []),
         (profile("tiny"), []),
     ):
         planned = cells(TABLE, config, (0,))

@@ -7,7 +7,7 @@ from made_up import BASE, build, line, results_of
 
 from sweeps import tables
 from sweeps.ablations import ABLATIONS
-from sweeps.report import beyond, layout
+from sweeps.report import beyond, words
 from sweeps.schema import cells
 
 GAINS = {"MaNS: in-batch negatives (ΔFM's)": 0.05, "init: SFT for the first half": -0.05}
@@ -33,7 +33,7 @@ def test_what_helps_and_what_hurts_is_said_in_words(table):
     assert "no difference as large as 1.5 points" in alike and alike.count("“") == 10
     assert "helps: none" in sa and "hurts: none" in sa
     assert beyond.words(build()) == [], "the paper's own tables have claims instead"
-    assert pc in layout.notes(table)
+    assert pc in words.notes(table)
 
 
 def test_outcomes_follow_p_and_the_interval(table):

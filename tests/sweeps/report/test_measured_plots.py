@@ -6,7 +6,7 @@ import pytest
 from made_up_readings import BASE, S4, S6, built, gradients, seconds
 
 from sweeps import tables
-from sweeps.report import layout, measured_plots, page, sheet
+from sweeps.report import measured_plots, page, sheet, words
 from sweeps.report.latex import latex
 from sweeps.report.text import csv
 from sweeps.schema import cells
@@ -23,7 +23,7 @@ def test_every_format_whole_and_empty(table, make):
         assert csv(found).count("\n") == 1 + len(table.rows) * len(table.metrics)
         assert r"\bottomrule" in latex(found)
         assert found.judge == "measured, tiny"
-    assert "Incomplete" in layout.caption(empty)
+    assert "Incomplete" in words.caption(empty)
 
 
 def test_the_plots_samples_leave_out_what_is_not_contrasted():

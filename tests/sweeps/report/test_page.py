@@ -8,7 +8,8 @@ import pytest
 from made_up import line
 
 from sweeps.report import page
-from sweeps.report.layout import blocks, caption, notes
+from sweeps.report.layout import blocks
+from sweeps.report.words import caption, notes
 
 from .parsers import Balanced, Page
 

@@ -9,7 +9,7 @@ from direct.measure import cheap
 from sweeps import tables
 from sweeps.ablations import ABLATIONS
 from sweeps.mechanism_ablations import CHEAP, FULL, NO_HARD
-from sweeps.report import layout, rendering, text
+from sweeps.report import rendering, words, text
 from sweeps.schema import cells
 
 DECLARED, SEEDS = ABLATIONS["cheap_negatives"], tuple(range(6))
@@ -45,7 +45,7 @@ def test_verdicts_are_those_of_the_equivalence_test(table):
     for label in (SAME, OTHER, NO_HARD):
         assert found[label]["difference"] == pytest.approx(100 * pc[label].mean)
     lost = f"altogether changes PC by {found[NO_HARD]['difference']:+.2f}."
-    assert any(lost in note for note in layout.notes(table))
+    assert any(lost in note for note in words.notes(table))
     assert (found[SAME]["passes"], found[SAME]["relative"], found[SAME]["steps"]) == (6, 0.25, 3)
     assert len(table.family) == 1 + len(CHEAP), "one declared contrast, and an equivalence each"
 

@@ -10,7 +10,7 @@ from sweeps import tables
 from sweeps.ablations import ABLATIONS
 from sweeps.claims import counts, verdicts
 from sweeps.control import Control
-from sweeps.report import gallery, page, write
+from sweeps.report import gallery_files, page, write
 from sweeps.schema import cells
 
 from .parsers import Balanced
@@ -50,7 +50,7 @@ def test_an_evil_caption_is_text(written):
 @pytest.mark.slow
 def test_clips_of_other_cells_are_left_out(written, found, tmp_path):
     built = written[0]
-    gallery.write(found, tmp_path)
+    gallery_files.write(found, tmp_path)
     write.report(built, ["lambda_hard"], tmp_path)
     assert 'id="clips"' not in (tmp_path / "index.html").read_text()
     table = ABLATIONS["sampling"]
