@@ -102,14 +102,7 @@ def main() -> None:
     )
     parser.add_argument("--out", type=Path, default=Path(), help="holds cache/")
     options = parser.parse_args()
-    config, sft = trained(options.run), trained(options.sft)
-    if not config.loss.lambda_rand + config.loss.lambda_hard:
-        raise UserError(f"{options.run} has trained without negatives; name the folders in order")
-    if _training(sft) != _training(without_contrast(config)):
-        raise UserError(
-            f"{options.sft} is not the SFT training of {options.run}: besides the negatives' "
-            "weights all settings of training must agree, the seed too"
-        )
+    config = pair(options.run, options.sft)
     again = trained(options.again) if options.again else config
     expected = _in_expectation(config)
     if _drawn_alike(again) not in (_drawn_alike(config), _drawn_alike(expected)):
@@ -129,6 +122,19 @@ def main() -> None:
             f"{x.t:<5} {x.prompted:17.4f}  {x.empty:19.4f}  {x.cosine:33.2f}  {x.rest:6.2f}  "
             f"{x.drawn:5.2f}"
         )
+
+
+def pair(run: Path, sft: Path) -> Config:
+    """The configuration of a training; a `UserError` unless the other folder is its SFT twin's."""
+    config = trained(run)
+    if not config.loss.lambda_rand + config.loss.lambda_hard:
+        raise UserError(f"{run} has trained without negatives; name the folders in order")
+    if _training(trained(sft)) != _training(without_contrast(config)):
+        raise UserError(
+            f"{sft} is not the SFT training of {run}: besides the negatives' weights all settings "
+            "of training must agree, the seed too"
+        )
+    return config
 
 
 def trained(folder: Path) -> Config:
