@@ -64,8 +64,9 @@ def measure(run: Run, sft_folder: Path, clips: int = 64) -> dict[str, list[Level
                 rows = torch.stack([term.double().flatten() for term in terms])
                 sums += rows @ rows.T
             gains = torch.linalg.solve(sums[1:, 1:], sums[1:, 0])
+            own, mean = gains.tolist()
             r2 = float(gains @ sums[1:, 0] / sums[0, 0])
-            found.append(Level(t, *gains.tolist(), r2))
+            found.append(Level(t, own, mean, r2))
         return found
 
     return {
