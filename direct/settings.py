@@ -96,7 +96,8 @@ def _replace(node: Any, names: list[str], text: str, assignment: str) -> Any:
         if isinstance(node, Config):
             known |= carried.sections(node.plugins)
         name = names[0][:SHOWN]
-        raise UserError(f"--set {assignment}: no setting {name!r}; {nearest(name, known)}")
+        hint = " (a plug-in's file is named by DIRECT_PLUGINS)" * isinstance(node, Config)
+        raise UserError(f"--set {assignment}: no setting {name!r}; {nearest(name, known)}{hint}")
     value = getattr(node, names[0])
     if dataclasses.is_dataclass(value) != (len(names) > 1):
         names_below = settings(value) if dataclasses.is_dataclass(value) else {names[0]: value}

@@ -32,9 +32,9 @@ def clip_score():
     return score
 
 
-ROWS = (Row("0.2", {}), Row("0.0", {"loss.lambda_anc": 0.0}))
 JUDGED = Ablation(
-    *("anchor", "anchor", "The anchor, by a judge of ours", "λ_anc", ROWS, "0.2", ()),
+    name="anchor",
+    title="The anchor, by a judge of ours",
+    rows=(Row("λ_anc = 0.2"), Row("λ_anc = 0", {"loss.lambda_anc": 0.0})),
     common={"evaluate.judge": "clip_score"},
-    metrics=("image_text",),
 )

@@ -15,7 +15,7 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ from direct.config import Config
 from direct.identity import restored
 from direct.settings import settings, with_values
 
-from .schema import Ablation, Cell, Row
+from .schema import BUILT_IN, METRICS, Ablation, Cell, Metric, Row
 
 FOLDER = "experiments"
 VERSION = 1
@@ -43,6 +43,7 @@ class Experiment:
     cells: tuple[Cell, ...]
     base: Config  # under every row
     own: bool = True  # its reports have a folder of their own
+    metrics: dict[str, Metric] = field(default_factory=dict)  # of a plug-in's judge, as noted
 
     def target(self, out: Path) -> Path:
         """The folder of its reports."""
@@ -176,6 +177,11 @@ def _noted(experiment: Experiment) -> dict[str, Any]:
         "name": experiment.name,
         "own": experiment.own,
         "table": _table(experiment.table, experiment.base),
+        "metrics": {
+            name: dataclasses.asdict(METRICS[name])
+            for name in experiment.table.metrics
+            if name not in BUILT_IN
+        },
         "base": dataclasses.asdict(experiment.base),
         "cells": [
             {
@@ -227,7 +233,8 @@ def _restored(value: dict[str, Any]) -> Experiment:
                 f"{value['name']} was planned by a version that names its cells otherwise; run the "
                 "experiment again"
             )
-    return Experiment(value["name"], Ablation(**own), cells, base, value["own"])
+    metrics = {name: Metric(**shown) for name, shown in value.get("metrics", {}).items()}
+    return Experiment(value["name"], Ablation(**own), cells, base, value["own"], metrics)
 
 
 def _tuples(value: Mapping[str, Any]) -> dict[str, Any]:

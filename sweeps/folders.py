@@ -43,7 +43,12 @@ def files(options: argparse.Namespace, base: Config) -> int:
     root = folder(base.profile, out)
     if options.sweep == "fsck":
         no_file(options)
-        checked, wrong = archive.fsck(root, out / "cache" / base.profile)
+        cache = out / "cache" / base.profile
+        checked, wrong = archive.fsck(root, cache)
+        if not checked:
+            raise UserError(
+                f"neither {root} nor {cache} holds anything to check; give another --out"
+            )
         print("\n".join([*wrong, f"{checked} files checked, {len(wrong)} wrong"]))
         return 1 if wrong else 0
     if options.file is None:

@@ -201,6 +201,8 @@ def columns_of(options: argparse.Namespace) -> tuple[str, ...]:
     for metric in found:
         if metric not in METRICS:
             raise UserError(f"--columns {metric} is no column; {nearest(metric, METRICS)}")
+        if found.count(metric) > 1:
+            raise UserError(f"--columns names {metric} twice; leave one out")
     return found
 
 

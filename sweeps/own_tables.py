@@ -48,7 +48,7 @@ def read(text: str) -> File:
     path = Path(name)
     if not path.is_file():
         others = sorted(other.name for other in path.parent.glob("*.py"))
-        hint = f"; {nearest(path.name, others)}" if others else ""
+        hint = f"; {nearest(path.name, others)}" if others else "; check the path"
         raise UserError(f"{path} does not exist{hint}")
     shipped = {id(table) for table in ABLATIONS.values()}  # imported, as what rows are taken from
     tables = list({id(x): x for x in _declared(_executed(path)) if id(x) not in shipped}.values())

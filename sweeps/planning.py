@@ -76,9 +76,33 @@ def experiments_of(
 
     own: the file, where it has been read before the configuration.
     """
+    found = _experiments(options, base, own)
+    for experiment in found:
+        _check_set(experiment, options)
+    return found
+
+
+def _check_set(experiment: Experiment, options: argparse.Namespace) -> None:
+    """Refuses a setting that no cell would have, since every row has a value of its own."""
+    table, given = experiment.table, settings(experiment.base)
+    rows = [
+        {**table.common, **row.values} for row in table.rows if not (row.best_of or row.reading)
+    ]
+    for name in names_set(options):
+        own = [values[name] for values in rows if name in values]
+        computed = any(map(callable, own))
+        if rows and len(own) == len(rows) and not computed and given[name] not in own:
+            raise UserError(
+                f"--set {name}={given[name]} changes nothing: every row of {experiment.name} has "
+                f"another value; leave it out, or give your own values by --grid {name}=A,B"
+            )
+
+
+def _experiments(
+    options: argparse.Namespace, base: Config, own: own_tables.File | None
+) -> list[Experiment]:
     if options.grid:
         table = grid.table_of(options.grid, base)
-        _check_in_effect(table, "--grid", options)
         stem = options.name or automatic_name(grid.name_of(table))
         return [own_of(table, stem, "--grid", base, options)]
     if own_tables.is_file(options.sweep):
@@ -86,23 +110,12 @@ def experiments_of(
         file = options.sweep.partition(":")[0]
         if options.name is None:
             checked_name(stem, f"{file}: give --name, since the file's name", names())
-        for table in tables:
-            _check_in_effect(table, f"{file}, table {table.name}", options)
         return [own_of(table, stem, file, base, options) for table in tables]
     if options.sweep not in ABLATIONS:
-        raise UserError(f"{options.sweep} is not a sweep; {nearest(options.sweep, names())}")
-    _check_in_effect(ABLATIONS[options.sweep], options.sweep, options)
+        file = f"{options.sweep}.py"
+        hint = f"did you mean {file}?" if Path(file).is_file() else nearest(options.sweep, names())
+        raise UserError(f"{options.sweep} is not a sweep; {hint}")
     return [shipped_of(ABLATIONS[options.sweep], options.sweep, base, options)]
-
-
-def _check_in_effect(table: Ablation, where: str, options: argparse.Namespace) -> None:
-    """A setting that every row has its own value of: the caption would say what is not so."""
-    for name in names_set(options):
-        values = [{**table.common, **row.values}.get(name) for row in table.rows]
-        if None not in values and not any(map(callable, values)):
-            raise UserError(
-                f"--set {name} changes nothing: every row of {where} has its own; leave it out"
-            )
 
 
 def own_of(

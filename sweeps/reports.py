@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from direct.common.errors import UserError
 from direct.config import Config
+from direct.plugins import need
 
 from .ablations import ABLATIONS
 from .experiments import Experiment, named
@@ -18,6 +19,7 @@ from .options import columns_of, planned_cells
 from .planning import changes, known
 from .queue.status import failures
 from .results import folder
+from .schema import METRICS
 from .stages import Stages
 
 if TYPE_CHECKING:
@@ -47,7 +49,10 @@ def report(base: Config, options: argparse.Namespace, stages: Stages) -> int:
             "lambda_hard"
         )
     for experiment in own:
-        write(experiment, options, stages)
+        try:
+            write(experiment, options, stages)
+        except UserError as error:  # one that cannot be shown hides no other
+            print(f"{experiment.name}: {error}")
     return 0
 
 
@@ -85,6 +90,9 @@ def table_of(experiment: Experiment, options: argparse.Namespace, stages: Stages
     from .tables import build
 
     base, positive = experiment.base, ABLATIONS["control"]
+    METRICS.noted = experiment.metrics
+    if any(metric not in METRICS for metric in experiment.table.metrics):  # of an older note
+        need(experiment.cells[0].config)
     results = read_all(folder(base.profile, Path(options.out)))
     planned = planned_cells(positive, base, options)
     warning = control(build(positive, planned, results, stages)).warning

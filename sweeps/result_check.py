@@ -35,7 +35,7 @@ def sound(result: Any) -> bool:
 
 
 def in_range(result: dict[str, Any]) -> bool:
-    """Whether a sound result's scores lie where its judge puts them; another judge: yes."""
+    """Whether a sound result's scores lie where its judge puts them; one's own judge: anywhere."""
     evaluate = result["config"].get("evaluate")
     if not isinstance(evaluate, dict) or evaluate.get("judge") not in JUDGES:
         return True

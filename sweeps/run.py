@@ -30,6 +30,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from direct.common.errors import UserError, command
+from direct.common.files import check_folder
 from direct.config import Config
 from direct.explain import explained
 
@@ -178,6 +179,7 @@ def _begun(
     columns_of(options)  # refused now, and not after the work
     for experiment in asked:
         check(experiment)
+        check_folder(experiment.target(out), "--out")
         root = folder(experiment.base.profile, out)
         check_name_is_free(experiment, root)
         check_looks(experiment, root)
@@ -230,12 +232,14 @@ def _search(options: argparse.Namespace, base: Config, stages: Stages) -> int:
     target, changed = Path(options.out) / "reports" / base.profile, changes(base, options)
     if changed or options.name:
         target /= options.name or automatic_name(["search", *changed])
+    check_folder(target, "--out")
     return search_report.main(base, options, stages, target)
 
 
 def _gallery(options: argparse.Namespace, base: Config, stages: Stages) -> int:
     shown = shipped_of(gallery.ABLATION, "gallery", base, options)
     check(shown)
+    check_folder(shown.target(Path(options.out)), "--out")
     sweep = sweep_of(shown.table, list(shown.cells), base, options, stages)
     if options.dry_run:
         refuse(sweep)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from functools import cached_property
 from operator import itemgetter
+from types import MappingProxyType
 from typing import Any
 
 from direct import plugins
@@ -76,19 +77,24 @@ MEASURED = {  # of training itself: Tables S4 and S6, and the gain
 
 
 class _Metrics(dict[str, Metric]):
-    """The metrics above, and then those of plug-ins' judges that are loaded by then."""
+    """The metrics above; those that an experiment has noted; those of loaded plug-ins' judges."""
+
+    noted: Mapping[str, Metric] = MappingProxyType({})  # of the experiment that is reported
 
     def __missing__(self, name: str) -> Metric:
+        if name in self.noted:
+            return self.noted[name]
         known = plugins.metrics()
         if name not in known:
             raise KeyError(name)
         return Metric(**known[name])
 
     def __contains__(self, name: object) -> bool:
-        return super().__contains__(name) or name in plugins.metrics()
+        return super().__contains__(name) or name in self.noted or name in plugins.metrics()
 
 
-METRICS = _Metrics(SCORES | MEASURED)
+BUILT_IN = SCORES | MEASURED
+METRICS = _Metrics(BUILT_IN)
 GROUPS = {"videophy": "VideoPhy (%)", "worldmodelbench": "WorldModelBench"}  # of these judges alone
 
 

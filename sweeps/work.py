@@ -79,16 +79,21 @@ def _show_ended(sweep: Sweep) -> None:
     """Brings the study up to date where no cell is left: it may be lost, or its server was away
     when they ended, or a SLURM array ended them. Where nothing can be written, it stays as it is.
     """
-    from .queue import waiting
-    from .queue.dashboard import Mirror
+    from .queue import storage, waiting
 
-    with suppress(waiting.Busy, OSError), waiting.planner(sweep.root):
-        Mirror(sweep, print).update(last=True)
+    results = [sweep.root / cell.id / "result.json" for cell in sweep.cells]
+    with suppress(waiting.Busy, OSError):
+        if sweep.workers.storage or storage.is_behind(sweep.root, sweep.table.name, results):
+            from .queue.dashboard import Mirror
+
+            with waiting.planner(sweep.root):
+                Mirror(sweep, print).update(last=True)
 
 
 def refuse(sweep: Sweep) -> None:
     """Raises what `work` would refuse of what is there; changes nothing."""
-    check_folder(sweep.root, "--out")
+    for place in (sweep.root, sweep.root / "queue", sweep.cache):
+        check_folder(place, "--out")
     old, said = _old(sweep)
     if old and not (sweep.workers.rerun or sweep.workers.accept_old):
         raise UserError(
@@ -138,7 +143,7 @@ def _differing(old: dict[Cell, list[str]]) -> str:
     counts = Counter(name for modules in old.values() for name in modules)
     first = ", ".join(name for name, _ in counts.most_common(NAMED))
     more = len(counts) - NAMED
-    return f"{first} and {more} more modules" if more > 0 else first
+    return f"{first} and {more} more module{'s' * (more > 1)}" if more > 0 else first
 
 
 def _check_inputs(sweep: Sweep) -> None:

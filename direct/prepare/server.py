@@ -187,4 +187,7 @@ def _text(data: bytes) -> str:
 
 
 def _short(text: str) -> str:
+    """What a server says, for a person: the beginning, without the key, which some send back."""
+    if key := os.environ.get(KEY):
+        text = text.replace(key, f"${KEY}")
     return " ".join(text.split())[:SHOWN]

@@ -10,7 +10,7 @@ from statistics import fmean
 
 from ..schema import METRICS, Ablation, Cell
 
-SHOWN = ("SA", "PC")
+USUAL, MOST = ("SA", "PC"), 2  # metrics that are shown, or as many of the table's own
 LINES = 6
 
 
@@ -19,12 +19,14 @@ class Scores:
 
     def __init__(self, table: Ablation, cells: Mapping[str, Cell]):
         self.table, self.cells = table, cells
+        usual = [metric for metric in USUAL if metric in table.metrics]
+        self.metrics = usual or list(table.metrics[:MOST])
         self.means: dict[tuple[str, int], dict[str, float]] = {}  # by row and seed
 
     def add(self, cell: str, scores: Mapping[str, Sequence[float]]) -> None:
         """Takes in a finished cell; one that only serves a choice has no place in the table."""
         own = self.cells[cell]
-        found = {m: METRICS[m].scale * fmean(scores[m]) for m in SHOWN if m in scores}
+        found = {m: METRICS[m].scale * fmean(scores[m]) for m in self.metrics if m in scores}
         if found and not own.candidate:
             self.means[own.row, own.config.seed] = found
 
@@ -46,9 +48,9 @@ class Scores:
 
     def _difference(self, label: str, partner: str, seeds: list[int]) -> str:
         pairs = [(self.means[label, seed], self.means[partner, seed]) for seed in seeds]
-        told = [
-            f"{metric} {fmean(a[metric] - b[metric] for a, b in pairs):+.2f}"
-            for metric in SHOWN
-            if all(metric in a and metric in b for a, b in pairs)
-        ]
+        told = []
+        for metric in self.metrics:
+            if all(metric in a and metric in b for a, b in pairs):
+                mean = fmean(a[metric] - b[metric] for a, b in pairs)
+                told.append(f"{metric} {mean:+.{METRICS[metric].decimals}f}")
         return f"{len(seeds)} seed{'s' * (len(seeds) > 1)}: {', '.join(told)}"

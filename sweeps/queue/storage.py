@@ -9,14 +9,14 @@ import json
 import logging
 import os
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, urlsplit
 
 from direct.common.errors import UserError, no_space
-from direct.common.files import parse_json, write_bytes, write_text
+from direct.common.files import parse_json, read_bounded, write_bytes, write_text
 
 if TYPE_CHECKING:
     import optuna
@@ -53,6 +53,18 @@ def open_study(root: Path, name: str, url: str | None = None) -> optuna.Study:
 
 def journal(root: Path) -> Path:
     return Path(os.path.abspath(root / "study.journal"))  # Optuna's locks hang on relative paths
+
+
+def is_behind(root: Path, name: str, results: Iterable[Path]) -> bool:
+    """Whether the journal may lack one of these results, without opening it: Optuna takes a while.
+
+    It lacks the sweep's study, or a result was written after it.
+    """
+    path = journal(root)
+    if not path.exists() or f'"{name}"'.encode() not in read_bounded(path):
+        return True
+    written = max((x.stat().st_mtime_ns for x in results if x.exists()), default=0)
+    return path.stat().st_mtime_ns < written
 
 
 def _journal_storage(root: Path) -> Any:

@@ -80,7 +80,9 @@ def tex(text: str) -> str:
     """`text` with everything LaTeX would obey escaped; symbols outside of ASCII become commands."""
     text = re.sub(r"λ_(\w+)", lambda m: "\0" + m.group(1) + "\1", text)
     text = re.sub(r"(?<![\w)])-(?=\d)", "−", text)  # of a number: no hyphen
+    text = text.replace("--", "-\2-")  # of an option: no dash
     out = "".join(_TEX.get(c, c if c.isascii() or "À" <= c <= "ž" else "?") for c in text)
+    out = out.replace("\2", "{}")
     return re.sub("\0(.*?)\1", r"$\\lambda_{\\mathrm{\1}}$", out)
 
 

@@ -152,6 +152,8 @@ def _rendered(table: Table) -> list[Block]:
         ]
         for offer in offers
     ]
+    if all(offer["words"] == ABSENT for offer in offers):  # no claim asks
+        heads, rows = heads[:-1], [row[:-1] for row in rows]
     columns = [("", table.ablation.header)] + [("", head) for head in heads]
     return [Block("What a hard negative costs", columns, rows, [])]
 

@@ -5,10 +5,15 @@ from __future__ import annotations
 from direct.common.text import plain
 
 from .. import paper, rounds
+from ..ablations import ABLATIONS
 from ..schema import CHOICE_METRIC, METRICS
 from ..tables import Table, open_hypotheses
 from . import beyond, measured, rendering
 from .layout import shows_negatives
+
+
+def _hypotheses(table: Table) -> str:
+    return "1 hypothesis" if len(table.family) == 1 else f"{len(table.family)} hypotheses"
 
 
 def title(table: Table) -> str:
@@ -35,7 +40,9 @@ def sources(table: Table) -> list[str]:
         else f"Our scores ({table.judge}) and the published ones ({paper.SCALE}) come from "
         "different models, judges and scales: compare rows, not scales."
         if ablation.published
-        else f"Scores: {table.judge}; the paper prints none.",
+        else f"Scores: {table.judge}; the paper prints none."
+        if ablation.name in ABLATIONS
+        else f"Scores: {table.judge}.",
     ]
     if not ablation.measured:
         parts.append(_sampling(table))
@@ -56,7 +63,7 @@ def sources(table: Table) -> list[str]:
         )
         parts.append(
             f"Minimum detectable paired PC difference: {worst} points {which}(80 % power, "
-            f"after Holm over {len(table.family)} hypotheses)."
+            f"after Holm over {_hypotheses(table)})."
         )
     total = {cell.id: line for line in table.lines for cell in line.cells}
     missing = sum(line.missing for line in table.lines)
@@ -158,9 +165,9 @@ def _legend(table: Table) -> list[str]:
     ]
     if table.family:
         found.append(
-            f"p: two-sided, adjusted by Holm over the table's one family of {len(table.family)} "
-            "hypotheses: the contrasts that it declared before the run, and what each claim about "
-            "it adds to them. Differences without p were not declared."
+            f"p: two-sided, adjusted by Holm over the table's one family of {_hypotheses(table)}: "
+            "the contrasts that it declared before the run, and what each claim about it "
+            "adds to them. Differences without p were not declared."
         )
     seeds = [value.mean.seeds for line in table.lines for value in line.values.values()]
     if max(seeds, default=0) > 1:

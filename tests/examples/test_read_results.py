@@ -72,6 +72,19 @@ def test_the_notebook_reads_any_folder_with_results(scores, tmp_path, monkeypatc
     assert names["ax"].lines[0].get_ydata().tolist() == [1.5, 1.0]
 
 
+def test_without_an_experiment_or_a_score_it_says_so(scores, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    names: dict = {}
+    exec(SOURCES[0].replace('"."', '"elsewhere"'), names)
+    with pytest.raises(AssertionError, match="no experiment was run below elsewhere"):
+        exec(SOURCES[1], names)
+    for path in tmp_path.rglob("result.json"):
+        path.unlink()
+    exec(SOURCES[0], names)
+    with pytest.raises(AssertionError, match="mine has no score yet"):
+        exec(SOURCES[1], names)
+
+
 def test_it_is_short():
     lines = [line for source in SOURCES for line in source.splitlines() if line.strip()]
     assert len(lines) <= 40

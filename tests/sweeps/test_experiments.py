@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 
 from direct.common.errors import UserError
+from direct.plugins import registry
 from direct.profiles import profile
 from direct.settings import override, with_values
 from sweeps.ablations import ABLATIONS
@@ -21,7 +22,7 @@ from sweeps.experiments import (
     remember,
     words,
 )
-from sweeps.schema import cells
+from sweeps.schema import Metric, cells
 
 BASE = override(profile("tiny"), "evaluate.prompts=4", "loss.lambda_rand=0.01")
 
@@ -43,6 +44,19 @@ def test_what_is_noted_is_read_again_cell_by_cell(tmp_path, name):
     assert found.table.contrasts == noted.table.contrasts and found.table.axis == noted.table.axis
     assert not any(callable(x) for row in found.table.rows for x in row.values.values())
     assert found.seeds == (0, 1)
+
+
+def test_how_a_plug_ins_metrics_are_shown_is_noted(tmp_path, plugged):
+    """So `report` needs no file, also where another judge has a metric of that name."""
+    plugged(
+        '@plugins.judge(sharp=plugins.Score("sharpness", scale=10, decimals=1, better=-1))\n'
+        "def eye(): ...\n"
+    )
+    table = replace(ABLATIONS["lambda_hard"], metrics=("sharp", "PC"))
+    remember(Experiment("own", table, tuple(cells(table, BASE, (0,))), BASE), tmp_path)
+    registry._entries.clear()
+    (found,), _ = recorded(tmp_path)
+    assert found.metrics == {"sharp": Metric("sharpness", 10, 1, "eye", -1)}
 
 
 def test_few_clips_are_read_again_where_a_row_draws_no_negative(tmp_path):

@@ -192,6 +192,8 @@ def test_prompts_are_a_tables_size_unless_they_are_asked_for():
 def test_columns_of_the_latex_are_known_before_any_work():
     assert columns_of(options_of(["lambda_hard", "--columns", "SA, PC,"])) == ("SA", "PC")
     assert columns_of(options_of(["lambda_hard"])) == ()
+    with pytest.raises(UserError, match="--columns names SA twice"):
+        columns_of(options_of(["lambda_hard", "--columns", "SA,PC,SA"]))
     with pytest.raises(UserError, match="--columns SB is no column; did you mean SA"):
         columns_of(options_of(["lambda_hard", "--columns", "SB"]))
 

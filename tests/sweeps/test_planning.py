@@ -69,7 +69,7 @@ def test_a_setting_that_every_row_has_its_own_of_is_refused(given, tmp_path):
         " rows=(Row('x'), Row('y', {'train.steps': 3})))\n"
     )
     given = [str(path) if text == "FILE" else text for text in given]
-    with pytest.raises(UserError, match=r"changes nothing: every row of .* has its own"):
+    with pytest.raises(UserError, match=r"changes nothing: every row of .* has another value"):
         asked(*given, "--seeds", "0")
 
 
@@ -174,3 +174,39 @@ def test_clips_of_a_variant_have_its_folder(tmp_path):
     options = options_of(["gallery", *SMALL, *FASTER])
     found = shipped_of(gallery.ABLATION, "gallery", base_of(options), options)
     assert found.target(tmp_path).name == "gallery_train.learning_rate_0.0006"
+
+
+def test_a_file_without_its_ending_and_a_plug_in_that_is_not_loaded_get_a_hint(
+    tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.py").write_text(FILE)
+    with pytest.raises(UserError, match=r"mine is not a sweep; did you mean mine.py\?"):
+        asked("mine")
+    with pytest.raises(UserError, match=r"no setting 'my_term'.*named by DIRECT_PLUGINS"):
+        asked("--grid", "my_term.weight=0,1")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["lambda_hard", "--set", "loss.lambda_hard=0.3"], "every row of lambda_hard has another"),
+        (
+            ["--grid", "sample.guidance=1,3", "--set", "sample.guidance=2"],
+            r"--set sample.guidance=2.0 changes nothing: every row of sample.guidance",
+        ),
+    ],
+)
+def test_a_setting_that_no_cell_would_have_is_refused(arguments, said):
+    """What a row says comes before what is set, and never silently."""
+    with pytest.raises(UserError, match=said):
+        asked(*arguments, *SMALL)
+    (baseline,) = asked("--grid", "sample.guidance=1,3", "--set", "sample.guidance=3", *SMALL)
+    assert baseline.table.baseline == "3"
+    asked("sota", "--set", "loss.lambda_hard=0.3", *SMALL)  # its base model has none
+
+
+def test_of_all_sweeps_a_setting_may_change_some():
+    options = options_of(["all", "--set", "sample.guidance=2.5", *SMALL])
+    found, faults = every_of(options, base_of(options))
+    assert {"lambda_hard", "guidance"} <= {x.table.name for x in found} and not faults

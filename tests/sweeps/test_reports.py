@@ -8,6 +8,7 @@ import pytest
 
 from direct.common.errors import UserError
 from direct.config import Run
+from direct.plugins import registry
 from sweeps import planning, run
 from sweeps.ablations import ABLATIONS
 from sweeps.cell import read_result, run_cell, write_config
@@ -129,3 +130,34 @@ def test_a_report_takes_names_and_no_settings(go):
     with pytest.raises(UserError, match="lambda_hrd is not an experiment"):
         go("report", "lambda_hrd")
     assert "no experiment has been run" in go("list")
+
+
+EYE = """from direct import plugins
+from sweeps import Ablation, Row
+@plugins.judge(sharp=plugins.Score("sharpness", scale=10, decimals=1))
+def eye(): ...
+T = Ablation("t", rows=(Row("x"), Row("y", {"train.steps": 3})), common={"evaluate.judge": "eye"})
+"""
+
+
+@pytest.mark.slow
+def test_a_judge_that_is_gone_is_reported_as_it_was_noted(tmp_path, monkeypatch, capsys, plugged):
+    def sharp(run):
+        return [x | {"scores": {"sharp": x["scores"]["PC"]}} for x in fake.judge(run)]
+
+    monkeypatch.setattr(run, "work", at_once)
+    path, stages = tmp_path / "mine.py", replace(STAGES, judge=sharp)
+    path.write_text(EYE)
+    assert run.main([str(path), *SMALL, "--out", str(tmp_path)], stages) == 0
+    before = files(tmp_path)
+    assert "sharpness" in before["mine/t.md"].decode()
+    registry._entries.clear()
+    path.unlink()
+    (tmp_path / "reports/tiny/mine/t.md").unlink()
+    assert run.main(["report", "--out", str(tmp_path)], stages) == 0
+    assert files(tmp_path)["mine/t.md"] == before["mine/t.md"]
+
+
+def test_where_no_row_has_a_score_no_table_is_written_and_it_is_said(go):
+    said = go("report", "lambda_hard")
+    assert said == "lambda_hard: no table is written, since no row has a score yet\n"

@@ -58,7 +58,7 @@ def noted(root, name, rows):
             "cell": cell.id,
             "config": named(cell.config),
             "status": "done",
-            "provenance": {},
+            "provenance": {"commit": "abc123"},
             "prompts": ["p"],
             "scores": {"PC": [cell.config.loss.lambda_hard]},
         }
@@ -110,7 +110,7 @@ def test_only_whole_results_are_read_in_the_order_of_ids(tmp_path, capsys):
             "cell": cell.id,
             "config": named(cell.config),
             "status": "done",
-            "provenance": {},
+            "provenance": {"commit": "abc123"},
             "prompts": ["p"],
             "scores": {"PC": [0.5]},
         }

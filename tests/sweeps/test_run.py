@@ -271,7 +271,7 @@ def test_clips_of_an_experiment_lie_beside_its_table(tmp_path, monkeypatch, caps
     monkeypatch.setattr(run.arms, "gather", lambda table, root, cache: {"rows": len(table.lines)})
     assert run.main(["gallery", "mine", "--out", str(tmp_path)]) == 0
     path = tmp_path / "reports/tiny/mine/table_s3_clips.json"
-    assert capsys.readouterr().out.split() == [str(path)]
+    assert capsys.readouterr().out.splitlines()[0] == str(path)
     assert json.loads(path.read_text())["rows"] == len(table.rows)
     with pytest.raises(UserError, match="mne is not an experiment that was run here"):
         run.main(["gallery", "mne", "--out", str(tmp_path)])
@@ -310,3 +310,19 @@ def test_seeds_are_added_until_all_is_decided_and_a_rerun_spends_nothing(tmp_pat
         run.main([*asked[:3], "9", *asked[4:]], fake.STAGES)
     with pytest.raises(UserError, match=r"and this asks for fixed seeds"):
         run.main(["lambda_hard", "--seeds", "0", *asked[4:]], fake.STAGES)
+
+
+@pytest.mark.parametrize("place", ["reports", "reports/tiny", "cache", "runs/tiny/queue"])
+@pytest.mark.parametrize("arguments", [["lambda_hard"], ["lambda_hard", "--dry-run"], ["search"]])
+def test_a_place_that_cannot_be_written_is_refused_before_any_work(tmp_path, place, arguments):
+    """Also that of the tables, which are written last."""
+    (tmp_path / place).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / place).touch()
+    worked = replace(fake.STAGES, prepare=lambda runs: pytest.fail("it has begun"))
+    with pytest.raises(UserError, match=f"--out: {tmp_path / place} is no folder that may be"):
+        run.main([*arguments, *SMALL, "--out", str(tmp_path)], worked)
+
+
+def test_to_check_nothing_is_no_success(tmp_path):
+    with pytest.raises(UserError, match="holds anything to check; give another --out"):
+        run.main(["fsck", "--out", str(tmp_path / "mistyped")])

@@ -1,6 +1,7 @@
 """Old results: never shown as new, never mixed, and never lost without being asked."""
 
 import json
+import os
 import shutil
 import signal
 from dataclasses import asdict, replace
@@ -228,3 +229,8 @@ def test_where_nothing_is_left_to_do_the_study_is_brought_up_to_date(tmp_path, m
         assert work_module.work(done) == {}
         trials = storage.open_study(tmp_path, TABLE.name).trials
         assert [trial.user_attrs["cell"] for trial in trials] == [cell.id for cell in CELLS[:2]]
+    monkeypatch.setattr(storage, "open_study", lambda *_: pytest.fail("all of it is shown"))
+    assert work_module.work(done) == {}
+    os.utime(tmp_path / CELLS[0].id / "result.json")  # as one that came later
+    with pytest.raises(pytest.fail.Exception, match="all of it is shown"):
+        work_module.work(done)

@@ -39,6 +39,7 @@ def rung(gpus=8, hours=1e6, disk=math.inf, name="h100-80g", number=0):
     return afford.Rung(*afford.RUNGS[number], have, 0.34)
 
 
+@pytest.mark.slow
 def test_hours_are_preparation_on_all_gpus_and_cells_side_by_side():
     sixteen = rung(16)
     spent = {row.name: row.hours for row in sixteen.steps.values()}
@@ -82,6 +83,7 @@ def test_exactly_enough_is_enough():
     assert rung().most == (5, 5)
 
 
+@pytest.mark.slow
 def test_the_largest_profile_that_is_affordable_is_taken():
     hours = rung(number=1).hours(1, 1)
     said, found = afford.answer(afford.Have("h100-80g", 8, hours, math.inf), 0.34)

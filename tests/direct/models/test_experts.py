@@ -179,6 +179,7 @@ def test_a_watched_training_shows_clips_of_both(cell, tmp_path, monkeypatch):
     assert same(weights(seen[0].low), weights(low))
 
 
+@pytest.mark.slow
 def test_a_plan_counts_both(cell, monkeypatch):
     config, gpu = cell(), plan.GPUS["h100-80g"]
     low = pipeline.load_transformer(config.model.pipeline, expert="low_noise")

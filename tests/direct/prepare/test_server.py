@@ -160,6 +160,22 @@ def test_an_answer_that_drips_is_not_waited_for(start, monkeypatch):
         ask(url, seconds=0.2)  # without the limit it never ends
 
 
+@pytest.mark.parametrize("status", [200, 401, 500])
+def test_a_key_that_a_server_sends_back_is_not_shown(status, monkeypatch):
+    monkeypatch.setenv(server.KEY, "secret")
+    monkeypatch.setattr(server, "WAITS", ())
+
+    def serve(connection):
+        body = b'{"error": "Incorrect API key provided: secret."}'
+        head = f"HTTP/1.1 {status} X\r\nContent-Length: {len(body)}\r\n\r\n"
+        connection.sendall(head.encode() + body)
+
+    with raw(serve) as (url, asked), pytest.raises(UserError) as error:
+        ask(url)
+    assert b"Bearer secret" in asked[0] and "secret" not in str(error.value)
+    assert "key provided: $DIRECT_LLM_KEY." in str(error.value)
+
+
 def test_a_redirect_is_not_followed_and_the_key_stays(monkeypatch):
     monkeypatch.setenv(server.KEY, "secret")
 

@@ -269,6 +269,16 @@ def test_nothing_moves_for_who_asked_for_less_motion(view):
     assert browser.execute_script(drawn) == "none"
 
 
+def test_a_phone_shows_every_row_of_a_picture_with_its_whole_label(view):
+    rows = view(390).execute_script(
+        "return [...document.querySelectorAll('.effects tbody tr')].map(row => {"
+        "const label = row.querySelector('span');"
+        "return [row.rowIndex, row.offsetHeight, label.scrollWidth <= label.clientWidth]})"
+    )
+    assert max(place for place, *_ in rows) > 3, "a picture of more rows than three"
+    assert all(height > 0 and whole for _, height, whole in rows)
+
+
 @pytest.mark.parametrize("width", [360, 390, 1400])
 def test_the_page_never_scrolls_sideways(view, width):
     browser = view(width)

@@ -87,6 +87,7 @@ def test_a_wide_table_is_several_blocks_with_its_labels():
 
 def test_symbols_and_minus_signs():
     assert tex("Σ p_k², −1 to -0.5 [-2, +3]") == (r"$\Sigma$ p\_k$^2$, $-$1 to $-$0.5 [$-$2, +3]")
+    assert tex("--rerun") == "-{}-rerun", "no dash"
     assert tex("Wan2.1-1.3B, non-zero, é, κ") == "Wan2.1-1.3B, non-zero, é, ?"
 
 

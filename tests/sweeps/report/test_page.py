@@ -6,9 +6,11 @@ import re
 
 import pytest
 from made_up import line
+from markupsafe import escape
 
 from sweeps.report import page
 from sweeps.report.layout import blocks
+from sweeps.report.summary import summary
 from sweeps.report.words import caption, notes
 
 from .parsers import Balanced, Page
@@ -83,4 +85,12 @@ def test_a_tables_own_page_holds_its_numbers_and_no_script(drawn):
     value = line(table, "0.1").values["PC"]
     number = f"{100 * value.mean.mean:.2f}</strong> <small>± {100 * value.mean.half:.2f}</small>"
     assert number.replace("</strong>", "") in text.replace("</strong>", "")
-    assert "<script" not in text and text.count("<svg") == 1
+    assert "<script" not in text and text.count('class="plot"') == 1
+
+
+def test_a_tables_own_page_opens_with_its_summary(table_s3):
+    text = page.html(table_s3, "<svg/>")
+    found = summary(table_s3)
+    assert escape(found.sentence) in text
+    assert text.index(escape(found.sentence)) < text.index("<h2")
+    assert text.count('class="interval"') == sum(len(bars) for _, bars in found.rows)

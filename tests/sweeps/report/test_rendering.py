@@ -9,7 +9,7 @@ from direct.measure import cheap
 from sweeps import tables
 from sweeps.ablations import ABLATIONS
 from sweeps.mechanism_ablations import CHEAP, FULL, NO_HARD
-from sweeps.report import rendering, words, text
+from sweeps.report import layout, rendering, text, words
 from sweeps.schema import cells
 
 DECLARED, SEEDS = ABLATIONS["cheap_negatives"], tuple(range(6))
@@ -59,6 +59,13 @@ def test_the_report_says_them_and_the_plan_reads_them(table, tmp_path):
     path.write_text(text.provenance(table))
     said = cheap.offer(BASE, path, lambda config: 10.0 * config.hard_sample.steps)
     assert "30.0 GPU-hours in place of 120.0" in said and "hard_sample.steps=3" in said
+
+
+def test_where_no_claim_asks_there_is_no_column_of_dashes(table, monkeypatch):
+    found = [offer | {"words": "–"} for offer in rendering.offers(table)]
+    monkeypatch.setattr(rendering, "offers", lambda table: found)
+    block = next(b for b in layout.blocks(table) if b.title == "What a hard negative costs")
+    assert {len(block.columns), *map(len, block.rows)} == {3}
 
 
 def test_tables_without_such_costs_say_nothing():

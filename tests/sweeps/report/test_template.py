@@ -34,7 +34,7 @@ def test_a_missing_value_is_an_error():
         template.fill("provenance.html", provenance=[])
     with pytest.raises(UndefinedError, match="no attribute 'counts'"):
         template.fill("claims.html", claims=[{"title": "x", "rows": []}], kinds=KINDS, shown=5)
-    with pytest.raises(UndefinedError, match="no attribute 'text'"):
+    with pytest.raises(UndefinedError, match="no attribute 'summary'"):
         template.fill("table.html", title="x", scripted=False, section={"title": "x"})
 
 
