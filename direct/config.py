@@ -175,8 +175,14 @@ class Sampling:
     # s: before guidance, the prompted velocity v becomes v + s (v + x_ref), what contrast trains
     # (docs/theory.md); -lambda is Delta-FM's correction
     gain: float = added(0.0)
-    # x_ref: the mean training clip, the mean clip outside the prompt's own cluster, or zero
-    gain_about: Literal["pool", "clusters", "zero"] = added("pool")
+    # x_ref: the mean training clip, the mean clip outside the prompt's own cluster, the mean of the
+    # prompt's own hard negatives (`micro`, `hard_sample`, `render`), or zero
+    gain_about: Literal["pool", "clusters", "negatives", "zero"] = added("pool")
+
+    @property
+    def about_negatives(self) -> bool:
+        """Whether clips are sampled with a gain about their prompt's own hard negatives."""
+        return self.gain != 0 and self.gain_about == "negatives"
 
     @property
     def passes(self) -> int:

@@ -72,8 +72,8 @@ def generate(config: Config, run: Path, prompt: str, seed: int) -> np.ndarray:
         raise UserError(f"model.pipeline={model.pipeline} is another model's; use direct.peers")
     if settings.gain and settings.gain_about != "zero":
         raise UserError(
-            f"sample.gain={settings.gain} is about the training clips, which a run's folder does "
-            "not hold; add --set sample.gain=0"
+            f"sample.gain={settings.gain} is about training clips or negatives, which a run's "
+            "folder does not hold; add --set sample.gain=0"
         )
     trained = run / "transformer"
     if config.train.steps and not trained.is_dir():

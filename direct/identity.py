@@ -104,6 +104,8 @@ def canonical(config: Config, of: Scope = "result") -> Config:
     weights alone and not about the clips, prompts and negatives that are drawn.
     """
     default = _default(config)
+    if of == "training":
+        config = replace(config, sample=default.sample, evaluate=default.evaluate)
     config = (
         _measured(config, default)
         if config.measure.kind != "scores"
@@ -116,8 +118,6 @@ def canonical(config: Config, of: Scope = "result") -> Config:
         sample=_sampled(config.sample, default.sample),
         hard_sample=_sampled(config.hard_sample, default.hard_sample),
     )
-    if of == "training":
-        config = replace(config, sample=default.sample, evaluate=default.evaluate)
     if of == "data":
         config = _drawn(config, default)
     return replace(config, plugins=carried.used(config, terms=of != "data"))
@@ -155,17 +155,14 @@ def _made(make: Callable[[], Config]) -> Config:
 
 def _contrasted(config: Config, default: Config) -> Config:
     """What no negative is drawn by does not matter; nor does the loss, where nothing is trained."""
-    if config.train.steps == 0:  # the base model
-        return replace(
-            config,
-            train=replace(default.train, steps=0),
-            loss=default.loss,
-            macro=default.macro,
-            micro=default.micro,
-            hard_sample=default.hard_sample,
-            render=default.render,
+    loss, macro, trained = config.loss, config.macro, config.train.steps > 0
+    if not ((trained and loss.lambda_hard) or config.sample.about_negatives):
+        config = replace(
+            config, micro=default.micro, hard_sample=default.hard_sample, render=default.render
         )
-    loss, macro = config.loss, config.macro
+    if not trained:  # the base model
+        train = replace(default.train, steps=0)
+        return replace(config, train=train, loss=default.loss, macro=default.macro)
     if loss.lambda_rand == 0:
         config = replace(config, macro=default.macro)
     elif macro.sampling in ("uniform", "batch"):  # a plug-in's may ask for the clusters
@@ -173,13 +170,7 @@ def _contrasted(config: Config, default: Config) -> Config:
         config = replace(config, macro=own)
     if loss.lambda_hard == 0:
         loss = replace(loss, hard_negative=default.loss.hard_negative)
-        config = replace(
-            config,
-            loss=loss,
-            micro=default.micro,
-            hard_sample=default.hard_sample,
-            render=default.render,
-        )
+        config = replace(config, loss=loss)
     if loss.lambda_rand == loss.lambda_hard == 0:
         loss = replace(loss, negative_noise=default.loss.negative_noise)
         config = replace(config, loss=loss)

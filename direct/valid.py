@@ -164,6 +164,11 @@ def _check_rendering(config: Config) -> None:
             raise UserError(f"{name}={guidance:g} is below 1, which is no guidance; use 1 or more")
     if not config.sample.gain > -1:
         raise UserError(f"sample.gain={config.sample.gain} would turn the flow round; use above -1")
+    if config.sample.about_negatives and (judged := _unperturbed(config)):
+        raise UserError(
+            f"sample.gain_about=negatives: {judged} have no perturbed ones that could be rendered; "
+            "use pool, clusters or zero"
+        )
     if config.hard_sample.gain:
         raise UserError(
             f"hard_sample.gain={config.hard_sample.gain}: hard negatives are rendered by the base "
@@ -178,6 +183,15 @@ def _check_rendering(config: Config) -> None:
         )
     if config.render.solver == "unipc" and not config.hard_sample.shift:
         raise UserError("render.solver=unipc needs a shift of its levels; set hard_sample.shift=3")
+
+
+def _unperturbed(config: Config) -> str:
+    """What is judged, where nobody perturbs it; empty for prompts of the world or of a plug-in."""
+    if config.evaluate.prompts_file:
+        return f"prompts of evaluate.prompts_file={config.evaluate.prompts_file}"
+    if config.data.source == "cache":
+        return "a benchmark's prompts (data.source=cache)"
+    return "up-sampled captions" if config.evaluate.captions == "upsampled" else ""
 
 
 def _check_signs(config: Config, flat: dict[str, Any]) -> None:

@@ -49,6 +49,7 @@ LAYERS = (  # a file imports its own layer and those above it in this list
     ("sweeps.schema", "sweeps.search", "sweeps.result_check"),
     ("sweeps.paper_ablations",),
     ("sweeps.mechanism_ablations",),
+    ("sweeps.negatives_ablations",),
     ("sweeps.ablations",),
     ("sweeps.experiments",),
     ("sweeps.own_tables", "sweeps.grid"),

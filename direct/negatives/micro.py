@@ -88,6 +88,7 @@ def retention(
 def cosine(z: np.ndarray, others: np.ndarray) -> np.ndarray:
     """Cosine of z [D] to each of others [N, D], [N] float64."""
     z, others = np.asarray(z, np.float64), np.asarray(others, np.float64)
+    others = others.reshape(-1, len(z))  # where there are none, nothing says of what length
     return others @ z / (np.linalg.norm(others, axis=-1) * np.linalg.norm(z))
 
 

@@ -1,4 +1,4 @@
-"""Mean training clips: what a gain at sampling is about (docs/theory.md, T3)."""
+"""Mean clips that a gain at sampling is about (docs/theory.md, T3): of training, or negatives."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ from ..common.files import digest, load_arrays, save_arrays
 from ..config import Run
 from ..data import source
 from ..data.sample import Sample
+from . import render
 from .encode import clip_key, clip_latents, latent_store, made_by, pooled
-from .shared import partition
+from .shared import evaluation_negatives, partition
 
 BLOCK = 64  # clips read at a time
 
@@ -23,6 +24,8 @@ def references(run: Run, prompts: Sequence[str]) -> Tensor | None:
     settings = run.config.sample
     if not settings.gain:
         return None
+    if settings.about_negatives:
+        return _negatives(run, prompts)
     samples = source.training(run)
     pool = _pool(run, samples)
     if settings.gain_about == "zero":
@@ -43,6 +46,14 @@ def _outside(run: Run, samples: Sequence[Sample], prompts: Sequence[str]) -> Ten
     sums = sums * sizes
     outside = (sums.sum(0) - sums) / (len(labels) - sizes)
     return outside[torch.from_numpy(_nearest(run, samples, labels, prompts))].float()
+
+
+def _negatives(run: Run, prompts: Sequence[str]) -> Tensor:
+    """For each prompt the mean of its hard negatives, which the base model has rendered."""
+    kept = evaluation_negatives(run)
+    latents = render.hard_negatives(run, [text for prompt in prompts for text in kept[prompt]])
+    render.release()  # where `build` has not made them before
+    return torch.stack([latents(kept[prompt]).mean(0) for prompt in prompts])
 
 
 def _nearest(

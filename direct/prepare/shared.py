@@ -7,6 +7,7 @@ loses at most the shards in progress, and a longer run adds to what a shorter on
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -68,6 +69,8 @@ def build(runs: Sequence[Run]) -> None:
         samples = source.training(run)
         clip_latents(run, samples)  # a clip that cannot be read ends it before hours of rendering
         prompts = drawn_prompts(run.config, _kept(run, samples))
+        if run.config.sample.about_negatives:
+            prompts += itertools.chain(*evaluation_negatives(run).values())
         drawn.setdefault(render.hard_store(run).folder, (run, set()))[1].update(prompts)
     for run, found in drawn.values():
         render.hard_negatives(run, sorted(found))
@@ -160,6 +163,25 @@ def kept_prompts(run: Run, samples: Sequence[Sample]) -> list[list[dict[str, Any
     return kept
 
 
+def evaluation_negatives(run: Run) -> dict[str, list[str]]:
+    """Of each prompt that is judged, its kept perturbed prompts, made as those of training are.
+
+    Raises `UserError` where a prompt has none: a gain about them would be about nothing.
+    """
+    samples = source.evaluation(run.config)
+    found: dict[str, list[str]] = {item.prompt: [] for item in samples}
+    for item, entries in zip(samples, perturbations(run, samples)["kept"], strict=True):
+        found[item.prompt] += [entry["prompt"] for entry in entries]
+    lacking = [prompt for prompt, kept in found.items() if not kept]
+    if lacking:
+        raise UserError(
+            f"sample.gain_about=negatives: {len(lacking)} of {len(found)} prompts that are judged "
+            f"have no perturbed prompt, as {lacking[0][:60]!r}; lower micro.min_cosine="
+            f"{run.config.micro.min_cosine}, or use pool, clusters or zero"
+        )
+    return found
+
+
 def _kept(run: Run, samples: Sequence[Sample]) -> list[list[str]]:
     """`kept_prompts` without their axes; empty lists where no hard negative is drawn."""
     if not run.config.loss.lambda_hard:
@@ -170,7 +192,7 @@ def _kept(run: Run, samples: Sequence[Sample]) -> list[list[str]]:
 def perturbations(run: Run, samples: Sequence[Sample]) -> dict[str, Any]:
     """Kept perturbed prompts per sample (`kept`), how many each stage left (`retention`)."""
     config, settings = run.config, run.config.micro
-    corpus = [source.identity(config), [item.id for item in samples]]
+    corpus = [source.identity(config), [[item.id, item.prompt] for item in samples]]
     own = encode.made_by(config, "direct.negatives.micro")
     name = digest([text_identity(config), corpus, stored(settings), *own])
 

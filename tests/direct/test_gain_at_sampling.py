@@ -10,7 +10,7 @@ from direct import flow, sampling
 from direct.common.errors import UserError
 from direct.config import Run, Sampling
 from direct.evaluate.clips import generate
-from direct.identity import identity
+from direct.identity import canonical, identity
 from direct.profiles import profile
 from direct.settings import override
 
@@ -111,6 +111,41 @@ def test_what_cannot_matter_names_nothing():
     assert identity(override(tiny, "sample.gain=0.02")) != identity(tiny)
 
 
+def test_hard_negatives_settings_matter_to_a_gain_about_them_alone():
+    """Of SFT and of the base, which train on none; and to no training."""
+    others = ("micro.keep=2", "hard_sample.steps=4", "render.solver=unipc")
+    for start in (("loss.lambda_rand=0", "loss.lambda_hard=0"), ("train.steps=0",)):
+        sft = override(profile("tiny"), *start, "sample.gain=0.05")
+        own = override(sft, "sample.gain_about=negatives")
+        assert identity(own) != identity(sft)
+        for other in others:
+            assert identity(override(sft, other)) == identity(sft), other
+            changed = override(own, other)
+            assert identity(changed) != identity(own), other
+            assert canonical(changed, "data") != canonical(own, "data"), "it is prepared"
+            assert canonical(changed, "training") == canonical(sft, "training"), other
+        off = override(own, "sample.gain=0", others[0])
+        assert identity(off) == identity(override(sft, "sample.gain=0"))
+
+
+@pytest.mark.parametrize(
+    ("base", "setting", "said"),
+    [
+        (
+            "wan2.1-t2v-1.3b",
+            "sample.gain=0.1",
+            "a benchmark's prompts .* use pool, clusters or zero",
+        ),
+        ("tiny", "evaluate.prompts_file=my.txt", "prompts of evaluate.prompts_file=my.txt have no"),
+        ("tiny", "evaluate.captions=upsampled", "up-sampled captions have no perturbed ones"),
+    ],
+)
+def test_a_gain_about_negatives_needs_prompts_that_are_perturbed(base, setting, said):
+    asked = ("sample.gain=0.1", setting) if base == "tiny" else (setting,)
+    with pytest.raises(UserError, match=said):
+        override(profile(base), "sample.gain_about=negatives", *asked)
+
+
 @pytest.mark.parametrize(
     ("setting", "said"),
     [
@@ -127,16 +162,17 @@ def test_gains_that_make_no_sense_are_refused(setting, said):
 
 @pytest.mark.slow
 def test_a_cell_with_a_gain_differs_by_it_alone(small, tmp_path):
-    """The base model's clips, with a gain about nothing, the pool and other clusters."""
+    """The base model's clips, with a gain about nothing, the pool, other clusters and negatives."""
     found = {}
     for name, values in {
         "plain": {},
         "off": {"sample__gain_about": "zero"},
         "pool": {"sample__gain": 0.1},
         "clusters": {"sample__gain": 0.1, "sample__gain_about": "clusters"},
+        "negatives": {"sample__gain": 0.1, "sample__gain_about": "negatives"},
         "zero": {"sample__gain": 0.1, "sample__gain_about": "zero"},
     }.items():
         run = Run(small(train__steps=0, **values), tmp_path / "cache", tmp_path / name)
         found[name] = generate(run).read_bytes()
     assert found["plain"] == found["off"]
-    assert len(set(found.values())) == 4
+    assert len(set(found.values())) == 5

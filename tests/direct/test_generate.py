@@ -57,7 +57,7 @@ def test_the_clip_is_the_run_s_own_and_written_as_asked(finished, monkeypatch, c
     [
         (["--out", "clip.avi"], r"must end in \.mp4 or \.gif"),
         (["--run", "nowhere"], "nowhere has no config.json"),
-        (["--set", "sample.gain=0.1"], "is about the training clips"),
+        (["--set", "sample.gain=0.1"], "is about training clips or negatives"),
         (["--set", "sample.guidnce=1"], "did you mean guidance"),
     ],
 )

@@ -6,6 +6,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "docs/findings.md").read_text()
+SECTION_3 = TEXT[TEXT.index("## 3.") : TEXT.index("## 4.")]
 GUIDANCE = ("1", "1.5", "2", "3", "5")
 
 
@@ -52,7 +53,26 @@ def test_gains():
     assert seen == 9
 
 
+def test_rows_of_mins_and_its_gain_without_training():
+    expected, drawn = report("own_negatives"), report("own_negatives_drawn")
+    rows = tables()[3]
+    assert len(rows) == 3
+    for label, pc, sa in rows:
+        own = expected if (label, "PC") in expected else drawn
+        assert (pc, sa) == (with_p(own[label, "PC"]), difference(own[label, "SA"])), label
+    (mins, _, _), (expectation, _, _), (gain, _, _) = rows
+    mean_clip = "+ SFT with the gain of 0.05"
+    for own, more, less in (
+        (expected, expectation, gain),
+        (drawn, mins, gain),
+        (expected, mean_clip, gain),
+        (drawn, mean_clip, mins),
+    ):
+        apart = float(own[more, "PC"]["mean"]) - float(own[less, "PC"]["mean"])
+        assert f"{100 * apart:.2f} [" in SECTION_3, (more, less)
+
+
 def test_differences_at_each_guidance():
     own = report("guidance")
-    for method, *cells in tables()[3]:
+    for method, *cells in tables()[5]:
         assert cells == [difference(own[f"{g}, {method}", "PC"]) for g in GUIDANCE], method

@@ -2,11 +2,12 @@
 
 from sweeps.ablations import ABLATIONS
 from sweeps.mechanism_ablations import MECHANISM
+from sweeps.negatives_ablations import NEGATIVES
 from sweeps.paper_ablations import PAPER
 
 
 def test_every_table_has_its_own_name_and_file():
-    tables = [*PAPER, *MECHANISM]
+    tables = [*PAPER, *MECHANISM, *NEGATIVES]
     assert list(ABLATIONS.values()) == tables
     assert len({table.file for table in tables}) == len(tables) == len(ABLATIONS)
     assert {table.name for table in tables if table.ours} == {
@@ -18,4 +19,6 @@ def test_every_table_has_its_own_name_and_file():
         "map",
         "cheap_negatives",
         "gain_again",
+        "own_negatives",
+        "own_negatives_drawn",
     }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -47,6 +48,8 @@ def stands(small, tmp_path, monkeypatch):
             rows = [(1 + self.adds[on]) * (a if on else b) + on * self.besides for on in prompted]
             return (torch.stack(rows).view(-1, *x_bar.shape) - x_bar,)
 
+    pool = partial(guided.reference, about="pool")  # else of eleven clips, or fewer
+    monkeypatch.setattr(guided, "reference", lambda *given: pool(*given[:3]))
     monkeypatch.setattr(pipeline, "load_transformer", lambda place: Stand(place.parent.name))
     return Run(found, tmp_path, tmp_path / "contrast"), tmp_path / "sft"
 
@@ -62,18 +65,42 @@ def test_both_gains_and_the_angle_to_guidance(stands):
         assert level.cosine == pytest.approx(0.4 / 0.8**0.5, rel=1e-3)
         assert level.rest == pytest.approx(0.03**2 / 0.05**2, rel=1e-2)
         assert level.drawn == pytest.approx((0.02**2 + 0.03**2) / 2 / 0.05**2, rel=1e-2)
+    drawn = [level.drawn for level in guided.measure(run, sft, sft.with_name("again"), False, 5)]
+    assert drawn == pytest.approx([2 * level.drawn for level in levels])
+
+
+def test_what_is_no_gain_is_measured_about_the_runs_own_negatives(stands, monkeypatch):
+    """Where they are elsewhere by e, at a right angle to a: v + x_ref = a + e, |e| = 0.5."""
+    run, sft = stands
+    real = guided.reference
+
+    def moved(config, data, chosen, about="own"):
+        found = real(config, data, chosen).clone()
+        if about == "own":
+            found.view(len(found), -1)[:, 3] += 0.5
+        return found
+
+    monkeypatch.setattr(guided, "reference", moved)
+    for level in guided.measure(run, sft, clips=5):
+        assert level.prompted == pytest.approx(0.04, rel=1e-3), "about the mean clip"
+        assert level.rest == pytest.approx(1 - 0.04**2 / (0.05**2 * 1.25), rel=1e-2)
 
 
 def test_folders_that_do_not_belong_together_are_refused(small, tmp_path, monkeypatch, capsys):
     contrast = small(loss__lambda_rand=0.05, loss__lambda_hard=0.0)
     sft = small(loss__lambda_rand=0.0, loss__lambda_hard=0.0)
     drawn = replace(contrast, macro=replace(contrast.macro, seed=1))
+    mins = small(loss__lambda_rand=0.0, loss__lambda_hard=0.05)
+    loss = replace(mins.loss, hard_negative="mean", negative_noise="marginal")
+    marginal = replace(contrast, loss=replace(contrast.loss, negative_noise="marginal"))
     cells = {"contrast": contrast, "sft": sft, "seed": replace(sft, seed=1), "drawn": drawn}
+    cells |= {"mins": mins, "expected": replace(mins, loss=loss), "marginal": marginal}
     for name, config in cells.items():
         write_json(tmp_path / name / "config.json", asdict(config))
         (tmp_path / name / "transformer").mkdir()
     found = guided.Level(0.5, 0.04, 0.01, 0.4, 0.36, 0.26)
-    monkeypatch.setattr(guided, "measure", lambda run, folder, again: [found])
+    halved = []
+    monkeypatch.setattr(guided, "measure", lambda *given: halved.append(given[3]) or [found])
 
     def told(*names: str | Path) -> None:
         places = [x if x == "--again" else str(tmp_path / x) for x in names]
@@ -84,6 +111,10 @@ def test_folders_that_do_not_belong_together_are_refused(small, tmp_path, monkey
     told("contrast", "sft")
     assert capsys.readouterr().out.splitlines()[2].split() == shown
     told("contrast", "sft", "--again", tmp_path / "drawn")
+    told("mins", "sft", "--again", tmp_path / "expected")
+    assert halved == [True, True, False]
+    with pytest.raises(UserError, match=r"in more than .* and is not MiNS in expectation"):
+        told("contrast", "sft", "--again", tmp_path / "marginal")
     with pytest.raises(UserError, match="in more than which negatives are drawn"):
         told("contrast", "sft", "--again", tmp_path / "sft")
     with pytest.raises(UserError, match="without negatives; name the folders in order"):
