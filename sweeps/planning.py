@@ -23,11 +23,13 @@ from .options import HOW, SIZE, base_of, names, names_set, planned_cells, rows_o
 from .schema import Ablation, Cell
 
 
-def every_of(options: argparse.Namespace, base: Config) -> tuple[list[Experiment], list[str]]:
+def every_of(
+    options: argparse.Namespace, base: Config, extra: bool = False
+) -> tuple[list[Experiment], list[str]]:
     """All tables of this package, with --extra also ours; and why some cannot be planned."""
     found, faults = [], []
     for name, table in ABLATIONS.items():
-        if table.extra and not options.extra:
+        if table.extra and not (options.extra or extra):
             continue
         try:
             found.append(shipped_of(table, "all", base, options))

@@ -164,7 +164,8 @@ def _all(options: argparse.Namespace, base: Config, stages: Stages) -> int:
         _clips(asked[0].target(Path(options.out)), options, base, stages)
     except UserError as error:  # a model of Table 1 diverged: the report goes without clips
         print(error)
-    page(asked, base, options, stages, {experiment.table.name for experiment in asked})
+    names = {experiment.table.name for experiment in asked}
+    page(every_of(options, base, extra=True)[0], base, options, stages, names)
     return told(failed, sweep.cells)
 
 

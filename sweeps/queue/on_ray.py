@@ -118,7 +118,8 @@ class Tasks:
     def stop(self, seconds: float) -> None:
         until, self.interrupted = time.monotonic() + seconds, False
         # Not by `hear`: of a task that is cancelled, `next` waits until it has ended.
-        left = [task.completed() for task in self.tasks.values()]
+        tasks = {task.completed(): task for task in self.tasks.values()}
+        left = [*tasks]
         try:
             for task in self.tasks.values():
                 self.ray.cancel(task)  # KeyboardInterrupt in `work`
@@ -128,8 +129,8 @@ class Tasks:
                 )
         except KeyboardInterrupt:
             pass
-        for task in self.tasks.values():
-            self.ray.cancel(task, force=True)
+        for ended in left:  # no others: Ray aborts where a task ends while it is forced to
+            self.ray.cancel(tasks[ended], force=True)
         self.tasks.clear()
 
 

@@ -231,6 +231,7 @@ def test_where_nothing_is_left_to_do_the_study_is_brought_up_to_date(tmp_path, m
         assert [trial.user_attrs["cell"] for trial in trials] == [cell.id for cell in CELLS[:2]]
     monkeypatch.setattr(storage, "open_study", lambda *_: pytest.fail("all of it is shown"))
     assert work_module.work(done) == {}
-    os.utime(tmp_path / CELLS[0].id / "result.json")  # as one that came later
+    later = storage.journal(tmp_path).stat().st_mtime + 10
+    os.utime(tmp_path / CELLS[0].id / "result.json", (later, later))
     with pytest.raises(pytest.fail.Exception, match="all of it is shown"):
         work_module.work(done)
