@@ -166,6 +166,8 @@ def work(
     command: list[str], environment: dict[str, str], folder: str, log: str
 ) -> Iterator[str | int]:
     """A task: the lines of one worker as it prints them, then its exit status."""
+    # Ray cancels by this signal, which is ignored where a node was started in the background.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     with open(log, "a") as errors:
         process = subprocess.Popen(
             command,

@@ -85,6 +85,7 @@ def cluster(tmp_path_factory):
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
+            preexec_fn=_in_the_background,
         )
         try:
             told = running.stdout.readline().split()
@@ -94,6 +95,11 @@ def cluster(tmp_path_factory):
         finally:
             running.stdin.close()
             running.wait(300)
+
+
+def _in_the_background():
+    """As a shell starts what ends in &."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def begin(out):
