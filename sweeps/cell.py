@@ -104,7 +104,7 @@ def _scores(records: list[Record]) -> dict[str, Any]:
             if value is None or not abs(value) < LARGEST:  # nan is not
                 raise UserError(
                     f"the judge gave {metric}={value} for prompt {record['prompt']}; "
-                    "a score must be a finite number, below {LARGEST:g}"
+                    f"a score must be a finite number, below {LARGEST:g}"
                 )
     return {
         "prompts": [record["prompt"] for record in records],

@@ -15,6 +15,7 @@ from ..common.files import digest
 from ..common.fingerprint import fingerprint
 from ..config import Config, Run
 from ..plugins import carried
+from ..plugins.guard import guarded
 from ..plugins.registry import Entry
 from . import benchmarks, captions, curated, folder
 from .sample import Sample
@@ -58,7 +59,8 @@ def evaluation(config: Config) -> list[Sample]:
                 f"data.source={plugin.name} has no prompts to be judged; set "
                 "evaluate.prompts_file=FILE.txt"
             )
-        return list(prompts(config.evaluate))
+        given = guarded(f"the prompts of the source {plugin.name}", prompts)
+        return list(given(config.evaluate))
     if config.data.source == "cache":
         return _benchmark(config)
     if config.evaluate.judge in benchmarks.PROMPTS:

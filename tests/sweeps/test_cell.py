@@ -55,6 +55,14 @@ def test_a_result_is_read_back_and_never_done_again(run):
     assert go(run, train=None, judge=None) == result == cell.read_result(run)
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -1e12, None])
+def test_a_score_that_no_table_has_room_for_is_refused(run, value):
+    said = rf"the judge gave SA={value} for prompt p0; a score must be .*, below 1e\+12"
+    with pytest.raises(UserError, match=said):
+        go(run, judge=lambda run: records(value))
+    assert not (run / "result.json").exists()
+
+
 def test_the_bytes_of_a_result_do_not_depend_on_when_it_was_made(run):
     go(run)
     first = (run / "result.json").read_bytes()

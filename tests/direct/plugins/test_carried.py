@@ -164,6 +164,15 @@ def mine():
 """
 
 
+def test_an_error_of_its_prompts_names_the_line(plugged):
+    from direct.data import source
+
+    plugged(OWN.replace('    return [Sample(f"p{n}"', '    1 / 0\n    return [Sample(f"p{n}"'))
+    said = r"the prompts of the source blank \(mine.py\) failed: ZeroDivisionError: .* \(line 16\)"
+    with pytest.raises(UserError, match=said):
+        source.evaluation(profile("mine"))
+
+
 def test_a_file_brings_its_clips_and_its_profile(plugged, tmp_path):
     from direct.data import source
 
