@@ -10,7 +10,6 @@ prompts that are judged, which nothing was trained on.
 
 from __future__ import annotations
 
-import argparse
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
@@ -29,7 +28,7 @@ from ..prepare.shared import Shared
 from ..sampling import batch_size
 from ..settings import with_values
 from .gain import LEVELS, predicted, reference, spread, velocities
-from .guided import pair
+from .guided import pair, parser_of
 
 
 class Level(NamedTuple):
@@ -90,15 +89,7 @@ def _judged(run: Run, data: Shared, clips: int) -> tuple[Shared, Tensor]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m direct.measure.about",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("run", type=Path, help="folder of a training with MiNS alone")
-    parser.add_argument("sft", type=Path, help="folder of the same training without it")
-    parser.add_argument("--out", type=Path, default=Path(), help="holds cache/")
-    options = parser.parse_args()
+    options = parser_of("about", __doc__, "hard negatives (MiNS) alone").parse_args()
     config = pair(options.run, options.sft)
     if config.loss.lambda_rand:
         raise UserError(

@@ -48,9 +48,7 @@ class Level(NamedTuple):
     empty: float  # and with the empty prompt
     cosine: float  # of v + x_bar and v - v_neg, for the SFT run's velocities
     rest: float  # 1 - R2 of a gain about the mean of its own negatives: what was learnt besides
-    drawn: (
-        float  # the share of all that was learnt which other draws change; nan without a third run
-    )
+    drawn: float  # of all that was learnt, what other draws change; nan without a third run
 
 
 @torch.no_grad()
@@ -90,17 +88,10 @@ def measure(
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m direct.measure.guided",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("run", type=Path, help="folder of a training with negatives")
-    parser.add_argument("sft", type=Path, help="folder of the same training without them")
+    parser = parser_of("guided", __doc__, "negatives")
     parser.add_argument(
         "--again", type=Path, help="folder of the same training with other draws, or in expectation"
     )
-    parser.add_argument("--out", type=Path, default=Path(), help="holds cache/")
     options = parser.parse_args()
     config = pair(options.run, options.sft)
     again = trained(options.again) if options.again else config
@@ -122,6 +113,19 @@ def main() -> None:
             f"{x.t:<5} {x.prompted:17.4f}  {x.empty:19.4f}  {x.cosine:33.2f}  {x.rest:6.2f}  "
             f"{x.drawn:5.2f}"
         )
+
+
+def parser_of(name: str, description: str | None, negatives: str) -> argparse.ArgumentParser:
+    """The command line of a measure that takes a training and its SFT twin."""
+    parser = argparse.ArgumentParser(
+        prog=f"python -m direct.measure.{name}",
+        description=description,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("run", type=Path, help=f"folder of a training with {negatives}")
+    parser.add_argument("sft", type=Path, help="folder of the same training without them")
+    parser.add_argument("--out", type=Path, default=Path(), help="holds cache/")
+    return parser
 
 
 def pair(run: Path, sft: Path) -> Config:

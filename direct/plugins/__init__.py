@@ -127,5 +127,5 @@ def metrics() -> dict[str, dict[str, Any]]:
     return {
         metric: vars(score) | {"group": score.group or entry.name}
         for entry in entries("judge")
-        for metric, score in scores(entry.name).items()
+        for metric, score in entry.options["scores"].items()
     }

@@ -36,7 +36,7 @@ HEADING = re.compile(
 BULLET = re.compile(r"(?:[-*•❖>]|\d+[.)])\s+")
 FENCE = re.compile(r"```\w*\n(?P<inner>.*?)\n?```", re.DOTALL)
 TAG = re.compile(r"<(\w+)>(?P<inner>.*)</\1>", re.DOTALL)
-BOXED = re.compile(r"\\boxed\{(?:\\text\{(?P<text>[^{}]*)\}|(?P<inner>[^{}]*))\}")
+BOXED = re.compile(r"\\boxed\{(\\text\{)?(?P<inner>[^{}]*)(?(1)\})\}")
 PAIRS = ('""', "''", "“”", "‘’", "«»", "「」", "『』", "``", "**", "__")
 
 
@@ -50,7 +50,7 @@ def caption(reply: str, prompt: str) -> str:
         before = text
         for wrapping in (FENCE, TAG, BOXED):
             if match := wrapping.fullmatch(text):
-                text = next(filter(None, match.group("inner", *match.groupdict())), "").strip()
+                text = match["inner"].strip()
         for start in (HEADING, BULLET):
             if (match := start.match(text)) and not start.match(prompt):
                 text = text[match.end() :].strip()

@@ -15,9 +15,7 @@ from typing import Any
 import numpy as np
 
 from direct.common.errors import UserError
-from direct.common.files import (
-    digest,
-)
+from direct.common.files import digest
 from direct.common.seed import stable_seed
 from direct.config import Config, Run
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from programs import free_port
+from ports import free_port
 
 
 @dataclass

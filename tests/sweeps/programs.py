@@ -1,12 +1,9 @@
 """The command line on stand-in stages (`fake.py`), as processes of their own."""
 
 import os
-import random
-import socket
 import subprocess
 import sys
 import time
-from contextlib import suppress
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -42,7 +39,9 @@ def stamps(out):
 
 
 def executed(out):
-    return (out / "cache/tiny/executed.log").read_text().split()
+    """The cells that have begun, in order."""
+    log = out / "cache/tiny/executed.log"
+    return log.read_text().split() if log.exists() else []
 
 
 def command(out, *arguments, **more):
@@ -68,8 +67,7 @@ def until(holds, what, *running, seconds=300):
 
 def begun(out):
     """How many cells have begun."""
-    log = out / "cache/tiny/executed.log"
-    return len(log.read_text().split()) if log.exists() else 0
+    return len(executed(out))
 
 
 def children(process):
@@ -77,12 +75,3 @@ def children(process):
     asked = ["pgrep", "-P", str(process.pid)]
     found = subprocess.run(asked, capture_output=True, text=True, check=False).stdout
     return {int(pid) for pid in found.split()}
-
-
-def free_port():
-    """A port that nobody has, and that the kernel gives to no connection (it begins at 32768)."""
-    while True:
-        port = random.SystemRandom().randrange(20_000, 32_000)  # no seed: others ask as well
-        with socket.socket() as probe, suppress(OSError):
-            probe.bind(("127.0.0.1", port))
-            return port

@@ -7,11 +7,35 @@ torch.compile, and the registered operators by name.
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
 
 import cuda_emulation
 import pytest
 
-from direct.loss import native
+from direct.loss import machine_code, native
+
+
+@pytest.fixture
+def compiled(tmp_path: Path) -> Callable[[str], machine_code.Kernel]:
+    """compiled(program): the kernel that Triton compiles there, in a process without interpreter.
+
+    The program writes its machine code to the file that it is given.
+    """
+    if machine_code.cuobjdump() is None:
+        pytest.skip("no cuobjdump, it comes with triton")
+
+    def read(program: str) -> machine_code.Kernel:
+        environment = {**os.environ, "TRITON_INTERPRET": "0", "TRITON_CACHE_DIR": str(tmp_path)}
+        cubin = tmp_path / "kernel.cubin"
+        subprocess.run([sys.executable, "-c", program, cubin], check=True, env=environment)
+        (kernel,) = machine_code.kernels(cubin)
+        return kernel
+
+    return read
+
 
 if os.environ.get("DIRECT_EMULATE_CUDA") == "1":
 

@@ -1,16 +1,12 @@
 """The kernels in Triton: a factor on the gradient, and machine code for an H100."""
 
-import os
 import re
-import subprocess
-import sys
 
 import pytest
 import torch
 
 triton = pytest.importorskip("triton")
 
-from direct.loss import machine_code  # noqa: E402
 from direct.loss.triton import scale_  # noqa: E402
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
@@ -50,12 +46,8 @@ open(sys.argv[1], "wb").write(kernel.asm["cubin"])
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(machine_code.cuobjdump() is None, reason="no cuobjdump, it comes with triton")
-def test_machine_code_for_an_h100(tmp_path):
-    environment = {**os.environ, "TRITON_INTERPRET": "0", "TRITON_CACHE_DIR": str(tmp_path)}
-    cubin = tmp_path / "loss.cubin"
-    subprocess.run([sys.executable, "-c", COMPILE, cubin], check=True, env=environment)
-    (kernel,) = machine_code.kernels(cubin)
+def test_machine_code_for_an_h100(compiled):
+    kernel = compiled(COMPILE)
     accesses = kernel.accesses()
     assert kernel.registers <= 128, "as many as let four blocks of 128 threads stay on an SM"
     assert kernel.stack == 0 and not any(re.match("LDL|STL", name) for name in accesses)

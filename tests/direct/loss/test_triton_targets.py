@@ -1,9 +1,6 @@
 """K targets in Triton: in its interpreter against float64, and compiled for an H100."""
 
-import os
 import re
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -11,7 +8,6 @@ import torch
 
 triton = pytest.importorskip("triton")
 
-from direct.loss import machine_code  # noqa: E402
 from direct.loss.targets import target_loss  # noqa: E402
 
 from .oracle import target_case, target_oracle  # noqa: E402
@@ -97,12 +93,8 @@ open(sys.argv[1], "wb").write(kernel.asm["cubin"])
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(machine_code.cuobjdump() is None, reason="no cuobjdump, it comes with triton")
-def test_machine_code_for_an_h100(tmp_path):
-    environment = {**os.environ, "TRITON_INTERPRET": "0", "TRITON_CACHE_DIR": str(tmp_path)}
-    cubin = tmp_path / "targets.cubin"
-    subprocess.run([sys.executable, "-c", COMPILE, cubin], check=True, env=environment)
-    (kernel,) = machine_code.kernels(cubin)
+def test_machine_code_for_an_h100(compiled):
+    kernel = compiled(COMPILE)
     accesses = kernel.accesses()
     assert kernel.registers <= 80, "as many as let three blocks of 256 threads stay on an SM"
     assert kernel.stack == 0 and not any(re.match("LDL|STL", name) for name in accesses)

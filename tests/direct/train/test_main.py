@@ -6,14 +6,13 @@ import json
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
 from direct_helpers import lines_of
+from ports import free_port
 from torch.distributed import run as torchrun
 
 from direct.common import preempt, ranks
@@ -72,15 +71,6 @@ def test_the_first_rank_alone_prints_the_result(rank, tmp_path, monkeypatch, cap
     joined.append(True)
     assert __main__._train(Run(profile("tiny"), tmp_path, tmp_path)) == 0
     assert capsys.readouterr().out == (f"{tmp_path}/transformer\n" if rank == 0 else "")
-
-
-def free_port() -> int:
-    """One that nobody is given unasked, as those above 32767 are, before the agents have it."""
-    for port in range(20_000 + os.getpid() % 10_000, 32_000):
-        with socket.socket() as tried, suppress(OSError):
-            tried.bind(("localhost", port))
-            return port
-    raise OSError("no port is free")
 
 
 @pytest.mark.slow

@@ -12,7 +12,8 @@ from pathlib import Path
 import fake
 import postgres
 import pytest
-from programs import begun, children, free_port, stamps, until
+from ports import free_port
+from programs import begun, children, stamps, until
 from queued import CELLS, TABLE, drain
 
 from direct.common.errors import UserError

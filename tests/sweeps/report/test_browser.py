@@ -6,7 +6,6 @@ Skipped where Debian's packages `chromium` and `chromium-driver` (or their like)
 import base64
 import io
 import json
-import os
 import re
 import shutil
 from dataclasses import replace
@@ -15,6 +14,7 @@ import numpy as np
 import pytest
 from made_up import BASE, EVIL, results_of
 from PIL import Image
+from ports import free_port
 
 from sweeps import claims, tables
 from sweeps.ablations import ABLATIONS
@@ -84,8 +84,7 @@ def browser(tmp_path_factory):
     for flag in (*FLAGS, f"user-data-dir={tmp_path_factory.mktemp('profile')}"):
         options.add_argument(f"--{flag}")
     options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    # Below the ports that systems give away: another test would take one of those meanwhile.
-    driver = webdriver.Chrome(options, Service(DRIVER, port=20_000 + os.getpid() % 10_000))
+    driver = webdriver.Chrome(options, Service(DRIVER, port=free_port()))
     yield driver
     driver.quit()
 
