@@ -76,3 +76,35 @@ def test_differences_at_each_guidance():
     own = report("guidance")
     for method, *cells in tables()[5]:
         assert cells == [difference(own[f"{g}, {method}", "PC"]) for g in GUIDANCE], method
+
+
+def readings(name: str) -> list[list[tuple[str, ...]]]:
+    """What each command printed, as rows of the table below its heads."""
+    text = (ROOT / f"reports/tiny/{name}.txt").read_text()
+    return [
+        [tuple(line.split()) for line in block.strip().splitlines()[3:]]
+        for block in text.split("\n$ ")[1:]
+    ]
+
+
+def mean(rows: list[tuple[str, ...]], column: int) -> float:
+    return sum(float(row[column]) for row in rows) / len(rows)
+
+
+def test_how_a_gain_meets_guidance():
+    blocks = readings("guided")
+    assert len(blocks) == 6 and all(len(block) == 4 for block in blocks)
+    random, mins = ([row for block in some for row in block] for some in (blocks[:3], blocks[3:]))
+    assert f"{mean(random, 2):.3f} where prompts have {mean(random, 1):.3f}" in TEXT
+    cosines = [f"{mean(random[level::4], 3):.2f}" for level in range(4)]
+    assert "{}, {}, {} and {}".format(*cosines) in TEXT
+    assert f"makes {mean(random, 5):.2f} of the {mean(random, 4):.2f} that" in TEXT
+    assert f"For MiNS it is {mean(mins, 5):.2f} of {mean(mins, 4):.2f} (" in TEXT
+
+
+def test_what_the_gain_of_mins_is_about():
+    rows = [row for block in readings("about") for row in block]
+    assert len(rows) == 24
+    for (_, *told), clips in zip(tables()[4], ("training", "judged"), strict=True):
+        own = [row for row in rows if row[0] == clips]
+        assert told == [f"{mean(own, k):.{n}f}" for k, n in ((2, 3), (3, 3), (4, 2))], clips
