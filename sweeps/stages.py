@@ -38,6 +38,7 @@ class Stages:
     code: Callable[[Config], dict[str, str]]  # fingerprints of what can change the numbers
     device: Callable[[], str]  # processor or GPU, in words
     gpus: Callable[[], int]  # how many this process may use
+    ahead: Callable[[Sequence[Run]], dict[str, int]]  # how much `prepare` will make, by its stages
     worker: tuple[str, ...] = (sys.executable, "-m", "sweeps.queue.worker")
     rank: tuple[str, ...] = ("-m", "sweeps.queue.rank")
 
@@ -46,6 +47,12 @@ def _prepare(runs: Sequence[Run]) -> None:
     from direct.prepare.shared import build
 
     build(runs)
+
+
+def _ahead(runs: Sequence[Run]) -> dict[str, int]:
+    from direct.prepare.ahead import ahead
+
+    return ahead(runs)
 
 
 def _train(run: Run) -> None:
@@ -109,4 +116,6 @@ def _gpus() -> int:
     return torch.cuda.device_count() if torch.cuda.is_available() else 0
 
 
-REAL = Stages(_prepare, _train, _generate, _judge, _measure, _inputs, _code, device.name, _gpus)
+REAL = Stages(
+    _prepare, _train, _generate, _judge, _measure, _inputs, _code, device.name, _gpus, _ahead
+)

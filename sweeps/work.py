@@ -12,6 +12,7 @@ import time
 from collections import Counter
 from contextlib import nullcontext, suppress
 from dataclasses import replace
+from functools import partial
 
 from direct.common import preempt
 from direct.common.errors import UserError
@@ -22,8 +23,10 @@ from direct.identity import canonical
 
 from .cell import STAGES, clear, other_code, read_result, read_timing, timed
 from .checks import check_machine
+from .queue import preparing
 from .queue.display import Display
-from .queue.estimate import Estimator, words
+from .queue.estimate import Estimator, like, words
+from .queue.preparing import Preparation
 from .queue.status import failures, summary
 from .queue.sweep import Sweep
 from .schema import Cell
@@ -178,23 +181,17 @@ def _tell_diverged(sweep: Sweep) -> None:
 def _prepare(sweep: Sweep, left: list[Cell], display: Display, estimator: Estimator) -> float:
     """Makes what cells share, before any worker starts. Returns its seconds."""
     start = time.monotonic()
-    cells = estimator.remaining([cell.id for cell in left], sweep.workers.count)
-    since: dict[str, float] = {}  # stage -> when it was first heard of
-
-    def progress(stage: str, done: int, total: int) -> None:
-        spent = time.monotonic() - since.setdefault(stage, time.monotonic())
-        ahead = spent * (total - done) / max(done, 1)
-        display.update(f"preparing: {stage} {done} of {total}; about {words(ahead + cells)} left")
-
     shared: dict[Config, Config] = {}
     for cell in left:
         shared.setdefault(canonical(cell.config, "data"), cell.config)
-    runs = [
-        Run(config, sweep.cache, workers=sweep.workers.count, progress=progress)
-        for config in shared.values()
-    ]
+    count = sweep.workers.count
+    runs = [Run(config, sweep.cache, workers=count) for config in shared.values()]
+    known = preparing.known(sweep.cache, like(left[0].config.profile))
+    ahead, open_cells = partial(sweep.stages.ahead, runs), [cell.id for cell in left]
+    shown = Preparation(ahead, known, open_cells, estimator, count, display)
+    shown.show()
     with timed(sweep.root, "prepare"):
-        sweep.stages.prepare(runs)
+        sweep.stages.prepare([replace(run, progress=shown.progress) for run in runs])
     return time.monotonic() - start
 
 

@@ -53,16 +53,10 @@ def build(runs: Sequence[Run]) -> None:
     Hard negatives of all runs are rendered at once: worker processes start one time, and have
     nothing to wait for between one seed and the next.
     """
-    trained = []
+    runs = [run for run in runs if is_prepared(run.config)]
     for run in runs:
-        config = run.config
-        if config.measure.kind == "cost" or config.model.peer:
-            continue  # reads stand-ins of its own; encodes its prompts itself
-        if config.measure.kind == "scores":
-            evaluated = source.evaluation_texts(config)
-            texts(run, [*evaluated, config.sample.negative_prompt])
-        if config.train.steps or config.sample.gain:  # a gain is about the training clips' mean
-            trained.append(run)
+        texts(run, judged_texts(run.config))
+    trained = [run for run in runs if is_trained(run.config)]
     drawn: dict[Path, tuple[Run, set[str]]] = {}
     for run in trained:
         torch.set_num_threads(run.config.threads)  # sums depend on it
@@ -76,6 +70,23 @@ def build(runs: Sequence[Run]) -> None:
         render.hard_negatives(run, sorted(found))
     for run in trained:
         open_shared(run)
+
+
+def is_prepared(config: Config) -> bool:
+    """Not where stand-ins of its own are read, or another model that encodes its prompts itself."""
+    return config.measure.kind != "cost" and not config.model.peer
+
+
+def judged_texts(config: Config) -> list[str]:
+    """What the clips that are judged are generated from."""
+    if config.measure.kind != "scores":
+        return []
+    return [*source.evaluation_texts(config), config.sample.negative_prompt]
+
+
+def is_trained(config: Config) -> bool:
+    """Whether training clips are needed: a gain is about their mean."""
+    return bool(config.train.steps or config.sample.gain)
 
 
 def open_shared(run: Run) -> Shared:
@@ -192,31 +203,40 @@ def _kept(run: Run, samples: Sequence[Sample]) -> list[list[str]]:
 def perturbations(run: Run, samples: Sequence[Sample]) -> dict[str, Any]:
     """Kept perturbed prompts per sample (`kept`), how many each stage left (`retention`)."""
     config, settings = run.config, run.config.micro
-    corpus = [source.identity(config), [[item.id, item.prompt] for item in samples]]
-    own = encode.made_by(config, "direct.negatives.micro")
-    name = digest([text_identity(config), corpus, stored(settings), *own])
 
     def make() -> dict[str, Any]:
-        found = [
-            micro.candidates(item.id, item.prompt, item.perturb, settings.axes, settings.candidates)
-            for item in samples
-        ]
+        found = candidates(config, samples)
         anchors = pooled(run, [item.prompt for item in samples])
-        flat = [prompt for candidates in found for _, prompt in candidates]
+        flat = [prompt for own in found for _, prompt in own]
         z = pool_once(config, flat, run.progress)
-        ends = np.cumsum([len(candidates) for candidates in found])
+        ends = np.cumsum([len(own) for own in found])
         cosines = [
             micro.cosine(anchor, near)
             for anchor, near in zip(anchors, np.split(z, ends[:-1]), strict=True)
         ]
         kept = [
-            micro.select(candidates, near, settings.min_cosine, settings.keep)
-            for candidates, near in zip(found, cosines, strict=True)
+            micro.select(own, near, settings.min_cosine, settings.keep)
+            for own, near in zip(found, cosines, strict=True)
         ]
         report = micro.retention(found, cosines, kept, settings.min_cosine)
         return {"retention": report, "kept": kept}
 
-    return cached_json(run.cache / "micro" / f"{name}.json", make)
+    return cached_json(perturbed_file(run, samples), make)
+
+
+def perturbed_file(run: Run, samples: Sequence[Sample]) -> Path:
+    """Where `perturbations` keeps what it found."""
+    config = run.config
+    corpus = [source.identity(config), [[item.id, item.prompt] for item in samples]]
+    own = encode.made_by(config, "direct.negatives.micro")
+    name = digest([text_identity(config), corpus, stored(config.micro), *own])
+    return run.cache / "micro" / f"{name}.json"
+
+
+def candidates(config: Config, samples: Sequence[Sample]) -> list[list[micro.Candidate]]:
+    """Of each sample, its axes and perturbed prompts before any is dropped."""
+    axes, most = config.micro.axes, config.micro.candidates
+    return [micro.candidates(x.id, x.prompt, x.perturb, axes, most) for x in samples]
 
 
 def drawn_prompts(config: Config, kept: Sequence[Sequence[str]]) -> list[str]:

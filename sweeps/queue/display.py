@@ -15,10 +15,9 @@ WIDTH = 28  # of a bar, characters
 
 @dataclass(frozen=True)
 class Job:
-    """What one worker does."""
+    """What one worker does, or what is prepared."""
 
-    row: str
-    seed: int
+    name: str
     stage: str
     done: int
     total: int
@@ -41,7 +40,7 @@ class Board:
 
 
 class Display:
-    """A context: `show` and `update` show in place, `say` prints a line that stays."""
+    """A context: `show` shows in place, `say` prints a line that stays."""
 
     def __init__(self) -> None:
         self.live: Any = None
@@ -70,15 +69,6 @@ class Display:
         else:
             self._now_and_then(board.line)
 
-    def update(self, text: str) -> None:
-        """One line, as of what is prepared."""
-        if self.live:
-            from rich.text import Text
-
-            self.live.update(Text(plain(text)))
-        else:
-            self._now_and_then(text)
-
     def _now_and_then(self, text: str) -> None:
         if time.monotonic() - self.last >= PLAIN_SECONDS:
             self.last = time.monotonic()
@@ -106,5 +96,5 @@ def _drawn(board: Board) -> Any:
     for job in board.jobs:
         bar = ProgressBar(max(job.total, 1), job.done, width=WIDTH)
         words = f"{job.stage} {job.done} of {job.total}" if job.total else job.stage
-        grid.add_row(Text(plain(f"{job.row}, seed {job.seed}")), bar, Text(plain(words)))
+        grid.add_row(Text(plain(job.name)), bar, Text(plain(words)))
     return Group(grid, *(Text(plain(line), style="dim") for line in board.scores))

@@ -27,15 +27,15 @@ SETTLED = 5.0  # seconds of this run, before its speed counts
 HARD_NEGATIVE_SECONDS = {"wan2.1-t2v-1.3b": 85.0}  # App. D; "13 GPU-hours" (App. E) cannot be
 
 
-def default_rates(profile: str) -> tuple[float, float, float]:
-    """Seconds of each stage's unit; a profile without figures of its own has the paper's.
-
-    A plug-in's profile of the packaged pipeline has that one's.
-    """
+def like(profile: str) -> str:
+    """The profile whose figures count: the paper's, but for those of the packaged pipeline."""
     make = profiles.known().get(profile)
-    if profile not in DEFAULTS and make and make().model.pipeline == "tiny":
-        profile = "tiny"
-    return DEFAULTS.get(profile, DEFAULTS["wan2.1-t2v-1.3b"])
+    return "tiny" if make and make().model.pipeline == "tiny" else "wan2.1-t2v-1.3b"
+
+
+def default_rates(profile: str) -> tuple[float, float, float]:
+    """Seconds of each stage's unit, where nothing is recorded."""
+    return DEFAULTS[like(profile)]
 
 
 @dataclass
@@ -199,6 +199,13 @@ class Estimator:
         if config.measure.kind != "scores":
             return self.units[cell]["train"] / total
         return _clip(config) if stage == "generate" else 1.0
+
+    def rendered(self, seconds: float, clips: int) -> None:
+        """So many hard negatives took a process so long: they are clips of the same model."""
+        config = next(iter(self.cells.values()))
+        own, pace = _passes_of(config.profile), self.paces["generate"]
+        pace.seconds += seconds
+        pace.units += clips * (config.hard_sample.passes / own if own else 1.0)
 
     def finished(self, cell: str) -> None:
         self.ended.add(cell)

@@ -20,13 +20,14 @@ from ..cell import failure_of, read_result
 from ..schema import Cell
 from . import leases, local, on_ray, waiting
 from .dashboard import Mirror
-from .display import Board, Display, Job
-from .estimate import Estimator, words
-from .scores import Scores
+from .display import Display
+from .estimate import Estimator
+from .seldom import Seldom
 from .status import failures
-from .sweep import EACH, Ended, Launcher, Sweep
+from .sweep import Ended, Launcher, Sweep
+from .watch import Watch
 from .worker import MARK
-from .workers import SAVE_SECONDS, log
+from .workers import SAVE_SECONDS
 
 POLL_SECONDS = 0.5
 JOIN_SECONDS = 10.0
@@ -69,7 +70,7 @@ def drain(sweep: Sweep, display: Display, estimator: Estimator) -> dict[str, str
             ended = pool.listen()
             if show.due:
                 with show:
-                    display.show(pool.board(left))
+                    pool.watch.show(left, pool.working.values())
             told = None if look.due else pool.told  # cells of other planners end unheard
             with look if told is None else nullcontext():
                 left = pool.open(left, told)
@@ -108,40 +109,16 @@ def _settle(sweep: Sweep, left: list[Cell], mirror: Mirror, last: bool = False) 
         mirror.update(left, last)
 
 
-class Seldom:
-    """When to do again what takes long with thousands of cells: it has a twentieth of the time.
-
-    What takes no time is due `seconds` after the last time. `with` this it is done, and timed.
-    """
-
-    def __init__(self, seconds: float):
-        self.seconds, self.next, self.began = seconds, time.monotonic() + seconds, 0.0
-
-    @property
-    def due(self) -> bool:
-        return time.monotonic() >= self.next
-
-    def __enter__(self) -> None:
-        self.began = time.monotonic()
-
-    def __exit__(self, *error: object) -> None:
-        now = time.monotonic()
-        self.next = now + max(self.seconds, 19 * (now - self.began))
-
-
 class _Pool:
     """The workers of one `drain`."""
 
     def __init__(self, sweep: Sweep, display: Display, estimator: Estimator, launcher: Launcher):
-        self.workers, self.root, self.log = sweep.workers, sweep.root, log(sweep)
-        self.display, self.estimator, self.launcher = display, estimator, launcher
-        self.cells = {cell.id: cell for cell in sweep.cells}
-        self.scores = Scores(sweep.table, self.cells)
+        self.workers, self.root, self.launcher = sweep.workers, sweep.root, launcher
+        self.display, self.watch = display, Watch(sweep, display, estimator)
         self.alive: set[int] = set()  # workers
         self.working: dict[int, str] = {}  # worker -> cell
         self.failed: dict[str, str] = {}
         self.told: set[str] = set()  # cells whose end was told, and which may have been looked at
-        self.begun: set[int] = set()  # workers that have had a cell
         self.deaths: Counter[tuple[str, bool]] = Counter()  # by cell; apart: with their machine
         self.held: list[waiting.Claim] = []  # cells that nobody gets any more in this run
 
@@ -174,47 +151,17 @@ class _Pool:
             self.display.say(line)
             return False
         event: dict[str, Any] = json.loads(line[1:])
-        if event["event"] == "progress":
-            self.estimator.progress(event["cell"], event["stage"], event["done"], event["total"])
-        elif event["event"] == "start":
-            self.working[worker] = event["cell"]
-            self.estimator.started(event["cell"], first=worker not in self.begun)
-            self.begun.add(worker)
-        elif event["event"] == "say":
+        if event["event"] == "say":
             self.display.say(event["text"])
-        else:
-            self.working.pop(worker, None)
-            self.told.add(event["cell"])
-            self.estimator.finished(event["cell"])
-            self._tell(event["cell"], event["event"])
-            return True
-        return False
-
-    def _tell(self, cell: str, event: str) -> None:
-        """What went wrong, as it happens; of a cell with scores, nothing: they are on the board."""
-        result, reason = read_result(self.root / cell), failure_of(self.root / cell)
-        if result and result["status"] == "diverged":
-            self.display.say(f"diverged: {self._name(cell)}: {result['reason']}")
-        elif result:
-            self.scores.add(cell, result["scores"])
-        elif event == "failed" and reason:
-            self.display.say(f"failed: {self._name(cell)}: {reason} (see {self.log})")
-
-    def _name(self, cell: str) -> str:
-        own = self.cells[cell]
-        return f"{own.row}, seed {own.config.seed} ({cell})"
-
-    def board(self, left: list[Cell]) -> Board:
-        """What the person who watches sees."""
-        jobs = tuple(
-            Job(self.cells[cell].row, self.cells[cell].config.seed, *self.estimator.stages[cell])
-            for cell in self.working.values()
-            if cell in self.estimator.stages
-        )
-        count = self.workers.count if self.workers.count < EACH else max(1, len(self.working))
-        remaining = self.estimator.remaining([cell.id for cell in left], count)
-        done, total = len(self.cells) - len(left), len(self.cells)
-        return Board(done, total, words(remaining), jobs, self.scores.lines())
+            return False
+        self.watch.heard(event)
+        if event["event"] == "start":
+            self.working[worker] = event["cell"]
+        if event["event"] in ("start", "progress"):
+            return False
+        self.working.pop(worker, None)
+        self.told.add(event["cell"])
+        return True
 
     def open(self, cells: list[Cell], told: Collection[str] | None = None) -> list[Cell]:
         """Those that have not ended; `told`: all others are known to be open, and not looked at."""
@@ -233,7 +180,6 @@ class _Pool:
     def _bury(self, worker: int, ended: Ended) -> None:
         """Forgets a worker. A cell that has ended its worker too often has failed."""
         self.alive.discard(worker)
-        self.begun.discard(worker)  # the next of this number has to start as well
         cell = self.working.pop(worker, "")
         if not ended.how or (cell and self.ended(cell)):
             return
@@ -243,7 +189,7 @@ class _Pool:
         times = self.deaths[cell, ended.lost]
         if times < (LOSSES if ended.lost else ATTEMPTS):
             return
-        reason = f"its worker ended {times} times, last {ended.how}{self._last_words()}"
+        reason = f"its worker ended {times} times, last {ended.how}{self.watch.last_words()}"
         if cell:
             self.failed[cell] = reason  # in this run: the next may have no such killer
             self.told.add(cell)
@@ -255,21 +201,13 @@ class _Pool:
         """Keeps workers from a cell that kills them, until this run ends."""
         if self.workers.join:  # only a planner may take a lease away
             return
-        waiting.free(self.root, [self.cells[cell]])
+        waiting.free(self.root, [self.watch.cells[cell]])
         if token := leases.take(self.root / cell):
             self.held.append(waiting.Claim(self.root / cell, token))
 
     def let_go(self) -> None:
         for run, token in self.held:
             leases.drop(run, token)
-
-    def _last_words(self) -> str:
-        """The last line of the workers' log, which may be full of more, or not be writable."""
-        with suppress(OSError):
-            lines = self.log.read_text(errors="replace").split("\n")
-            last = next((line.strip() for line in reversed(lines) if line.strip()), "")
-            return f" ({last[:200]}; see {self.log})"
-        return ""
 
     def join(self) -> None:
         """Lets workers tell their last cell and end by themselves: the queue is empty."""

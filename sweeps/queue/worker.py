@@ -16,7 +16,7 @@ import time
 import traceback
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from direct.common import preempt
 from direct.common.errors import UserError, command, no_space
@@ -31,40 +31,32 @@ from .workers import GPUS, ONE_CELL, given, on_several
 MARK = "\x1e"
 
 
-class Place(NamedTuple):
-    """Where a claimed cell is worked on, and the lease that it is worked on under."""
-
-    cache: Path
-    folder: Path
-    token: str
-
-
 def main(root: Path, cache: Path, sweep: str, stages: Stages = REAL) -> None:
     """Works on what waits of this sweep over the run folders below `root`."""
     preempt.listen(signal.SIGTERM, signal.SIGUSR1)
     follow(os.getppid())
-    left = waiting.planned(root, sweep)
+    left, first = waiting.planned(root, sweep), True
     while not preempt.requested() and (claimed := waiting.claim(root, left)):
         run, token = claimed
-        send(event="start", cell=run.name)
+        send(event="start", cell=run.name, first=first)
+        first = False
         try:
             with leases.touched(run, token):
-                _work(Place(cache, run, token), stages)
+                _work(cache, run, token, stages)
         finally:
             leases.drop(run, token)
         if os.environ.get(ONE_CELL):
             return
 
 
-def _work(place: Place, stages: Stages) -> None:
-    """Attempts the cell, then tells the parent what its folder says."""
-    run = place.folder
+def _work(cache: Path, run: Path, token: str, stages: Stages) -> None:
+    """Attempts the cell of folder `run`, then tells the parent what the folder says."""
     with suppress(UserError):  # a damaged folder: the attempt itself says so
         begin(run, stages)
     if (ranks := ranks_of(run)) > 1:
-        stopped = on_several(ranks, stages.rank, *place)
+        stopped = on_several(ranks, stages.rank, cache, run, token)
     else:
-        stopped = attempt(*place, stages)
+        stopped = attempt(cache, run, token, stages)
     if result := read_result(run):
         send(event="done", cell=run.name, status=result["status"])
     elif stopped:

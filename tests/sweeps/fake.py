@@ -138,6 +138,7 @@ STAGES = Stages(
     code=lambda config: {"direct.fake": os.environ.get("FAKE_CODE", "c0")},
     device=lambda: "none",
     gpus=lambda: int(os.environ.get("FAKE_GPUS", 8)),
+    ahead=lambda runs: {},
     worker=(sys.executable, __file__, "worker"),
     rank=(__file__, "rank"),
 )

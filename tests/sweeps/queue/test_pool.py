@@ -12,7 +12,7 @@ from direct.common.errors import UserError
 from direct.common.files import write_json
 from sweeps import run
 from sweeps.queue import leases, pool, waiting
-from sweeps.queue.display import Display, Job
+from sweeps.queue.display import Display
 from sweeps.queue.estimate import Estimator
 from sweeps.queue.sweep import EACH, Ended, Sweep, Workers
 
@@ -97,19 +97,6 @@ def pool_of(tmp_path, cells=CELLS[:2], count=2):
     return pool._Pool(sweep, Display(), estimator, Silent())
 
 
-def test_what_takes_long_is_done_seldom(monkeypatch):
-    now = [0.0]
-    monkeypatch.setattr(pool.time, "monotonic", lambda: now[0])
-    look = pool.Seldom(0.5)
-    for spent, pause in ((0.0, 0.5), (0.01, 0.5), (1.0, 19.0)):
-        now[0] = look.next
-        assert look.due
-        with look:
-            now[0] += spent
-        now[0] += pause - 0.001
-        assert not look.due
-
-
 def test_only_cells_whose_end_was_told_are_looked_at_in_between(tmp_path, monkeypatch):
     own, looked = pool_of(tmp_path, CELLS[:3]), []
     for cell in CELLS[:2]:
@@ -128,20 +115,17 @@ def message(**values):
 def test_what_workers_send_reaches_the_estimate_and_what_they_print_the_person(tmp_path, capsys):
     own = pool_of(tmp_path)
     name = CELLS[0].id
-    assert own._take(1, message(event="start", cell=name)) is False
+    assert own._take(1, message(event="start", cell=name, first=True)) is False
     assert own.working == {1: name}
     assert (
         own._take(1, message(event="progress", cell=name, stage="train", done=1, total=2)) is False
     )
-    assert own.estimator.stages == {name: ("train", 1, 2)}
+    assert own.watch.estimator.stages == {name: ("train", 1, 2)}
     assert own._take(1, "a warning of torch") is False
     assert own._take(1, message(event="say", text="taken over")) is False
     assert capsys.readouterr().out.splitlines() == ["a warning of torch", "taken over"]
-    board = own.board(list(own.cells.values()))
-    job = (CELLS[0].row, CELLS[0].config.seed, "train", 1, 2)
-    assert (board.done, board.total) == (0, 2) and board.jobs == (Job(*job),)
     assert own._take(1, message(event="done", cell=name, status="done")) is True
-    assert own.working == {} and own.estimator.ended == {name}
+    assert own.working == {} and own.watch.estimator.ended == {name}
     assert own._take(1, Ended("")) is True
 
 
@@ -164,7 +148,7 @@ def test_there_is_a_worker_for_each_cell_that_waits_as_far_as_there_may_be(
         own.start(cells)
         assert len(own.alive) == expected, "none twice"
     token = leases.take(tmp_path / cells[2].id)
-    own._take(1, message(event="start", cell=cells[2].id))
+    own._take(1, message(event="start", cell=cells[2].id, first=True))
     own.start(cells)
     assert len(own.alive) == expected, "one of them is at work"
     own._take(1, Ended("with its node", lost=True))
@@ -217,16 +201,6 @@ def test_planning_leaves_failed_cells_out_unless_they_are_to_be_tried_again(tmp_
         assert list(waiting.planned(tmp_path, TABLE.name)) == [cell.id for cell in expected]
         assert waiting.waits(tmp_path / CELLS[0].id) == retry
     assert not (tmp_path / CELLS[0].id / "failure.json").exists()
-
-
-def test_a_failure_is_told_as_it_happens_with_row_seed_and_log(tmp_path, capsys):
-    own, cell = pool_of(tmp_path), CELLS[0]
-    write_json(tmp_path / cell.id / "failure.json", {"reason": "no clip"})
-    own._take(1, message(event="failed", cell=cell.id))
-    assert capsys.readouterr().out == (
-        f"failed: {cell.row}, seed {cell.config.seed} ({cell.id}): no clip "
-        f"(see {tmp_path / 'workers.log'})\n"
-    )
 
 
 def test_lost_machines_count_apart_and_without_a_cell_not_at_all(tmp_path):
