@@ -25,10 +25,11 @@ from .cell import STAGES, clear, other_code, read_result, read_timing, timed
 from .checks import check_machine
 from .queue import preparing
 from .queue.display import Display
-from .queue.estimate import Estimator, like, words
+from .queue.estimate import Estimator, words
 from .queue.preparing import Preparation
 from .queue.status import failures, summary
 from .queue.sweep import Sweep
+from .queue.units import like
 from .schema import Cell
 
 INPUTS = {"weights": "base model", "data": "set of clips"}  # what `Stages.inputs` names

@@ -5,37 +5,19 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
-from functools import cache, cached_property
+from dataclasses import dataclass
+from functools import cached_property
 from heapq import heappop, heappush
 from pathlib import Path
 from statistics import median
-from typing import NamedTuple
 
-from direct import profiles
 from direct.common.errors import UserError
-from direct.common.files import read_journal
 from direct.config import Config
-from direct.identity import any_length, canonical, identity
 
 from ..cell import STAGES, read_config, read_timing
+from .units import Left, clips_of, default_rates, passes_of, taken, trainings, units_of
 
-# Seconds per training step, per generated clip and per judged clip, where nothing is recorded yet.
-# tiny: one core of a laptop. wan2.1: as in Table S4 and App. D, on GPUs; its judging is a guess.
-DEFAULTS = {"tiny": (0.13, 0.08, 0.05), "wan2.1-t2v-1.3b": (4.95, 85.0, 5.0)}
 SETTLED = 5.0  # seconds of this run, before its speed counts
-HARD_NEGATIVE_SECONDS = {"wan2.1-t2v-1.3b": 85.0}  # App. D; "13 GPU-hours" (App. E) cannot be
-
-
-def like(profile: str) -> str:
-    """The profile whose figures count: the paper's, but for those of the packaged pipeline."""
-    make = profiles.known().get(profile)
-    return "tiny" if make and make().model.pipeline == "tiny" else "wan2.1-t2v-1.3b"
-
-
-def default_rates(profile: str) -> tuple[float, float, float]:
-    """Seconds of each stage's unit, where nothing is recorded."""
-    return DEFAULTS[like(profile)]
 
 
 @dataclass
@@ -79,7 +61,7 @@ class Estimator:
 
     def __init__(self, root: Path, cells: dict[str, Config]):
         self.root, self.cells = root, cells
-        self.units = {cell: _units(config) for cell, config in cells.items()}
+        self.units = {cell: units_of(config) for cell, config in cells.items()}
         self.trainings = {cell: trainings(config) for cell, config in cells.items()}
         self.stages: dict[str, tuple[str, int, int]] = {}  # running cell -> stage, done, of total
         self.at: dict[str, tuple[str, int, int]] = {}  # the same, of `STAGES` alone
@@ -97,7 +79,7 @@ class Estimator:
             run = self.root / name
             timing = read_timing(run / "timing.json")
             if (run / "result.json").exists():
-                done = self.units[name] | _taken(run)
+                done = self.units[name] | taken(run)
                 for stage, units in done.items():
                     if units and stage in timing:
                         seen[stage].append(timing[stage] / units)
@@ -136,7 +118,7 @@ class Estimator:
 
     def seconds(self, config: Config) -> float:
         """Expected seconds of one cell on one worker that finds nothing of its training."""
-        return self._seconds(_units(config))
+        return self._seconds(units_of(config))
 
     def _seconds(self, units: Mapping[str, float]) -> float:
         rates = self.rates
@@ -198,12 +180,12 @@ class Estimator:
         config = self.cells[cell]
         if config.measure.kind != "scores":
             return self.units[cell]["train"] / total
-        return _clip(config) if stage == "generate" else 1.0
+        return clips_of(config) if stage == "generate" else 1.0
 
     def rendered(self, seconds: float, clips: int) -> None:
         """So many hard negatives took a process so long: they are clips of the same model."""
         config = next(iter(self.cells.values()))
-        own, pace = _passes_of(config.profile), self.paces["generate"]
+        own, pace = passes_of(config.profile), self.paces["generate"]
         pace.seconds += seconds
         pace.units += clips * (config.hard_sample.passes / own if own else 1.0)
 
@@ -256,70 +238,6 @@ class Estimator:
                 units += self.trainings[cell][1][1]  # after the SFT run that it starts from
             seconds += units * self.rates[stage]
         return max(0.0, seconds - (time.monotonic() - self.heard[cell]))
-
-
-class Left(NamedTuple):
-    """A training that another cell has left, or will have."""
-
-    when: float  # seconds from now
-    steps: int
-    branched: bool  # of this sweep: it leaves its state wherever another of its cells ends
-
-    def usable(self, start: float, steps: int) -> int:
-        """How many of `steps` need not be taken again by a cell that begins at `start`."""
-        if self.when > start or not (self.branched or self.steps <= steps):
-            return 0
-        return min(self.steps, steps)
-
-
-def trainings(config: Config) -> list[tuple[str, int]]:
-    """The trainings of a cell by name, as `train.trajectory` shares them, and their steps."""
-    steps = config.train.steps
-    if config.measure.kind != "scores" or not steps:
-        return []
-    config, half = canonical(config, "training"), steps // 2
-    if config.train.init == "base":
-        return [(identity(any_length(config)), steps)]
-    loss = replace(config.loss, lambda_rand=0.0, lambda_hard=0.0)
-    sft = replace(config, loss=loss, train=replace(config.train, init="base"))
-    return [(f"sft {half} {identity(any_length(sft))}", half), (identity(config), steps - half)]
-
-
-def _taken(run: Path) -> dict[str, int]:
-    """The training steps that a finished cell has taken itself, where that is noted."""
-    with suppress(UserError, KeyError, TypeError, ValueError):
-        lines = read_journal(run / "timing.jsonl")
-        return {"train": sum(int(line["steps"]) for line in lines)} if lines else {}
-    return {}
-
-
-def _units(config: Config) -> dict[str, float]:
-    """How much each stage has to do: steps, clips of the profile's own sampling, clips.
-
-    A measured step is several.
-    """
-    if config.measure.kind == "gain":  # two trainings, which other cells have mostly made
-        return {"train": config.train.steps, "generate": 0, "judge": 0}
-    if config.measure.kind != "scores":
-        steps = 4 * config.measure.steps  # a backward pass for every gradient
-        if config.measure.kind == "cost":
-            steps = 3 * config.measure.iterations
-        return {"train": steps, "generate": 0, "judge": 0}
-    prompts = config.evaluate.prompts
-    return {"train": config.train.steps, "generate": prompts * _clip(config), "judge": prompts}
-
-
-def _clip(config: Config) -> float:
-    """How many of its profile's own clips one costs: forward passes, with guidance two a step."""
-    own = _passes_of(config.profile)
-    return config.sample.passes / own if own else 1.0
-
-
-@cache
-def _passes_of(name: str) -> int:
-    """Those of a clip of the profile; 0 for one that this process does not know."""
-    make = profiles.known().get(name)
-    return make().sample.passes if make else 0
 
 
 def words(seconds: float) -> str:

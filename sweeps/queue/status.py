@@ -13,8 +13,9 @@ from ..cell import failure_of, read_result
 from ..experiments import Experiment
 from ..schema import Cell
 from . import leases
-from .estimate import HARD_NEGATIVE_SECONDS, Estimator, default_rates, words
+from .estimate import Estimator, words
 from .sweep import Sweep, Workers
+from .units import HARD_NEGATIVE_SECONDS, default_rates
 
 
 def state(cell: Cell, root: Path) -> str:

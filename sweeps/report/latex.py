@@ -1,16 +1,13 @@
 r"""A table as LaTeX, to be `\input` into a paper: booktabs, no document around it.
 
 It fits the text of LaTeX's own `article` at 10 pt in `\small`, unscaled: an interval stands smaller
-behind its number, or below it; what is wider is divided into blocks, what is longer into floats.
-Widths and heights are estimates from Computer Modern's, a little too large. `main.tex` shows a
-folder.
-
-Everything that comes from outside is escaped. The same bytes for the same results.
+behind its number, or below it; what is wider is divided into blocks, what is longer into floats
+(`tex_sizes`). Everything that comes from outside is escaped (`tex_escape`). `main.tex` shows a
+folder. The same bytes for the same results.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import replace
 from math import ceil
@@ -23,67 +20,22 @@ from .. import paper
 from ..tables import Table
 from .entry import Entry
 from .layout import Block, blocks, runs
+from .tex_escape import tex
+from .tex_sizes import (
+    APART,
+    GAP,
+    TEXTHEIGHT,
+    TEXTWIDTH,
+    divided,
+    height_of,
+    room_for,
+    stacked,
+    text_width,
+    wraps,
+)
 from .words import notes, sources, title
 
 SCORES = ("SA", "PC", "AVG")  # the columns of most of the paper's tables
-TEXTWIDTH = 345.0  # pt, of `article` at 10 pt, the narrowest in use
-GAP = 8.0  # pt between columns
-TEXTHEIGHT = 550.0  # pt, of the same
-LINE = 11.0  # pt from line to line in `\\small`; in a caption 12, in the notes 9.5
-APART = 3.0  # pt between rows of two lines
-LABELS = 0.27  # of the text width, for a column of words that leave no room for the others
-SMALLER = 0.87  # of `\\small`: `\\scriptsize`, whose letters are wider for their height
-
-_TEX = {
-    "\\": r"\textbackslash{}",
-    "&": r"\&",
-    "%": r"\%",
-    "$": r"\$",
-    "#": r"\#",
-    "_": r"\_",
-    "{": r"\{",
-    "}": r"\}",
-    "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}",
-    "<": r"$<$",
-    ">": r"$>$",
-    "|": r"$|$",
-    "±": r"$\pm$",
-    "×": r"$\times$",
-    "↑": r"$\uparrow$",
-    "≈": r"$\approx$",
-    "†": r"$\dagger$",
-    "λ": r"$\lambda$",
-    "Δ": r"$\Delta$",
-    "–": "--",
-    '"': "''",
-    "“": "``",
-    "”": "''",
-    "−": "$-$",
-    "·": r"$\cdot$",
-    "↓": r"$\downarrow$",
-    "→": r"$\to$",
-    "≤": r"$\le$",
-    "≥": r"$\ge$",
-    "²": "$^2$",
-    "⁹": "$^9$",
-    "⟨": r"$\langle$",
-    "⟩": r"$\rangle$",
-    "Σ": r"$\Sigma$",
-    "α": r"$\alpha$",
-    "δ": r"$\delta$",
-    "σ": r"$\sigma$",
-}
-
-
-def tex(text: str) -> str:
-    """`text` with everything LaTeX would obey escaped; symbols outside of ASCII become commands."""
-    text = re.sub(r"λ_(\w+)", lambda m: "\0" + m.group(1) + "\1", text)
-    text = re.sub(r"(?<![\w)])-(?=\d)", "−", text)  # of a number: no hyphen
-    text = text.replace("--", "-\2-")  # of an option: no dash
-    out = "".join(_TEX.get(c, c if c.isascii() or "À" <= c <= "ž" else "?") for c in text)
-    out = out.replace("\2", "{}")
-    return re.sub("\0(.*?)\1", r"$\\lambda_{\\mathrm{\1}}$", out)
 
 
 def columns_of(table: Table, asked: Sequence[str] = ()) -> list[str]:
@@ -142,11 +94,11 @@ def fragment(name: str, caption: str, texts: Sequence[str], parts: Sequence[Bloc
         TEXTHEIGHT - 25 - 12 * _wrapped(f"Table 10: {text}", 0.9)
         for text in (caption, f"{caption} (Continued.)")
     )
-    tabulars = [piece for part in parts for piece in _divided(part, room)]
+    tabulars = [piece for part in parts for piece in divided(part, room)]
     floats: list[list[str]] = [[]]
     left = first
     several = len(tabulars) > 1
-    drawn = [(_headed(x, several), _height(x)) for x in tabulars]
+    drawn = [(_headed(x, several), height_of(x)) for x in tabulars]
     drawn += [(_notes(texts), 3 + 9.5 * _wrapped(" ".join(texts), 1.15))] * bool(texts)
     for text, height in drawn:
         if floats[-1] and height > left:
@@ -172,131 +124,12 @@ def fragment(name: str, caption: str, texts: Sequence[str], parts: Sequence[Bloc
 
 def _wrapped(text: str, letters: float) -> int:
     """How many lines of the text's width it takes, with as many letters as `\\small` or more."""
-    return ceil(_width(text) / (TEXTWIDTH * letters))
+    return ceil(text_width(text) / (TEXTWIDTH * letters))
 
 
 def _notes(texts: Sequence[str]) -> str:
     words = " ".join(map(tex, texts))
     return "\n".join([r"\begin{minipage}{\textwidth}\footnotesize", words, r"\end{minipage}"])
-
-
-# Dividing -----------------------------------------------------------------------------------------
-
-
-def _divided(block: Block, height: float) -> list[Block]:
-    """Parts no wider than the text and no higher, each with the column of labels."""
-    groups: list[list[int]] = [[]]
-    for run in _together(block):
-        if groups[-1] and width_of(block, [0, *groups[-1], *run]) > TEXTWIDTH:
-            groups.append([])
-        groups[-1] += run
-    return [piece for group in groups for piece in _pages(_part(block, [0, *group]), height)]
-
-
-def _part(block: Block, columns: Sequence[int]) -> Block:
-    return replace(
-        block,
-        columns=[block.columns[k] for k in columns],
-        rows=[[row[k] for k in columns] for row in block.rows],
-    )
-
-
-def _pages(block: Block, height: float) -> list[Block]:
-    """The rows in parts of at most this height."""
-    starts, left = [0], height - _height(replace(block, rows=[]))
-    for i, row in enumerate(block.rows):
-        own = _row_height(block, row)
-        if own > left and i > starts[-1]:
-            starts.append(i)
-            left = height - _height(replace(block, rows=[]))
-        left -= own
-    ends = [*starts[1:], len(block.rows)]
-    return [
-        replace(
-            block,
-            rows=block.rows[start:end],
-            rules=[rule - start for rule in block.rules if start < rule < end],
-        )
-        for start, end in zip(starts, ends, strict=True)
-    ]
-
-
-def _together(block: Block) -> list[list[int]]:
-    """Columns that one head spans; one by one where they are wider than the text."""
-    found, at = [], 1
-    for _, count in runs(block.columns[1:]):
-        own = list(range(at, at + count))
-        at += count
-        fits = width_of(block, [0, *own]) <= TEXTWIDTH
-        found += [own] if fits else [[i] for i in own]
-    return found
-
-
-def width_of(block: Block, columns: Sequence[int]) -> float:
-    """An estimate of the width of these columns, pt: a group's head may be wider than they are."""
-    total, at = GAP * (len(columns) - 1), 0
-    for group, count in runs([block.columns[k] for k in columns]):
-        own = sum(_column(block, k) for k in columns[at : at + count])
-        total += max(own, SMALLER * _width(group) - GAP * (count - 1))
-        at += count
-    return total
-
-
-def _stacked(block: Block) -> bool:
-    """Whether intervals stand below their numbers: those of differences."""
-    return any(entry.interval.startswith("[") for row in block.rows for entry in row)
-
-
-def _height(block: Block) -> float:
-    """An estimate, pt: its title and rules, its heads, its rows."""
-    heads = 2 if any(group for group, _ in block.columns) else 1
-    rows = sum(_row_height(block, row) for row in block.rows)
-    return 40 + LINE * heads + 8 * len(block.rules) + rows
-
-
-def _row_height(block: Block, row: Sequence[Entry]) -> float:
-    """pt: as many lines as its words take, or its interval."""
-    lines = [ceil(1.1 * _width(x.text) / _words(block, i)) for i, x in enumerate(row) if _wraps(x)]
-    stacked = _stacked(block)
-    return LINE * max([2 if stacked else 1, *lines]) + APART * stacked
-
-
-def _column(block: Block, i: int) -> float:
-    """The column's width in pt, at the least."""
-    widths = [
-        min(_width(x.text), LABELS * TEXTWIDTH) if _wraps(x) else _entry_width(x)
-        for x in (row[i] for row in block.rows)
-    ]
-    return max([_width(block.columns[i][1]), *widths])
-
-
-def _words(block: Block, i: int) -> float:
-    """pt for words in the column: of labels, what the others leave."""
-    columns = range(len(block.columns))
-    left = TEXTWIDTH - width_of(block, columns) + _column(block, 0) if i == 0 else 0.0
-    return max(LABELS * TEXTWIDTH, left)
-
-
-def _wraps(entry: Entry) -> bool:
-    """Whether it is words that may be too wide for one line."""
-    return not entry.interval and _width(entry.text) > LABELS * TEXTWIDTH
-
-
-def _entry_width(entry: Entry) -> float:
-    if entry.interval.startswith("["):
-        below = SMALLER * _width(entry.interval)
-        return max(_width(entry.text + entry.mark), below)
-    bold = 1.15 if entry.bold else 1.0
-    return bold * _width(entry.text) + SMALLER * _width(entry.interval) + _width(entry.mark) + 2
-
-
-def _width(text: str) -> float:
-    """pt of `text` in `\\small`."""
-    wide = dict.fromkeys(".,:;[]()|'il ", 3.1) | dict.fromkeys("+-−±×≈<>=", 7.2)
-    wide |= dict.fromkeys("MWm", 8.5)
-    return sum(
-        wide.get(c, 7.0 if c.isupper() or c in "w%ΔΣ" else 4.9) for c in re.sub(r"λ_", "λ", text)
-    )
 
 
 # Typesetting --------------------------------------------------------------------------------------
@@ -326,9 +159,9 @@ def _tabular(block: Block) -> str:
     for index, row in enumerate(block.rows):
         if index in block.rules:
             lines.append(r"\midrule")
-        elif index and _stacked(block):
+        elif index and stacked(block):
             lines.append(rf"\addlinespace[{APART:g}pt]")
-        cells = [_typeset(entry, _words(block, i)) for i, entry in enumerate(row)]
+        cells = [_typeset(entry, room_for(block, i)) for i, entry in enumerate(row)]
         lines.append(" & ".join(cells) + r" \\")
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}"])
 
@@ -342,7 +175,7 @@ def _typeset(entry: Entry, room: float) -> str:
     small = rf"{{\scriptsize {tex(entry.interval)}}}"
     if entry.interval.startswith("["):
         return rf"\begin{{tabular}}[t]{{@{{}}c@{{}}}}{text}{mark}\\{small}\end{{tabular}}"
-    if _wraps(entry) and _width(entry.text) > room:
+    if wraps(entry) and text_width(entry.text) > room:
         share = int(100 * room / TEXTWIDTH) / 100
         return rf"\parbox[t]{{{share}\textwidth}}{{\raggedright {text}{mark}\strut}}"
     return text + rf"\,{small}" * bool(entry.interval) + mark

@@ -6,22 +6,15 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 
 import pytest
-from made_up_readings import BASE
 
 from direct.common.files import write_json
 from direct.identity import identity
 from direct.profiles import profile
-from direct.settings import override, with_values
+from direct.settings import override
 from sweeps.ablations import ABLATIONS
 from sweeps.cell import write_config
-from sweeps.queue.estimate import (
-    DEFAULTS,
-    Estimator,
-    _units,
-    default_rates,
-    trainings,
-    words,
-)
+from sweeps.queue.estimate import Estimator, words
+from sweeps.queue.units import DEFAULTS, default_rates, trainings
 from sweeps.schema import cells
 
 
@@ -41,13 +34,6 @@ def test_time_left_follows_the_speed_of_this_run(monkeypatch, tmp_path):
     assert left == pytest.approx(2 * (cost - 50 * step))
     estimator.finished(planned[0].id)
     assert estimator.remaining([planned[0].id], 1) == 0
-
-
-def test_measured_steps_are_several_steps_of_training():
-    config = with_values(BASE, {"measure.kind": "alignment", "measure.steps": 10})
-    assert _units(config) == {"train": 40, "generate": 0, "judge": 0}
-    config = with_values(BASE, {"measure.kind": "cost", "measure.iterations": 10})
-    assert _units(config)["train"] == 30
 
 
 def test_durations_are_words_that_round_once():
@@ -74,14 +60,6 @@ def test_without_timings_the_stated_defaults_count(tmp_path):
     expected = 100 * per_step + 10 * per_clip + 10 * per_judgement
     assert estimator.seconds(next(iter(planned.values()))) == pytest.approx(expected)
     assert default_rates("a profile without figures") == DEFAULTS["wan2.1-t2v-1.3b"]
-
-
-def test_a_plug_ins_profile_of_the_packaged_pipeline_costs_what_tiny_does(plugged):
-    plugged(
-        "from dataclasses import replace\nfrom direct.profiles import tiny\n\n\n@plugins.profile\n"
-        'def mine():\n    return replace(tiny(), profile="mine")\n'
-    )
-    assert default_rates("mine") == DEFAULTS["tiny"]
 
 
 def test_recorded_rates_are_medians_over_finished_cells(tmp_path):

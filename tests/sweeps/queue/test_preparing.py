@@ -8,8 +8,9 @@ from queued import CELLS
 from direct.common import spent
 from sweeps.queue import preparing
 from sweeps.queue.display import Job
-from sweeps.queue.estimate import DEFAULTS, Estimator
+from sweeps.queue.estimate import Estimator
 from sweeps.queue.preparing import SETUP_SECONDS, START_SECONDS, Preparation
+from sweeps.queue.units import DEFAULTS
 
 KNOWN = {"text": 0.01, "perturb": 0.02, "render": 1.0}
 

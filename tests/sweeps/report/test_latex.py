@@ -12,8 +12,7 @@ from direct.common.errors import UserError
 from sweeps.ablations import ABLATIONS
 from sweeps.report import latex
 from sweeps.report.entry import Entry
-from sweeps.report.latex import tex
-from sweeps.report.layout import Block, blocks
+from sweeps.report.layout import Block
 
 ROOT = Path(__file__).parents[3]
 COMPILER = shutil.which("tectonic") or shutil.which("pdflatex")
@@ -49,12 +48,6 @@ def test_a_fragment_is_no_document_and_fits_without_scaling(name):
     assert text.count(r"\label{") == 1 and text.count(r"\caption{") == 1
     caption = re.search(r"\\caption\{(.*)\}", text)[1]
     assert len(caption) < 200, "what else there is to say stands below"
-    table = build(ABLATIONS[name])
-    for block in blocks(table, latex.columns_of(table)):
-        for piece in latex._divided(block, 500):
-            columns = range(len(piece.columns))
-            assert latex.width_of(piece, columns) <= latex.TEXTWIDTH or len(columns) == 2
-            assert latex._height(piece) <= 500
 
 
 def test_columns_are_the_papers_or_those_asked_for():
@@ -83,17 +76,6 @@ def test_a_wide_table_is_several_blocks_with_its_labels():
     text = latex.fragment("own", "A title.", [], [Block("b", heads, [row], [])])
     assert text.count("one &") == text.count(r"\toprule") >= 2
     assert text.count(r"90.25\,{\scriptsize $\pm$ 0.50}") == 12
-
-
-def test_symbols_and_minus_signs():
-    assert tex("Σ p_k², −1 to -0.5 [-2, +3]") == (r"$\Sigma$ p\_k$^2$, $-$1 to $-$0.5 [$-$2, +3]")
-    assert tex("--rerun") == "-{}-rerun", "no dash"
-    assert tex("Wan2.1-1.3B, non-zero, é, κ") == "Wan2.1-1.3B, non-zero, é, ?"
-
-
-def test_every_special_character_and_a_symbol_with_an_index():
-    assert tex("λ_hard = 5 % & more_") == (r"$\lambda_{\mathrm{hard}}$ = 5 \% \& more\_")
-    assert tex("a\\b{c}~^") == r"a\textbackslash{}b\{c\}\textasciitilde{}\textasciicircum{}"
 
 
 BLOCK = Block(
