@@ -15,7 +15,7 @@ from direct.common.errors import UserError
 from direct.config import Config
 
 from ..cell import STAGES, read_config, read_timing
-from .units import Left, clips_of, default_rates, passes_of, taken, trainings, units_of
+from .units import SHARED, Left, clips_of, default_rates, passes_of, taken, trainings, units_of
 
 SETTLED = 5.0  # seconds of this run, before its speed counts
 
@@ -66,6 +66,7 @@ class Estimator:
         self.stages: dict[str, tuple[str, int, int]] = {}  # running cell -> stage, done, of total
         self.at: dict[str, tuple[str, int, int]] = {}  # the same, of `STAGES` alone
         self.heard: dict[str, float] = {}  # running cell -> when it last got further
+        self.ahead: dict[str, float] = {}  # running cell -> seconds of what it makes for all
         self.second: set[str] = set()  # running cells in the second of two trainings
         self.born: set[str] = set()  # cells with which their worker began
         self.ended: set[str] = set()
@@ -136,12 +137,15 @@ class Estimator:
         """A worker has taken the cell; `first`: its first, for which it imports all."""
         (self.born.add if first else self.born.discard)(cell)
         self.heard[cell] = time.monotonic()
-        self.at.pop(cell, None)
+        for known in (self.at, self.ahead, self.stages):
+            known.pop(cell, None)
         self.second.discard(cell)
 
     def progress(self, cell: str, stage: str, done: int, total: int) -> None:
         """A running cell's stage is at `done` of `total`."""
-        self.stages[cell] = stage, done, total
+        before, self.stages[cell] = self.stages.get(cell), (stage, done, total)
+        if stage in SHARED and cell in self.heard:
+            self._prepares(cell, before)
         if stage not in STAGES or not total:  # a stage's own preparations: its setting up
             return
         now = time.monotonic()
@@ -158,6 +162,14 @@ class Estimator:
             else:
                 self._first(cell, stage, spent, unit * (1 if stage == "train" else done))
         self.heard[cell], self.at[cell] = now, (stage, done, total)
+
+    def _prepares(self, cell: str, before: tuple[str, int, int] | None) -> None:
+        """A cell that finds nothing of what all share makes it: that is none of its own work."""
+        (stage, done, total), now = self.stages[cell], time.monotonic()
+        made = done - before[1] if before and (before[0], before[2]) == (stage, total) else 0
+        if made > 0:
+            self.ahead[cell] = (total - done) * (now - self.heard[cell]) / made
+        self.heard[cell] = now
 
     def _first(self, cell: str, stage: str, spent: float, units: float) -> None:
         """A stage's first report. Training reports every step: those before were there already."""
@@ -194,7 +206,7 @@ class Estimator:
         for name, steps in self.trainings[cell]:
             self.before.setdefault(name, []).append(Left(0.0, steps, True))
         self.second.discard(cell)
-        for known in (self.heard, self.at, self.stages):
+        for known in (self.heard, self.at, self.ahead, self.stages):
             known.pop(cell, None)
 
     def remaining(self, open_cells: Sequence[str], workers: int) -> float:
@@ -228,7 +240,7 @@ class Estimator:
     def _left(self, cell: str) -> float:
         """Expected seconds of a running cell."""
         if cell not in self.at:
-            seconds = self._found(cell, 0.0, self.before)
+            seconds = self.ahead.get(cell, 0.0) + self._found(cell, 0.0, self.before)
         else:
             stage, done, total = self.at[cell]
             later = STAGES[STAGES.index(stage) + 1 :]

@@ -17,6 +17,7 @@ from direct.identity import any_length, canonical, identity
 # Seconds per training step, per generated clip and per judged clip, where nothing is recorded yet.
 # tiny: one core of a laptop. wan2.1: as in Table S4 and App. D, on GPUs; its judging is a guess.
 DEFAULTS = {"tiny": (0.13, 0.08, 0.05), "wan2.1-t2v-1.3b": (4.95, 85.0, 5.0)}
+SHARED = ("text", "latents", "perturb", "partition", "render")  # stages of what cells share
 HARD_NEGATIVE_SECONDS = {"wan2.1-t2v-1.3b": 85.0}  # App. D; "13 GPU-hours" (App. E) cannot be
 
 

@@ -95,6 +95,27 @@ def test_a_stages_own_preparations_are_shown_and_not_counted(tmp_path):
     assert estimator.stages == {name: ("train", 0, 0)} and estimator.remaining([name], 1) == before
 
 
+def test_what_a_cell_makes_for_all_is_left_besides_its_own_work(monkeypatch, tmp_path):
+    """As on a cluster, where no planner has made it before."""
+    clock, planned = [0.0], configs()
+    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
+    name = next(iter(planned))
+    estimator = Estimator(tmp_path, planned)
+    own = estimator.remaining([name], 1)
+    estimator.started(name)
+    for now, done in ((10, 8), (30, 18), (50, 38)):
+        clock[0] = now
+        estimator.progress(name, "render", done, 98)
+    assert estimator.remaining([name], 1) == pytest.approx(60 * 1.0 + own), "a clip a second"
+    clock[0] = 110
+    estimator.progress(name, "render", 98, 98)
+    estimator.progress(name, "partition", 1, 1)
+    assert estimator.remaining([name], 1) == pytest.approx(own)
+    clock[0] = 115
+    estimator.progress(name, "train", 1, 100)
+    assert estimator.paces["train"].first_seconds == 5, "all that it took to set up"
+
+
 # A whole sweep, on a clock that is set by hand ----------------------------------------------------
 
 
