@@ -143,9 +143,9 @@ class Estimator:
 
     def progress(self, cell: str, stage: str, done: int, total: int) -> None:
         """A running cell's stage is at `done` of `total`."""
-        before, self.stages[cell] = self.stages.get(cell), (stage, done, total)
+        earlier, self.stages[cell] = self.stages.get(cell), (stage, done, total)
         if stage in SHARED and cell in self.heard:
-            self._prepares(cell, before)
+            self._prepares(cell, earlier)
         if stage not in STAGES or not total:  # a stage's own preparations: its setting up
             return
         now = time.monotonic()
@@ -163,10 +163,10 @@ class Estimator:
                 self._first(cell, stage, spent, unit * (1 if stage == "train" else done))
         self.heard[cell], self.at[cell] = now, (stage, done, total)
 
-    def _prepares(self, cell: str, before: tuple[str, int, int] | None) -> None:
+    def _prepares(self, cell: str, earlier: tuple[str, int, int] | None) -> None:
         """A cell that finds nothing of what all share makes it: that is none of its own work."""
         (stage, done, total), now = self.stages[cell], time.monotonic()
-        made = done - before[1] if before and (before[0], before[2]) == (stage, total) else 0
+        made = done - earlier[1] if earlier and earlier[::2] == (stage, total) else 0
         if made > 0:
             self.ahead[cell] = (total - done) * (now - self.heard[cell]) / made
         self.heard[cell] = now
