@@ -23,6 +23,7 @@ class Section:
     drawing: str = ""
     notes: tuple[str, ...] = ()
     summary: Summary | None = None  # what stands there before it is opened
+    extra: bool = False  # a table that `all` leaves out: folded where there are others
 
 
 def section_of(table: Table, drawing: str) -> Section:
@@ -34,6 +35,7 @@ def section_of(table: Table, drawing: str) -> Section:
         drawing,
         tuple(notes(table)),
         summary(table),
+        table.ablation.extra,
     )
 
 

@@ -73,6 +73,7 @@ def index(
     links = [("tables", "Tables"), ("claims", "Claims")] + [("clips", "Clips")] * bool(clips)
     links += [("provenance", "Provenance")]
     links += [(x.name, x.title.split(":")[0]) for x in sections]
+    usual = [x for x in sections if not x.extra] or list(sections)
     return fill(
         "index.html",
         title=f"DiReCT, run again: {judge}",
@@ -83,7 +84,8 @@ def index(
         claims=claims.parts(found, judge),
         kinds=claims.KINDS,
         shown=claims.SHOWN,
-        sections=sections,
+        sections=usual,
+        extra=[x for x in sections if x not in usual],
         provenance=_provenance(tables),
         cells=sorted({cell.id for table in tables for line in table.lines for cell in line.cells}),
     )

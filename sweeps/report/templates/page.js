@@ -94,6 +94,11 @@ document.querySelectorAll("table.numbers").forEach(sorts);
 function unfold() {
   const target = document.getElementById(location.hash.slice(1));
   target?.querySelector(":scope > details")?.setAttribute("open", "");
+  const box = target?.closest("details:not([open])");  // among the tables that are folded
+  if (box) {
+    box.open = true;
+    target.scrollIntoView();
+  }
 }
 addEventListener("hashchange", unfold);
 unfold();

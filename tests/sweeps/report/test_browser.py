@@ -12,7 +12,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from made_up import BASE, EVIL, results_of
+from made_up import BASE, EVIL, build, results_of
 from PIL import Image
 from ports import free_port
 
@@ -293,6 +293,34 @@ def test_the_page_never_scrolls_sideways(view, width):
         assert all(wide > clip for clip, wide, _, _ in boxes[:2]), "tables scroll in their boxes"
         height = "return document.querySelector('.example button').getBoundingClientRect().height"
         assert browser.execute_script(height) >= 44, "as large as a finger"
+
+
+@pytest.fixture(scope="module")
+def everything(tmp_path_factory):
+    """The page of all tables, drawn without their plots."""
+    built = {name: build(table) for name, table in ABLATIONS.items()}
+    shown = [table for table in built.values() if write.has_numbers(table)]
+    sections = [section_of(table, "") for table in shown]
+    findings, controls = claims.verdicts(built), Control("positive", "negative")
+    path = tmp_path_factory.mktemp("everything") / "index.html"
+    path.write_text(write.index(shown, sections, findings, shown[0].judge, controls))
+    return path.as_uri(), sum(section.extra for section in sections)
+
+
+def test_the_page_of_all_tables_is_short_and_a_link_opens_what_is_folded(view, everything):
+    browser, (address, extra) = view(360), everything
+    browser.get(address)
+    assert browser.execute_script("return document.documentElement.scrollHeight") < 8000 - 1400, (
+        "the gallery comes on top"
+    )
+    folded = "return document.querySelectorAll('details.more .card').length"
+    assert browser.execute_script(folded) == extra > 3
+    shown = "return document.getElementById('table-own_negatives').checkVisibility()"
+    assert not browser.execute_script(shown)
+    browser.execute_script("location.hash = '#table-own_negatives'")
+    wait(browser, shown)
+    top = "return document.getElementById('table-own_negatives').getBoundingClientRect().top"
+    assert 0 <= browser.execute_script(top) < 800, "it is in sight"
 
 
 def luminance(color):

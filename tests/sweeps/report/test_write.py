@@ -4,7 +4,7 @@ import json
 from dataclasses import replace
 
 import pytest
-from made_up import BASE, S3, results_of
+from made_up import BASE, S3, build, results_of
 
 from sweeps import tables
 from sweeps.ablations import ABLATIONS
@@ -103,3 +103,20 @@ def test_provenance_says_every_text_once():
         ("device", ["a", "b"]),
         ("packages", ["a 1, b 2"]),
     ]
+
+
+def test_tables_beyond_the_paper_are_folded_unless_there_are_no_others():
+    def page_of(*names):
+        built = [build(ABLATIONS[name]) for name in names]
+        sections = [page.section_of(table, "") for table in built]
+        controls, judge = Control("", ""), built[0].judge
+        return write.index(built, sections, verdicts({}), judge, controls)
+
+    both = page_of("lambda_hard", "beyond", "map")
+    assert "Beyond the paper: 2 more tables" in both
+    places = [
+        both.index(x) for x in ('id="table-lambda_hard"', "Beyond the paper: 2", 'id="table-map"')
+    ]
+    assert places == sorted(places)
+    alone = page_of("map")
+    assert "Beyond the paper:" not in alone and 'id="table-map"' in alone
