@@ -14,7 +14,7 @@ from .ablations import ABLATIONS
 from .contrasts import added_by, estimate, known
 from .paper_claims import Claim
 from .stats import Estimate
-from .tables import Table
+from .table import Table
 
 ALPHA = 0.05
 REPRODUCED, CONTRADICTED, UNRESOLVED, NOT_RUN = (

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from .claims import ALPHA
 from .mechanism_ablations import AGAIN, RANDOM
 from .schema import METRICS
-from .tables import Line, Table, Value
+from .table import Line, Table, Value
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,8 @@ from .options import base_of, options_of, planned_cells
 from .results import folder, read_all
 from .schema import METRICS, Ablation
 from .stats import components
-from .tables import Table, build
+from .table import Table
+from .tables import build
 
 SEEDS, PROMPTS = (3, 4, 6, 8, 10, 14, 20, 45), (96, 192, 288, 384, 512)
 

@@ -23,7 +23,7 @@ from .schema import METRICS
 from .stages import Stages
 
 if TYPE_CHECKING:
-    from .tables import Table
+    from .table import Table
 
 
 def report(base: Config, options: argparse.Namespace, stages: Stages) -> int:

@@ -59,7 +59,7 @@ from .stages import REAL, Stages
 from .work import refuse, settle_old, work
 
 if TYPE_CHECKING:
-    from .tables import Table
+    from .table import Table
 
 
 def main(arguments: Sequence[str] | None = None, stages: Stages = REAL) -> int:

@@ -20,7 +20,7 @@ from direct.common.text import plain
 from direct.config import Run
 
 from ..schema import METRICS
-from ..tables import Line, Table
+from ..table import Line, Table
 from . import clips
 from .gallery import LEGEND, TRUTH, WORDS, decode, result_of, truth
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from direct.common.text import plain
 
 from ..schema import METRICS
-from ..tables import Table, Value
+from ..table import Table, Value
 
 ALPHA = 0.05
 OUTCOMES = ("helps", "hurts", "alike", "not resolved", "not run")

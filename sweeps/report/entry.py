@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..schema import METRICS
-from ..tables import Value
+from ..table import Value
 
 ABSENT = "–"
 DIGITS = 6  # decimals at most, of a difference that fewer would print as zero

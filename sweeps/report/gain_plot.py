@@ -6,7 +6,7 @@ from typing import Any
 
 from direct.common.text import plain
 
-from ..tables import Table
+from ..table import Table
 from .plots import SERIES
 from .sheet import Print, entitle, panels
 

@@ -22,7 +22,7 @@ from direct.config import Config, Run
 from ..ablations import ABLATIONS
 from ..cell import read_result
 from ..schema import Cell
-from ..tables import judge_name
+from ..table import judge_name
 from . import clips
 from .clips import Clip
 

@@ -12,7 +12,7 @@ from ..contrasts import difference
 from ..mechanism_ablations import BASE, GUIDANCE, METHODS, MULTIPLES, at, best, multiple
 from ..schema import METRICS
 from ..stats import Estimate
-from ..tables import Line, Table
+from ..table import Line, Table
 from .heatmap import HATCHED, cells
 from .plots import GREY
 from .sheet import Print, entitle, note, panels

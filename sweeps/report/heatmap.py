@@ -12,7 +12,7 @@ from direct.common.text import plain
 from ..experiments import words
 from ..schema import METRICS, plane
 from ..stats import Estimate, estimate
-from ..tables import Table
+from ..table import Table
 from .sheet import Print, entitle, note, panels
 
 HATCHED = "Hatched: undecided, the cell's own 95 % interval (not adjusted) holds 0."

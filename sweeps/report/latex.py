@@ -17,7 +17,7 @@ from direct.common.errors import UserError, nearest
 from direct.common.text import plain
 
 from .. import paper
-from ..tables import Table
+from ..table import Table
 from .entry import Entry
 from .layout import Block, blocks, runs
 from .tex_escape import tex

@@ -15,7 +15,7 @@ from direct.common.text import plain
 
 from .. import paper
 from ..schema import METRICS, Ablation
-from ..tables import Line, Table
+from ..table import Line, Table
 from . import rendering
 from .entry import ABSENT, Entry, change, published, score
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .. import paper
-from ..tables import Table
+from ..table import Table
 
 
 def source(table: Table) -> str:

@@ -11,7 +11,7 @@ from direct.common.text import plain
 
 from .. import paper, stats
 from ..stats import Array
-from ..tables import Line, Table
+from ..table import Line, Table
 from .plots import GREY, PAPER, SERIES
 from .sheet import Print, entitle, panels
 

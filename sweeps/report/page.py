@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from ..tables import Table
+from ..table import Table
 from .layout import Block, blocks
 from .summary import Summary, summary
 from .template import fill

@@ -17,7 +17,7 @@ from direct.common.text import plain
 
 from .. import paper, stats
 from ..schema import METRICS, Row
-from ..tables import Table
+from ..table import Table
 from . import sheet
 from .sheet import Print
 

@@ -12,7 +12,7 @@ from direct.measure.cheap import EQUIVALENT
 
 from ..claims import ALPHA
 from ..contrasts import Tested
-from ..tables import Line, Table
+from ..table import Line, Table
 from .entry import ABSENT, p_words
 
 DIFFERENT, OPEN = "not equivalent", "not resolved"

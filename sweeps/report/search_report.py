@@ -23,7 +23,7 @@ from ..results import folder, read_all
 from ..schema import Ablation, Cell
 from ..search import Outcome, Weights
 from ..stages import Stages
-from ..tables import judge_name
+from ..table import judge_name
 from ..work import refuse, work
 from .entry import ABSENT, Entry
 from .latex import fragment

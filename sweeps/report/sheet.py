@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from ..tables import Table
+from ..table import Table
 
 STYLE: dict[str, Any] = {
     "svg.fonttype": "none",

@@ -13,7 +13,7 @@ from direct.common.text import plain
 
 from ..claims import ALPHA
 from ..schema import METRICS
-from ..tables import Line, Table, Value
+from ..table import Line, Table, Value
 from .entry import change
 
 ROWS, PANELS, NAMED = 6, 2, 4  # of a picture; rows that a sentence names

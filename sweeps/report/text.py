@@ -14,7 +14,7 @@ from direct.common.text import plain
 
 from .. import paper, stats
 from ..schema import METRICS
-from ..tables import Line, Table
+from ..table import Line, Table
 from . import rendering
 from .entry import Entry
 from .layout import Block, blocks, escape_markdown

@@ -7,7 +7,8 @@ from direct.common.text import plain
 from .. import paper, rounds
 from ..ablations import ABLATIONS
 from ..schema import CHOICE_METRIC, METRICS
-from ..tables import Table, open_hypotheses
+from ..table import Table
+from ..tables import open_hypotheses
 from . import beyond, measured, rendering
 from .layout import shows_negatives
 

@@ -11,7 +11,7 @@ from direct.common.files import write_bytes, write_text
 
 from ..claims import Verdicts, verdicts
 from ..control import Control, control
-from ..tables import Table
+from ..table import Table
 from . import claims, gallery_files, latex
 from .gallery import Gallery
 from .page import Section, section_of

@@ -8,7 +8,7 @@ from made_up import build, line
 
 from sweeps import stats
 from sweeps.report import words
-from sweeps.tables import Old
+from sweeps.table import Old
 
 
 def test_the_caption_has_n_interval_power_and_commit():
