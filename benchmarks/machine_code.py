@@ -89,7 +89,7 @@ def read(kernel: Kernel) -> Reading:
     loads = [i for i, one in enumerate(body) if is_load(one)]
     uses = {i: first_use(body, i) for i in loads}
     share = READ[kernel.name.split("draws ")[1].split(",")[0]] / len(loads)
-    blocks = blocks_per_sm(kernel.registers)
+    blocks = blocks_per_sm(kernel.registers, kernel.shared)
     # At each instruction: the passes whose load was issued before it and is not used before it.
     outstanding = max(
         sum((a + d - i) // len(body) - (a - i) // len(body) for a, d in uses.items())
@@ -162,10 +162,14 @@ def _wait(body: tuple[Instruction, ...], copy: int) -> int:
     raise UserError(f"nobody waits for the copy at {body[copy].address:#x}")
 
 
-def blocks_per_sm(registers: int) -> int:
-    """Registers are handed out in steps of 256 a warp; a file has 65536, an SM 2048 threads."""
+def blocks_per_sm(registers: int, shared: int) -> int:
+    """Registers are handed out in steps of 256 a warp; a file has 65536, an SM 2048 threads.
+
+    Of shared memory sm_90 and sm_100 have 228 KB; each block takes at least 1 KB for the system.
+    """
     warp = -(-registers * 32 // 256) * 256
-    return min(65536 // (warp * THREADS // 32), 2048 // THREADS)
+    by_memory = 228 * 1024 // max(shared, 1024)
+    return min(65536 // (warp * THREADS // 32), 2048 // THREADS, by_memory)
 
 
 def program(
@@ -205,8 +209,9 @@ def report(found: dict[str, list[Reading]]) -> str:
         "",
         "One pass of the loop takes 16 bytes of each input. *Ahead* is the number of instructions",
         "from a load to its first use: nearest, median, farthest; the loads are copies into shared",
-        "memory, used where the next pass waits for them. *In flight* is what the loads of one",
-        "SM's resident blocks can have under way at most, of the inputs that a variant reads.",
+        "memory, used where the next pass waits for them, or for v the one after it. *In flight*",
+        "is what the loads of one SM's resident blocks can have under way at most, of the inputs",
+        "that a variant reads. All loads count in part, v's too: 69 KB stand for 72, 81 for 84.",
     ]
     for arch, rows in found.items():
         lines += ["", f"## {arch}", "", *_table(rows), "", *_others(arch)]

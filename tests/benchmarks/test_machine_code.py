@@ -101,7 +101,9 @@ def test_a_kernel_without_a_loop_is_refused():
     "registers, blocks", [(64, 4), (65, 3), (80, 3), (81, 2), (128, 2), (129, 1), (32, 8)]
 )
 def test_blocks_that_fit(registers, blocks):
-    assert machine_code.blocks_per_sm(registers) == blocks
+    assert machine_code.blocks_per_sm(registers, 0) == blocks
+    assert machine_code.blocks_per_sm(registers, 76 * 1024) == min(blocks, 3)
+    assert machine_code.blocks_per_sm(registers, 76 * 1024 + 1) == min(blocks, 2)
 
 
 def test_issue_is_bound_by_slots_or_by_a_unit():

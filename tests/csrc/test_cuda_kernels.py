@@ -251,7 +251,8 @@ MUTANTS = {
         None,
     ),
     "v's first copy in the group of the second pass": (
-        "    if (thread * SIZE < length) copy(direct::V, thread * SIZE);\n    fetch(thread * SIZE);",
+        "    if (thread * SIZE < length) copy(direct::V, thread * SIZE);\n"
+        "    fetch(thread * SIZE);",
         "    if (!MUTANT && thread * SIZE < length) copy(direct::V, thread * SIZE);\n"
         "    fetch(thread * SIZE);\n"
         "    if (MUTANT && thread * SIZE < length) copy(direct::V, thread * SIZE);",
