@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import heapq
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 Step = tuple[
     str, float, int
@@ -68,13 +68,25 @@ def _unit(name: str) -> str:
     return "alu" if name.startswith(INTEGER) else "other"
 
 
-def unrolled(program: Program, passes: int, ahead: bool) -> Program:
-    """`passes` times `program`; `ahead`: each pass loads what the next one waits for."""
-    if not ahead:
-        return program * passes
-    loads = tuple(step for step in program if step[0] == "load")
-    rest = tuple(step for step in program if step[0] != "load")
-    return (*loads, *program * (passes - 1), *rest)
+def unrolled(program: Program, passes: int, ahead: Mapping[int, int]) -> Program:
+    """`passes` times `program`, each load under an id of its own.
+
+    A pass loads what one `ahead[its id]` passes later waits for; the first ones' loads come before.
+    """
+    loads = [step for step in program if step[0] == "load"]
+    early = [
+        (kind, amount, load * passes + n)
+        for n in range(passes)
+        for kind, amount, load in loads
+        if n < ahead[load]
+    ]
+    steps = [
+        (kind, amount, load * passes + n + (ahead[load] if kind == "load" else 0))
+        for n in range(passes)
+        for kind, amount, load in program
+        if kind != "load" or n + ahead[load] < passes
+    ]
+    return (*early, *steps)
 
 
 def share_of_copy(program: Program, resident: int, blocks: int) -> float:

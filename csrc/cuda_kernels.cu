@@ -14,8 +14,10 @@
 //
 // Loads into registers sink to their first use, whatever the source says: ptxas saves registers. So rows of
 // whole vectors are copied into shared memory by cp.async, a pass ahead: a thread waits for its copies, takes
-// them, asks for the next ones into the same place, and computes. Nobody else touches its 16 bytes of an
-// input, so there are no barriers.
+// them, asks for the next ones into the same place, and computes. v is copied two passes ahead, into slots by
+// turns: the three blocks of an SM that draw everything have 72 KB under way then, in place of 60. And it is
+// read where it is used, which saves four registers. Nobody else touches a thread's 16 bytes of an input, so
+// there are no barriers.
 //
 // What is not finite in v is counted beside the sums, in float32: a chunk's count is exact there, and the
 // chunks' sum in double.
@@ -39,10 +41,16 @@ using direct::TERMS;
 
 constexpr int THREADS = 256, WARPS = THREADS / 32;
 constexpr int64_t CHUNK = 8192;
+constexpr int V_SLOTS = 4, SLOTS = V_SLOTS + INPUTS - 1;  // v needs three; four, since that is a power of two
+static_assert(direct::V == 0);
 
 // Which terms' noises a kernel can draw. A term that was given its noise or does without it in a kernel that
 // could draw it wastes the arithmetic; the two common cases waste nothing.
 enum Draws { NOTHING, NEGATIVES, EVERYTHING };
+
+// Who draws everything was not given eps.
+template <int DRAWS>
+__device__ constexpr bool reads(int input) { return DRAWS != EVERYTHING || input != EPS; }
 
 // The noises of all terms that are drawn, for SIZE elements from `first` on: one key, so side by side.
 template <int DRAWS, int SIZE>
@@ -66,8 +74,7 @@ __device__ __forceinline__ void vector(const Problem& p, const Vector<T>* in, T*
   if constexpr (DRAWS != NOTHING) draw<DRAWS, SIZE>(key, chunk_begin + at, eps);
 #pragma unroll
   for (int k = 0; k < TERMS - 1; ++k) {
-    const bool drawn = DRAWS == EVERYTHING || (DRAWS == NEGATIVES && k != FM);
-    if (drawn && p.noise[k] == Source::DRAWN) continue;
+    if (k == FM ? DRAWS == EVERYTHING : DRAWS != NOTHING && p.noise[k] == Source::DRAWN) continue;
 #pragma unroll
     for (int i = 0; i < SIZE; ++i) eps[k][i] = element(in[EPS + 2 * k], i);  // zeros stand for the mean
   }
@@ -163,7 +170,7 @@ template <class T, int DRAWS, bool Gradient, bool Aligned>
 __global__ void __launch_bounds__(THREADS, Aligned ? 3 : 1 + (DRAWS == NOTHING))
     loss_kernel(const __grid_constant__ Problem p, unsigned chunks, float* partials, double* shares,
                 unsigned* tickets, const __grid_constant__ Results results) {
-  constexpr unsigned SIZE = Vector<T>::SIZE;
+  constexpr unsigned SIZE = Vector<T>::SIZE, STEP = THREADS * SIZE;
   const int64_t b = blockIdx.x / chunks, chunk = blockIdx.x % chunks, begin = chunk * CHUNK;
   const unsigned length = unsigned(p.elements - begin < CHUNK ? p.elements - begin : CHUNK);
   const Key key = DRAWS == NOTHING ? Key{0, 0} : key_of(p, b);
@@ -175,35 +182,44 @@ __global__ void __launch_bounds__(THREADS, Aligned ? 3 : 1 + (DRAWS == NOTHING))
   float scale[TERMS], sums[SUMS] = {};
 #pragma unroll
   for (int k = 0; k < TERMS; ++k) scale[k] = gradient_scale(p, b, k);
-  __shared__ uint4 slots[INPUTS][THREADS];
-  const unsigned slot = in_register(threadIdx.x);
-  const auto fetch = [&](unsigned first) {
-    const unsigned at = in_register(first);
-    const unsigned wanted = at < length ? p.present : 0;  // one mask: branches cost registers, and these spill
+  __shared__ uint4 slots[SLOTS][THREADS];
+  const unsigned thread = in_register(threadIdx.x);
+  const auto slot = [&](int input, unsigned at) -> Vector<T>& {
+    const unsigned row = input == direct::V ? at / STEP % V_SLOTS : V_SLOTS + input - 1;
+    return reinterpret_cast<Vector<T>&>(slots[row][thread]);
+  };
+  const auto copy = [&](int input, unsigned at) { __pipeline_memcpy_async(&slot(input, at), from[input] + at, 16); };
+  const auto fetch = [&](unsigned at) {
+    if (at >= length) return;  // around all copies: ptxas then leaves them here, and does not let them sink
 #pragma unroll
-    for (int i = 0; i < INPUTS; ++i)
-      if (wanted >> i & 1) __pipeline_memcpy_async(&slots[i][slot], from[i] + at, 16);
+    for (int i = 1; i < INPUTS; ++i)
+      if (reads<DRAWS>(i) && p.present >> i & 1) copy(i, at);
     __pipeline_commit();
+    if (at + STEP < length) copy(direct::V, at + STEP);  // of the next group: the next pass does not wait for it
   };
   if constexpr (Aligned) {
 #pragma unroll
-    for (int i = 0; i < INPUTS; ++i)
-      if (!(p.present >> i & 1)) slots[i][slot] = {};
-    fetch(threadIdx.x * SIZE);
+    for (int i = 1; i < INPUTS; ++i)
+      if (reads<DRAWS>(i) && !(p.present >> i & 1)) slot(i, 0) = {};
+    if (thread * SIZE < length) copy(direct::V, thread * SIZE);
+    fetch(thread * SIZE);
   }
 #pragma unroll 1
-  for (unsigned at = threadIdx.x * SIZE; at < length; at += THREADS * SIZE) {
+  for (unsigned at = thread * SIZE, next = 0; at < length; at = next) {
+    next = in_register(at + STEP);
     const int count = Aligned || length - at >= SIZE ? SIZE : length - at;
     Vector<T> in[INPUTS] = {};
     if constexpr (Aligned) {
       __pipeline_wait_prior(0);
 #pragma unroll
-      for (int i = 0; i < INPUTS; ++i) in[i] = reinterpret_cast<const Vector<T>&>(slots[i][slot]);
-      fetch(at + THREADS * SIZE);
+      for (int i = 1; i < INPUTS; ++i)
+        if (reads<DRAWS>(i)) in[i] = slot(i, at);
+      fetch(next);
+      in[direct::V] = slot(direct::V, at);
     } else {
 #pragma unroll
       for (int i = 0; i < INPUTS; ++i)
-        if (p.present >> i & 1) load<false>(from[i] + at, count, in[i]);
+        if (reads<DRAWS>(i) && p.present >> i & 1) load<false>(from[i] + at, count, in[i]);
     }
     vector<T, DRAWS, Gradient, Aligned>(p, in, to, key, begin, at, count, scale, sums);
   }

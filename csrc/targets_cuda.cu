@@ -8,7 +8,7 @@
 // [B, K, chunks]; a second, small kernel adds the chunks in order, in double, and makes the loss. No atomics.
 //
 // Two variants per type: `Aligned`, where every row begins on 16 bytes and holds whole vectors, has 128-bit
-// accesses alone; the other takes any size element by element.
+// accesses alone; the other takes any size element by element, and in float32 with a gradient more registers.
 
 #include "targets.h"
 #include "vectors.h"
@@ -40,7 +40,7 @@ __device__ __forceinline__ void load_all(const T* from, int length, Vector<T> (&
 }
 
 template <class T, bool Gradient, bool Aligned>
-__global__ void __launch_bounds__(THREADS, 4)
+__global__ void __launch_bounds__(THREADS, Aligned || !Gradient || sizeof(T) == 2 ? 4 : 3)
     target_kernel(const __grid_constant__ Targets p, const __grid_constant__ Rows rows, unsigned chunks,
                   float* partials) {
   constexpr int SIZE = Vector<T>::SIZE, COUNT = int(CHUNK) / (THREADS * SIZE);

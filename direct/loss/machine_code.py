@@ -35,6 +35,7 @@ class Kernel:
     registers: int
     stack: int  # bytes; spilled registers live there
     listing: tuple[Instruction, ...]
+    shared: int = 0  # bytes a block, with the system's
 
     @property
     def instructions(self) -> Counter[str]:
@@ -79,7 +80,7 @@ def kernels(binary: Path, arch: str = "sm_90") -> list[Kernel]:
             raise UserError(f"{tool} does not read {binary} for {arch} ({said}); name another")
         return done.stdout
 
-    usage = re.findall(r"Function (\S+):\s+REG:(\d+) STACK:(\d+)", dump("-res-usage"))
+    usage = re.findall(r"Function (\S+):\s+REG:(\d+) STACK:(\d+) SHARED:(\d+)", dump("-res-usage"))
     code = {
         part.split(None, 1)[0]: tuple(
             Instruction(int(address, 16), name, operands.strip())
@@ -88,8 +89,8 @@ def kernels(binary: Path, arch: str = "sm_90") -> list[Kernel]:
         for part in dump("-sass").split("Function : ")[1:]
     }
     return [
-        Kernel(_readable(name), int(registers), int(stack), code.get(name, ()))
-        for name, registers, stack in usage
+        Kernel(_readable(name), int(registers), int(stack), code.get(name, ()), int(shared))
+        for name, registers, stack, shared in usage
     ]
 
 

@@ -30,7 +30,7 @@ KERNEL = Kernel(
 def test_loads_and_their_first_uses():
     reading = machine_code.read(KERNEL)
     assert (reading.loop, reading.loads, reading.ahead) == (7, 2, (4, 4))
-    assert reading.blocks == 4 and reading.in_flight == 4 * 256 * 16 * 2
+    assert reading.blocks == 4 and reading.in_flight == 4 * 256 * 16 * 8
     kinds = [kind for kind, _, _ in reading.program]
     assert " ".join(kinds) == "load issue load issue wait issue wait store issue"
 
@@ -42,7 +42,7 @@ def test_a_use_in_the_next_pass_counts_around_the_loop():
     assert machine_code.first_use(turned, at) == 4
 
 
-COPIES = (
+COPIES = (  # one input a pass ahead
     ("LDGSTS.E.BYPASS.128", "[R3], desc[UR8][R2.64]"),  # before the loop: the first pass's
     ("LDGDEPBAR", ""),
     ("DEPBAR.LE", "SB0, 0x0"),  # the loop begins here, at 0x20
@@ -59,10 +59,37 @@ def test_a_copy_into_shared_memory_is_used_by_who_waits_for_it():
     listing = tuple(Instruction(16 * i, *one) for i, one in enumerate(COPIES))
     reading = machine_code.read(Kernel(KERNEL.name, 64, 0, listing))
     assert (reading.loop, reading.loads, reading.ahead) == (7, 1, (5,))
-    assert reading.asynchronous and reading.in_flight == 4 * 256 * 16
-    kinds = [kind for kind, _, _ in throughput.unrolled(reading.program, 2, True)]
+    assert reading.passes_ahead == {2: 1} and reading.in_flight == 4 * 256 * 16 * 8
+    kinds = [kind for kind, _, _ in throughput.unrolled(reading.program, 2, {2: 1})]
     first, second = "load wait issue load issue store issue", "wait issue issue store issue"
     assert " ".join(kinds) == f"{first} {second}"
+
+
+STAGES = (  # a second input, two passes ahead: the wait leaves its newest copy out
+    ("DEPBAR.LE", "SB0, 0x1"),
+    ("LDGSTS.E.BYPASS.128", "[R3], desc[UR8][R2.64]"),
+    ("LDGDEPBAR", ""),
+    ("LDGSTS.E.BYPASS.128", "[R4], desc[UR8][R2.64]"),
+    ("LDGDEPBAR", ""),
+    ("FADD", "R30, R7, R31"),
+    ("BRA", "0x0"),
+)
+
+
+def test_a_wait_may_leave_the_newest_copies_out():
+    listing = tuple(Instruction(16 * i, *one) for i, one in enumerate(STAGES))
+    reading = machine_code.read(Kernel(KERNEL.name, 64, 0, listing))
+    assert reading.ahead == (6, 11) and reading.passes_ahead == {1: 1, 3: 2}
+    # Of eight inputs, of which these two stand for four each: one's copy and the other's two.
+    assert reading.in_flight == 4 * 256 * 16 * 3 * 4
+    steps = throughput.unrolled(reading.program, 3, reading.passes_ahead)
+    moves = [f"{kind} {load}" for kind, _, load in steps if kind != "issue"]
+    assert moves == [
+        *("load 3", "load 9", "load 10"),
+        *("wait 3", "wait 9", "load 4", "load 11"),
+        *("wait 4", "wait 10", "load 5"),
+        *("wait 5", "wait 11"),
+    ]
 
 
 def test_a_kernel_without_a_loop_is_refused():
@@ -74,7 +101,9 @@ def test_a_kernel_without_a_loop_is_refused():
     "registers, blocks", [(64, 4), (65, 3), (80, 3), (81, 2), (128, 2), (129, 1), (32, 8)]
 )
 def test_blocks_that_fit(registers, blocks):
-    assert machine_code.blocks_per_sm(registers) == blocks
+    assert machine_code.blocks_per_sm(registers, 0) == blocks
+    assert machine_code.blocks_per_sm(registers, 76 * 1024) == min(blocks, 3)
+    assert machine_code.blocks_per_sm(registers, 76 * 1024 + 1) == min(blocks, 2)
 
 
 def test_issue_is_bound_by_slots_or_by_a_unit():

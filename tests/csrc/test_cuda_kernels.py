@@ -240,20 +240,55 @@ MUTANTS = {
         "      if (!MUTANT) __pipeline_wait_prior(0);",
         None,
     ),
+    "a wait that leaves the newest group out": (
+        "__pipeline_wait_prior(0);",
+        "__pipeline_wait_prior(MUTANT);",
+        None,
+    ),
+    "copies of no group": (
+        "    __pipeline_commit();",
+        "    if (!MUTANT) __pipeline_commit();",
+        None,
+    ),
+    "v's first copy in the group of the second pass": (
+        "    if (thread * SIZE < length) copy(direct::V, thread * SIZE);\n"
+        "    fetch(thread * SIZE);",
+        "    if (!MUTANT && thread * SIZE < length) copy(direct::V, thread * SIZE);\n"
+        "    fetch(thread * SIZE);\n"
+        "    if (MUTANT && thread * SIZE < length) copy(direct::V, thread * SIZE);",
+        None,
+    ),
+    "v copied a pass late, in a group that nobody waits for in time": (
+        "    if (at + STEP < length) copy(direct::V, at + STEP);",
+        "    if (MUTANT) copy(direct::V, at); else\n"
+        "    if (at + STEP < length) copy(direct::V, at + STEP);",
+        None,
+    ),
+    "v copied into the slot that is still to be read": (
+        "at / STEP % V_SLOTS",
+        "at / STEP % (V_SLOTS >> MUTANT)",
+        None,
+    ),
     "copies into a place that is still to be read": (
-        "      for (int i = 0; i < INPUTS; ++i) in[i] =",
-        "      if (MUTANT) fetch(at + THREADS * SIZE);\n"
-        "      for (int i = 0; i < INPUTS; ++i) in[i] =",
+        "        if (reads<DRAWS>(i)) in[i] = slot(i, at);\n      fetch(next);",
+        "        if (MUTANT && i == 1) fetch(next), in[i] = slot(i, at);\n"
+        "        else if (reads<DRAWS>(i)) in[i] = slot(i, at);\n"
+        "      if (!MUTANT) fetch(next);",
         None,
     ),
     "copies beyond the chunk": (
-        "at < length ? p.present : 0",
-        "at < length + MUTANT ? p.present : 0",
+        "    if (at >= length) return;",
+        "    if (at >= length + MUTANT) return;",
+        "outside of every tensor",
+    ),
+    "copies of v beyond the chunk": (
+        "if (at + STEP < length) copy",
+        "if (at + STEP < length + MUTANT) copy",
         "outside of every tensor",
     ),
     "a loop that runs one vector too far": (
-        "at < length;",
-        "at < length + MUTANT;",
+        "next = 0; at < length;",
+        "next = 0; at < length + MUTANT;",
         "outside of every tensor",
     ),
     "vectors where rows are not on their boundary": (

@@ -49,6 +49,7 @@ def test_the_tool_on_the_path_is_the_first_choice(tool):
 def test_registers_stack_and_memory_instructions_are_read(tool, tmp_path):
     loss, normal = machine_code.kernels(tmp_path / "lib.so")
     assert (loss.registers, loss.stack, normal.registers, normal.stack) == (96, 16, 40, 0)
+    assert (loss.shared, normal.shared) == (1024, 0)
     assert loss.accesses() == {"LDG.E.128": 2, "STG.E.128": 1, "STL": 1}
     assert normal.instructions == Counter(EXIT=1) and normal.accesses() == {}
     assert loss.name == "loss: bf16, draws negatives, gradient, any size"
