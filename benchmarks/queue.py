@@ -114,6 +114,7 @@ STAGES = Stages(
     code=lambda config: {"benchmarks.queue": "stand-in"},
     device=lambda: "none",
     gpus=lambda: 0,
+    ahead=lambda runs: {},
     worker=(sys.executable, "-m", "benchmarks.queue", "worker"),
 )
 
