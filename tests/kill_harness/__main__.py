@@ -24,7 +24,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path[:0] = [str(ROOT), str(ROOT / "tests/sweeps")]
+sys.path[:0] = [str(ROOT), str(ROOT / "tests"), str(ROOT / "tests/sweeps")]
 
 import postgres  # noqa: E402
 
