@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Sequence
+from functools import cache
 from pathlib import Path
 
 from ..config import Run
@@ -35,9 +36,10 @@ class _Count:
         stages = ("text", "latents", "perturb", "render")
         self.lacking: dict[str, set[tuple[Path, str]]] = {stage: set() for stage in stages}
         self.stand_ins: dict[Path, list[list[str]]] = {}  # for prompts that are not perturbed yet
+        self.key = cache(encode.text_key)  # runs share most prompts
 
     def texts(self, run: Run, prompts: Iterable[str]) -> None:
-        self._add("text", encode.text_store(run), map(encode.text_key, prompts))
+        self._add("text", encode.text_store(run), map(self.key, prompts))
 
     def trained(self, run: Run) -> None:
         """What training needs besides, and a gain."""
@@ -45,18 +47,22 @@ class _Count:
         self.texts(run, ["", *(item.prompt for item in samples)])
         self._add("latents", encode.latent_store(run), map(encode.clip_key, samples))
         if run.config.loss.lambda_hard:
-            hard = shared.drawn_prompts(run.config, self._kept(run, samples))
+            curated = run.config.data.source == "cache"
+            known = curated or shared.perturbed_file(run, samples).exists()
+            make = shared.kept_texts if known else self._stand_ins
+            hard = shared.drawn_prompts(run.config, make(run, samples))
         if run.config.sample.about_negatives:
-            hard += itertools.chain(*self._kept(run, source.evaluation(run.config)))
-        if self._add("render", render.hard_store(run), map(encode.text_key, hard)):
+            judged = source.evaluation(run.config)
+            if shared.perturbed_file(run, judged).exists():
+                hard += itertools.chain(*shared.evaluation_negatives(run).values())
+            else:
+                hard += itertools.chain(*self._stand_ins(run, judged))
+        if self._add("render", render.hard_store(run), map(self.key, hard)):
             self.texts(run, [*hard, run.config.hard_sample.negative_prompt])
 
-    def _kept(self, run: Run, samples: Sequence[Sample]) -> list[list[str]]:
-        """The kept perturbed prompts of each sample, or as many stand-ins as it may keep."""
+    def _stand_ins(self, run: Run, samples: Sequence[Sample]) -> list[list[str]]:
+        """For each sample, as many as it may keep of the perturbed prompts that are not made."""
         file = shared.perturbed_file(run, samples)
-        if run.config.data.source == "cache" or file.exists():  # curated beforehand, or made
-            kept = shared.kept_prompts(run, samples)
-            return [[entry["prompt"] for entry in entries] for entries in kept]
         if file not in self.stand_ins:
             found = zip(samples, shared.candidates(run.config, samples), strict=True)
             names = [[f"{item.id}: {prompt}" for _, prompt in own] for item, own in found]

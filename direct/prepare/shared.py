@@ -62,7 +62,7 @@ def build(runs: Sequence[Run]) -> None:
         torch.set_num_threads(run.config.threads)  # sums depend on it
         samples = source.training(run)
         clip_latents(run, samples)  # a clip that cannot be read ends it before hours of rendering
-        prompts = drawn_prompts(run.config, _kept(run, samples))
+        prompts = drawn_prompts(run.config, kept_texts(run, samples))
         if run.config.sample.about_negatives:
             prompts += itertools.chain(*evaluation_negatives(run).values())
         drawn.setdefault(render.hard_store(run).folder, (run, set()))[1].update(prompts)
@@ -100,7 +100,7 @@ def open_shared(run: Run) -> Shared:
     if config.loss.lambda_rand and config.macro.sampling == "partition":
         labels = np.array(partition(run, samples)["labels"])
         pools = macro.exclusion(labels, laws(config, samples))
-    kept = _kept(run, samples)
+    kept = kept_texts(run, samples)
     hard = render.hard_negatives(run, drawn_prompts(config, kept))
     encode.release()  # what made it is not needed to train
     render.release()
@@ -193,7 +193,7 @@ def evaluation_negatives(run: Run) -> dict[str, list[str]]:
     return found
 
 
-def _kept(run: Run, samples: Sequence[Sample]) -> list[list[str]]:
+def kept_texts(run: Run, samples: Sequence[Sample]) -> list[list[str]]:
     """`kept_prompts` without their axes; empty lists where no hard negative is drawn."""
     if not run.config.loss.lambda_hard:
         return [[] for _ in samples]

@@ -7,20 +7,23 @@ run, from what the cache notes of earlier ones, or from a default.
 from __future__ import annotations
 
 import time
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from direct.common import spent
 
 from .display import Board, Display, Job
 from .estimate import Estimator, words
 from .seldom import Seldom
+from .units import HARD_NEGATIVE_SECONDS
 
-# Seconds that a process takes for an item, where nothing is recorded: as tiny's defaults for cells,
-# and App. D's for a hard negative. A stage that has none counts once it has reported twice.
-DEFAULTS = {
+# Seconds that a process takes for an item, where nothing is recorded: as tiny's defaults for cells.
+# A stage that has none counts once it has reported twice.
+ITEM_SECONDS = {
     "tiny": {"text": 0.001, "latents": 0.01, "perturb": 0.001, "render": 0.08},
-    "wan2.1-t2v-1.3b": {"render": 85.0},
+    **{profile: {"render": seconds} for profile, seconds in HARD_NEGATIVE_SECONDS.items()},
 }
 SETUP_SECONDS = 2.0  # of a stage: its model is loaded, and processes start
 START_SECONDS = 6.0  # of the workers: they import torch and diffusers
@@ -92,12 +95,13 @@ class Preparation:
 
 def known(cache: Path, profile: str) -> dict[str, float]:
     """Seconds an item by stage: as the stores in `cache` note them, or by default."""
-    seconds: dict[str, float] = {}
-    items: dict[str, float] = {}
+    lines: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for path in cache.glob(f"*/*/{spent.FILE}"):
         for line in spent.read(path):
-            if isinstance(stage := line.get("stage"), str):
-                seconds[stage] = seconds.get(stage, 0.0) + line["seconds"] * line["processes"]
-                items[stage] = items.get(stage, 0.0) + line["items"]
-    noted = {stage: seconds[stage] / n for stage, n in items.items() if n}
-    return DEFAULTS.get(profile, {}) | noted
+            if line["items"] and isinstance(line.get("stage"), str):
+                lines[line["stage"]].append(line)
+    noted = {
+        stage: sum(x["seconds"] * x["processes"] for x in own) / sum(x["items"] for x in own)
+        for stage, own in lines.items()
+    }
+    return ITEM_SECONDS.get(profile, {}) | noted

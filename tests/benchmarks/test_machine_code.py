@@ -42,6 +42,11 @@ def test_a_use_in_the_next_pass_counts_around_the_loop():
     assert machine_code.first_use(turned, at) == 4
 
 
+def reading_of(code):
+    listing = tuple(Instruction(16 * i, *one) for i, one in enumerate(code))
+    return machine_code.read(Kernel(KERNEL.name, 64, 0, listing))
+
+
 COPIES = (  # one input a pass ahead
     ("LDGSTS.E.BYPASS.128", "[R3], desc[UR8][R2.64]"),  # before the loop: the first pass's
     ("LDGDEPBAR", ""),
@@ -56,8 +61,7 @@ COPIES = (  # one input a pass ahead
 
 
 def test_a_copy_into_shared_memory_is_used_by_who_waits_for_it():
-    listing = tuple(Instruction(16 * i, *one) for i, one in enumerate(COPIES))
-    reading = machine_code.read(Kernel(KERNEL.name, 64, 0, listing))
+    reading = reading_of(COPIES)
     assert (reading.loop, reading.loads, reading.ahead) == (7, 1, (5,))
     assert reading.passes_ahead == {2: 1} and reading.in_flight == 4 * 256 * 16 * 8
     kinds = [kind for kind, _, _ in throughput.unrolled(reading.program, 2, {2: 1})]
@@ -77,8 +81,7 @@ STAGES = (  # a second input, two passes ahead: the wait leaves its newest copy 
 
 
 def test_a_wait_may_leave_the_newest_copies_out():
-    listing = tuple(Instruction(16 * i, *one) for i, one in enumerate(STAGES))
-    reading = machine_code.read(Kernel(KERNEL.name, 64, 0, listing))
+    reading = reading_of(STAGES)
     assert reading.ahead == (6, 11) and reading.passes_ahead == {1: 1, 3: 2}
     # Of eight inputs, of which these two stand for four each: one's copy and the other's two.
     assert reading.in_flight == 4 * 256 * 16 * 3 * 4

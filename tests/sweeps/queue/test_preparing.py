@@ -102,7 +102,7 @@ def test_the_board_has_the_stage_and_the_time_until_all_cells_are_done(monkeypat
 
 def test_what_the_cache_notes_counts_for_more_than_the_default(tmp_path):
     default = preparing.known(tmp_path, "tiny")
-    assert default == preparing.DEFAULTS["tiny"]
+    assert default == preparing.ITEM_SECONDS["tiny"]
     spent.note(tmp_path / "hard" / "a", "render", 8, 4.0)  # no such folder: not noted
     assert preparing.known(tmp_path, "tiny") == default
     for folder, seconds in (("a", 4.0), ("b", 12.0)):
